@@ -1,0 +1,1 @@
+//! Store on S3, queues on SQS.

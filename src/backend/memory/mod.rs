@@ -1,0 +1,1 @@
+//! Store and queues in memory, for tests and simulation.

@@ -1,0 +1,1 @@
+//! Store and queues in one SQLite file.

@@ -1,0 +1,1 @@
+//! From a folder with a `func.yaml` to a published version.

@@ -1,0 +1,100 @@
+//! What the engine says. It never prints: whoever starts it gives it a listener.
+
+use crate::model::{AppName, CallId, State};
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    WorkerStarted {
+        worker: String,
+        slots: usize,
+    },
+    WorkerStopped {
+        worker: String,
+        finished: u64,
+        handed_back: u64,
+    },
+    /// The worker drains: it receives no more.
+    Draining {
+        worker: String,
+        running: usize,
+    },
+    /// This machine cannot run functions now; nothing is received until a probe succeeds.
+    WorkerSick {
+        worker: String,
+        why: String,
+    },
+    WorkerHealthy {
+        worker: String,
+    },
+    CallStarted {
+        app: AppName,
+        call: CallId,
+        function: String,
+        attempt: u32,
+    },
+    /// An attempt ended and another will follow.
+    CallRetried {
+        app: AppName,
+        call: CallId,
+        attempt: u32,
+        why: String,
+        wait_ms: u64,
+    },
+    /// An outcome was recorded, or one that stood was adopted.
+    CallFinished {
+        app: AppName,
+        call: CallId,
+        status: State,
+        reason: Option<String>,
+        run_ms: u64,
+        adopted: bool,
+    },
+    /// No worker like this one can run the call; its message goes back for a while.
+    CallMismatched {
+        app: AppName,
+        call: CallId,
+        why: String,
+    },
+    /// The message of a lost worker came back.
+    CallRedelivered {
+        app: AppName,
+        call: CallId,
+        delivery: u32,
+        suspect: bool,
+    },
+    /// A message that nobody can read was moved to the dead letters.
+    DeadLettered {
+        queue: &'static str,
+        why: String,
+    },
+    /// A newer program wrote this message; it was put back, and this queue is no longer received.
+    NewerMessage {
+        queue: &'static str,
+        version: u32,
+    },
+    /// Store or queue failed past all retries.
+    RequestFailed {
+        what: String,
+        why: String,
+    },
+    /// A call that had lost its message was sent again.
+    CallResent {
+        app: AppName,
+        call: CallId,
+    },
+}
+
+/// Takes in events. Called from the engine's tasks: it must not block.
+pub trait Listener: Send + Sync {
+    fn on(&self, event: Event);
+}
+
+/// Listens to nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Listener for Silent {
+    fn on(&self, _event: Event) {}
+}

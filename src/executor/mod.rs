@@ -1,0 +1,3 @@
+//! Executors: Docker for images, child processes for archives. A launcher starts sandboxes, the pool keeps hot ones.
+
+pub mod sandbox;

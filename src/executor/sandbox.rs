@@ -1,0 +1,35 @@
+//! What an executor is made of: a launcher that starts sandboxes, and sandboxes that run one call at a time. The pool
+//! on top of them is the same for Docker and child processes.
+
+use async_trait::async_trait;
+
+use crate::model::Version;
+use crate::seam::executor::{Fault, Mismatch, Run, Work};
+
+/// Starts sandboxes of one kind.
+#[async_trait]
+pub trait Launcher: Send + Sync {
+    /// See [`crate::seam::Executor::suits`].
+    fn suits(&self, version: &Version) -> Result<(), Mismatch>;
+
+    /// Fetches what the version needs and starts a sandbox that is ready for a call (for `http-stream`: listening).
+    /// What this takes never counts against the function's timeout.
+    async fn start(&self, work: &Work) -> Result<Box<dyn Sandbox>, Fault>;
+
+    /// See [`crate::seam::Executor::probe`].
+    async fn probe(&self) -> Result<(), String>;
+}
+
+/// A started container or process.
+#[async_trait]
+pub trait Sandbox: Send {
+    /// Runs one call, within the version's timeout. Not to be polled again after it was dropped midway: the sandbox
+    /// can then only be stopped.
+    async fn invoke(&mut self, work: &Work) -> Result<Run, Fault>;
+
+    /// Whether another call may be run in it. False for the `default` format, after a timeout, after a broken answer.
+    fn is_reusable(&self) -> bool;
+
+    /// Removes it, with all its processes. Never fails: what cannot be removed now is left to the launcher's reaper.
+    async fn stop(self: Box<Self>);
+}

@@ -1,0 +1,10 @@
+//! What lies in the bucket and what travels on the queues: every key, every message, every persisted body, built and
+//! parsed here and nowhere else.
+
+pub mod key;
+pub mod message;
+pub mod note;
+pub mod object;
+
+pub use key::Key;
+pub use message::{CallMessage, Message};

@@ -1,0 +1,55 @@
+//! Small persisted bodies that are not domain types: marks, idempotency keys. Persisted, keep stable.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::model::{CallId, Digest, Nonce, Time};
+
+/// `started/{delivery}`: the call has run for a while, or is about to run after a message that was lost before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    pub v: u32,
+    pub at: Time,
+    /// Nothing else ran on that worker: if this delivery is lost too, it is the call that counts.
+    pub alone: bool,
+    /// Written because an earlier delivery was lost; one that was written because the call has run for a while
+    /// makes a suspect, but is not one of the marks that condemn.
+    pub careful: bool,
+    /// The attempt that was about to begin, so that the next delivery goes on counting.
+    pub attempt: u32,
+    pub worker: String,
+}
+
+/// `keys/{sha256}`: which call an idempotency key stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdempotencyKey {
+    pub v: u32,
+    pub call: CallId,
+    /// Of function and payload: the same key with another request is a conflict.
+    pub request: Digest,
+    pub created_at: Time,
+    pub nonce: Nonce,
+}
+
+/// `reconciled/{hour}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconciled {
+    pub v: u32,
+    pub worker: String,
+    pub at: Time,
+}
+
+/// Pretty JSON, since people read these with `aws s3 cp`.
+pub fn encode<T: Serialize>(body: &T) -> bytes::Bytes {
+    let mut json = serde_json::to_vec_pretty(body).expect("persisted types have string keys");
+    json.push(b'\n');
+    json.into()
+}
+
+pub fn decode<T: DeserializeOwned>(key: &str, body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|error| {
+        Error::internal(format!("object `{key}` cannot be read: {error}"))
+            .hint("it was not written by this program, or by a newer one")
+    })
+}

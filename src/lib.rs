@@ -1,0 +1,24 @@
+//! afn: asynchronous functions on object storage.
+//!
+//! A call travels `submit → queue → lease → run → record → read`; the folders are named after its stations.
+//! `ARCHITECTURE.md` has the map, the invariants and the reasons.
+
+pub mod api;
+pub mod backend;
+pub mod catalog;
+pub mod cli;
+pub mod context;
+pub mod contract;
+pub mod deploy;
+pub mod error;
+pub mod event;
+pub mod executor;
+pub mod layout;
+pub mod limits;
+pub mod model;
+pub mod results;
+pub mod seam;
+pub mod submit;
+pub mod worker;
+
+pub use error::{Code, Error, Result};

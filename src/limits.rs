@@ -1,0 +1,143 @@
+//! Every number, in one place. Units stand last in a name; the relations that the protocols rest on are asserted
+//! below, so that a change that breaks one does not compile.
+
+pub const KIB: u64 = 1024;
+pub const MIB: u64 = 1024 * KIB;
+
+const SECOND_MS: u64 = 1_000;
+const MINUTE_MS: u64 = 60 * SECOND_MS;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+// ---- What a call may weigh.
+
+/// The body of one call.
+pub const PAYLOAD_BYTES_MAX: u64 = 6 * MIB;
+/// The answer of one call.
+pub const RESULT_BYTES_MAX: u64 = 64 * MIB;
+/// Past this a result is spooled to an unlinked file instead of held in memory.
+pub const RESULT_MEMORY_BYTES: u64 = MIB;
+/// stdout and stderr of one attempt; what comes after is cut, and the log says so.
+pub const LOG_BYTES_MAX: u64 = MIB;
+/// The request headers that travel with a payload, names and values.
+pub const HEADERS_BYTES_MAX: u64 = KIB;
+/// The facts that ride on an object as metadata (S3 allows 2 KB in all).
+pub const NOTE_BYTES_MAX: u64 = 2 * KIB - 64;
+/// App and function config, keys and values.
+pub const CONFIG_BYTES_MAX: u64 = 64 * KIB;
+/// A function's folder, packed for the process executor.
+pub const ARCHIVE_BYTES_MAX: u64 = 256 * MIB;
+
+pub const APP_NAME_BYTES_MAX: usize = 30;
+pub const FUNCTION_NAME_BYTES_MAX: usize = 64;
+pub const ROUTE_BYTES_MAX: usize = 200;
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+/// How long an idempotency key is remembered.
+pub const IDEMPOTENCY_KEY_MS: u64 = DAY_MS;
+/// What an S3 key may have.
+pub const OBJECT_KEY_BYTES_MAX: usize = 1024;
+
+// ---- What a function may ask for.
+
+pub const TIMEOUT_MS_MIN: u64 = SECOND_MS;
+pub const TIMEOUT_MS_DEFAULT: u64 = 30 * SECOND_MS;
+pub const TIMEOUT_MS_MAX: u64 = 5 * HOUR_MS;
+pub const IDLE_TIMEOUT_MS_DEFAULT: u64 = 30 * SECOND_MS;
+pub const IDLE_TIMEOUT_MS_MAX: u64 = HOUR_MS;
+pub const MEMORY_MIB_MIN: u64 = 6;
+pub const MEMORY_MIB_DEFAULT: u64 = 128;
+pub const MEMORY_MIB_MAX: u64 = 65_536;
+pub const CPU_MILLIS_MAX: u64 = 1_024_000;
+pub const ATTEMPTS_MAX: u32 = 100;
+/// Retries of a call's own failure, unless the function asks for more.
+pub const CALL_RETRIES_DEFAULT: u32 = 0;
+/// Retries when the function cannot be started (image absent, socket never opened).
+pub const FUNCTION_RETRIES: u32 = 2;
+pub const RETRY_BACKOFF_MS_DEFAULT: u64 = SECOND_MS;
+pub const RETRY_BACKOFF_MS_MAX: u64 = 15 * MINUTE_MS;
+/// A retry's wait up to here is spent in place, with slot and lease held; a longer one travels as a delayed message.
+pub const RETRY_IN_PLACE_MS_MAX: u64 = 10 * SECOND_MS;
+/// How long a container has from start to its listening socket.
+pub const START_MS_MAX: u64 = 60 * SECOND_MS;
+/// How long an image may take to be pulled.
+pub const PULL_MS_MAX: u64 = 10 * MINUTE_MS;
+
+// ---- Queues.
+
+/// SQS refuses more.
+pub const DELAY_MS_MAX: u64 = 15 * MINUTE_MS;
+/// A lease, and by the third of it extended.
+pub const VISIBILITY_MS: u64 = MINUTE_MS;
+pub const LONG_POLL_MS: u64 = 20 * SECOND_MS;
+pub const RETENTION_MS: u64 = 14 * DAY_MS;
+/// Messages in one request.
+pub const QUEUE_BATCH_MAX: usize = 10;
+/// One message, and all messages of one request.
+pub const MESSAGE_BYTES_MAX: usize = 1_048_576;
+/// The queue's own redrive: a far net, the most that SQS allows.
+pub const RECEIVE_COUNT_MAX: u32 = 1_000;
+/// Past this many deliveries whoever puts a message back on purpose sends it anew.
+pub const PUT_BACK_COUNT_MAX: u32 = 20;
+/// How long a message that cannot be worked on here is put back.
+pub const PUT_BACK_MS: u64 = MINUTE_MS;
+/// A mismatch that lasts this long is recorded.
+pub const MISMATCH_MS_MAX: u64 = HOUR_MS;
+
+// ---- Leases and what follows from them.
+
+/// A holder starts nothing new after this, finishes, and hands the rest to a new message.
+pub const HAND_OVER_MS: u64 = 6 * HOUR_MS;
+/// SQS ends a lease this long after the receive, extended or not; nothing is committed later.
+pub const LEASE_MS_MAX: u64 = 12 * HOUR_MS;
+/// A call found in a mark that says `alone` this often is recorded `killed`.
+pub const ALONE_MARKS_MAX: u32 = 3;
+/// A call that has run this long gets its `started`.
+pub const STARTED_AFTER_MS: u64 = 2 * SECOND_MS;
+/// A running call's `status` is looked at every clamp(elapsed / 10, MIN, MAX).
+pub const CANCEL_LOOK_MS_MIN: u64 = 2 * SECOND_MS;
+pub const CANCEL_LOOK_MS_MAX: u64 = MINUTE_MS;
+/// What a worker gives running calls on drain before they go back.
+pub const GRACE_MS_DEFAULT: u64 = 25 * SECOND_MS;
+/// A call without outcome is sent again by the reconciler when it is older than max(this, 2 × timeout).
+pub const RESEND_AFTER_MS: u64 = HOUR_MS;
+/// How often the reconciler looks, by one worker of all.
+pub const RECONCILE_EVERY_MS: u64 = HOUR_MS;
+/// A sick worker probes itself with backoff between these.
+pub const PROBE_MS_MIN: u64 = SECOND_MS;
+pub const PROBE_MS_MAX: u64 = MINUTE_MS;
+/// A single call is deleted this long after its `status`: no message, lease or run can still be alive.
+pub const DELETE_AFTER_MS: u64 = RETENTION_MS + LEASE_MS_MAX + TIMEOUT_MS_MAX;
+
+// ---- Requests to store and queue.
+
+pub const REQUEST_TRIES_MAX: u32 = 12;
+pub const REQUEST_MS_MAX: u64 = 60 * SECOND_MS;
+pub const REQUEST_BACKOFF_MS_MIN: u64 = 50;
+pub const REQUEST_BACKOFF_MS_MAX: u64 = 5 * SECOND_MS;
+/// Keys in one page of a list, and in one delete.
+pub const LIST_PAGE_MAX: usize = 1_000;
+
+// ---- Lists.
+
+pub const LIST_CALLS_DEFAULT: usize = 100;
+/// `list calls` stops here with a cursor, however few matched.
+pub const LIST_SCAN_MAX: usize = 10_000;
+pub const LIST_WINDOW_MS_MIN: u64 = MINUTE_MS;
+
+// ---- Relations.
+
+const _: () = assert!(
+    TIMEOUT_MS_MAX + HAND_OVER_MS + HOUR_MS <= LEASE_MS_MAX,
+    "a run that starts last still commits in its lease"
+);
+const _: () = assert!(LONG_POLL_MS < VISIBILITY_MS, "a received message is leased before the next poll ends");
+const _: () =
+    assert!(RETRY_IN_PLACE_MS_MAX < VISIBILITY_MS / 3, "a wait in place never outlasts an extension");
+const _: () = assert!(RETRY_BACKOFF_MS_MAX <= DELAY_MS_MAX, "a retry's wait fits a delayed message");
+const _: () =
+    assert!(REQUEST_MS_MAX <= VISIBILITY_MS, "a request is given up before a lease of its own length lapses");
+const _: () = assert!(HEADERS_BYTES_MAX + 512 < NOTE_BYTES_MAX, "kept headers fit an object's metadata");
+const _: () =
+    assert!(PUT_BACK_COUNT_MAX * 4 < RECEIVE_COUNT_MAX, "put-backs never reach the queue's redrive");
+const _: () =
+    assert!(DELETE_AFTER_MS > RETENTION_MS + LEASE_MS_MAX, "nothing late can find its call deleted (H14)");

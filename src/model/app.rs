@@ -1,0 +1,51 @@
+//! An app: a namespace of functions, with config that its functions inherit.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::Nonce;
+use super::time::Time;
+use crate::error::Error;
+use crate::limits;
+
+/// Environment of a function's containers; a function's own keys win over its app's.
+pub type Config = BTreeMap<String, String>;
+
+/// The definition of an app. Persisted, keep stable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    pub v: u32,
+    #[serde(default)]
+    pub config: Config,
+    #[serde(default)]
+    pub annotations: BTreeMap<String, serde_json::Value>,
+    pub created_at: Time,
+    pub updated_at: Time,
+    pub nonce: Nonce,
+}
+
+/// Checks names and size of a config.
+pub fn check_config(config: &Config) -> Result<(), Error> {
+    for key in config.keys() {
+        if key.is_empty() || key.contains(['=', '\0']) {
+            return Err(Error::invalid(format!(
+                "config key {key:?} cannot be the name of an environment variable"
+            )));
+        }
+    }
+    if let Some((key, _)) = config.iter().find(|(_, value)| value.contains('\0')) {
+        return Err(Error::invalid(format!(
+            "config value of `{key}` has a NUL byte, which an environment cannot hold"
+        )));
+    }
+    let bytes: usize = config.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes as u64 > limits::CONFIG_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "config has {bytes} bytes, the most is {}",
+            limits::CONFIG_BYTES_MAX
+        ))
+        .hint("put large values into an object and its key into the config"));
+    }
+    Ok(())
+}

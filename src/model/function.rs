@@ -1,0 +1,163 @@
+//! A function: what can be changed (config, type, which version is current) and the immutable versions that deploys
+//! make.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::app::Config;
+use super::id::Nonce;
+use super::name::{Digest, FunctionName, Route, VersionId};
+use super::time::Time;
+use crate::error::Error;
+use crate::limits;
+
+/// The definition of a function, changed by compare-and-swap. Persisted, keep stable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    pub v: u32,
+    pub name: FunctionName,
+    pub route: Route,
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    pub version: VersionId,
+    #[serde(default)]
+    pub config: Config,
+    #[serde(default)]
+    pub annotations: BTreeMap<String, serde_json::Value>,
+    pub created_at: Time,
+    pub updated_at: Time,
+    pub nonce: Nonce,
+}
+
+/// Whether a caller waits for the answer. The path underneath is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    #[default]
+    Sync,
+    Async,
+}
+
+/// How a container is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// stdin → stdout, stderr is the log, the exit code decides; one process per call.
+    #[default]
+    Default,
+    /// Fn's FDK contract: HTTP over a unix socket, one call after another.
+    HttpStream,
+}
+
+macro_rules! word_enum {
+    ($name:ident, $what:literal, $($word:literal => $value:expr),+) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                $(if *self == $value { return f.pad($word); })+
+                unreachable!("every {} has a word", $what)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<$name, Error> {
+                match text {
+                    $($word => Ok($value),)+
+                    other => Err(Error::invalid(format!(concat!($what, " `{}` is unknown"), other))
+                        .hint(concat!("known:", $(" ", $word),+))),
+                }
+            }
+        }
+    };
+}
+
+word_enum!(Kind, "type", "sync" => Kind::Sync, "async" => Kind::Async);
+word_enum!(Format, "format", "default" => Format::Default, "http-stream" => Format::HttpStream);
+
+/// Where a version's code lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// A container image: the reference it is pulled by, and the image id that was built, if it was built here.
+    Image { reference: String, digest: Option<String> },
+    /// The function's folder, packed; run as a child process.
+    Archive { sha256: Digest, bytes: u64 },
+}
+
+/// What one deploy made. Never changed. Persisted, keep stable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    pub v: u32,
+    pub id: VersionId,
+    /// What `func.yaml` calls this version: `0.0.2`.
+    pub label: String,
+    pub source: Source,
+    /// As Docker and Go spell them: `linux`, `amd64`. `None`: any (scripts).
+    pub os: Option<String>,
+    pub arch: Option<String>,
+    /// The runtime of `func.yaml`, for people; nothing decides by it.
+    pub runtime: Option<String>,
+    pub format: Format,
+    /// The command of an archive, and an override of an image's own.
+    #[serde(default)]
+    pub command: Vec<String>,
+    pub content_type: Option<String>,
+    pub limits: Limits,
+    pub created_at: Time,
+}
+
+/// What a version may use, and how often it is tried. Persisted, keep stable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// The function's own time, never queueing, pulling or starting.
+    pub timeout_ms: u64,
+    pub idle_timeout_ms: u64,
+    pub memory_mib: u64,
+    /// Thousandths of a CPU; 0 is no limit.
+    pub cpu_millis: u64,
+    /// Attempts at a call that fails, the first included.
+    pub attempts_max: u32,
+    /// The wait before the second attempt; doubled for each one after.
+    pub retry_backoff_ms: u64,
+    /// Whether a container may reach the network.
+    pub network: bool,
+    /// The size of `/tmp`; 0 is as much as memory allows.
+    pub tmpfs_mib: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            timeout_ms: limits::TIMEOUT_MS_DEFAULT,
+            idle_timeout_ms: limits::IDLE_TIMEOUT_MS_DEFAULT,
+            memory_mib: limits::MEMORY_MIB_DEFAULT,
+            cpu_millis: 0,
+            attempts_max: 1 + limits::CALL_RETRIES_DEFAULT,
+            retry_backoff_ms: limits::RETRY_BACKOFF_MS_DEFAULT,
+            network: false,
+            tmpfs_mib: 0,
+        }
+    }
+}
+
+impl Limits {
+    pub fn check(&self) -> Result<(), Error> {
+        let within = |what: &str, value: u64, min: u64, max: u64, unit: &str| {
+            if (min..=max).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::invalid(format!("{what} {value} {unit} lies outside {min} to {max} {unit}")))
+        };
+        within("timeout", self.timeout_ms, limits::TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX, "ms")?;
+        within("idle_timeout", self.idle_timeout_ms, 0, limits::IDLE_TIMEOUT_MS_MAX, "ms")?;
+        within("memory", self.memory_mib, limits::MEMORY_MIB_MIN, limits::MEMORY_MIB_MAX, "MiB")?;
+        within("cpus", self.cpu_millis, 0, limits::CPU_MILLIS_MAX, "thousandths")?;
+        within("max_attempts", self.attempts_max.into(), 1, limits::ATTEMPTS_MAX.into(), "attempts")?;
+        within("retry_backoff", self.retry_backoff_ms, 0, limits::RETRY_BACKOFF_MS_MAX, "ms")?;
+        within("tmpfs_size", self.tmpfs_mib, 0, limits::MEMORY_MIB_MAX, "MiB")
+    }
+}

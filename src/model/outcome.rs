@@ -1,0 +1,53 @@
+//! An outcome: the one final record of a call.
+
+use serde::{Deserialize, Serialize};
+
+use super::call::State;
+use super::id::AttemptId;
+use super::name::{Digest, FunctionName, Route, VersionId};
+use super::time::Time;
+
+/// The body of a single call's `status`. Persisted, keep stable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub v: u32,
+    /// Always a final state.
+    pub status: State,
+    /// Why, unless the call succeeded: `exit code 3`, `timed out after 30 s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub function: FunctionName,
+    pub version: VersionId,
+    pub route: Route,
+    /// Executions that were begun, as far as the recording worker knows; 0 when none was.
+    pub attempts: u32,
+    /// The execution that this is the outcome of; names the keys of result and log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<AttemptId>,
+    pub created_at: Time,
+    /// When that execution began to run the function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    pub completed_at: Time,
+    /// The function's own time, by a monotonic clock.
+    pub run_ms: u64,
+    /// `None`: there is no result object (empty answer, or failure).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Stored>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Stored>,
+    /// Who recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_version: Option<String>,
+}
+
+/// What an outcome says of a body that lies in an object of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    pub bytes: u64,
+    pub sha256: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+}

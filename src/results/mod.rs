@@ -1,0 +1,1 @@
+//! Reads what the store holds of calls; writes nothing.

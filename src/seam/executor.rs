@@ -1,0 +1,102 @@
+//! The executor: runs a version's code on a payload, in a sandbox that it starts, keeps hot or throws away.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::body::Body;
+use crate::model::{AppName, CallId, Config, Function, Time, Version};
+
+#[async_trait]
+pub trait Executor: Send + Sync {
+    /// Whether this version can run here at all: kind of source, operating system, architecture, format. Cheap, and
+    /// asks nobody.
+    fn suits(&self, version: &Version) -> Result<(), Mismatch>;
+
+    /// Runs one call. The timeout of the version counts from the moment the function gets the payload, never while a
+    /// sandbox is fetched or started. A function that fails is an [`Ok`] with the verdict that says so; [`Fault`] is
+    /// for executions that say nothing about the call.
+    ///
+    /// Dropping the future abandons the call: its sandbox is stopped and never used again.
+    async fn run(&self, work: Work) -> Result<Run, Fault>;
+
+    /// Whether this machine can run anything now, with a real round trip (Docker's socket, a child process). Asked
+    /// again by a sick worker until it succeeds.
+    async fn probe(&self) -> Result<(), String>;
+
+    /// Stops every sandbox. What still runs is abandoned.
+    async fn close(&self);
+}
+
+/// One call, as an executor needs it.
+#[derive(Debug, Clone)]
+pub struct Work {
+    pub app: AppName,
+    pub app_config: Config,
+    pub function: Function,
+    pub version: Version,
+    pub call: CallId,
+    /// From 1; the function sees it as `AFN_ATTEMPT`.
+    pub attempt: u32,
+    pub headers: BTreeMap<String, String>,
+    pub content_type: Option<String>,
+    pub payload: Bytes,
+}
+
+/// An execution that the function has begun.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub verdict: Verdict,
+    /// stdout and stderr as the format has them, cut at the limit.
+    pub log: Bytes,
+    pub started_at: Time,
+    /// The function's own time.
+    pub took: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    Success {
+        content_type: Option<String>,
+        body: Body,
+    },
+    /// `exit code 3`, `out of memory: limit 128 MiB`, what the function said.
+    Error {
+        reason: String,
+    },
+    /// Its time ran out.
+    Timeout,
+}
+
+/// An execution that says nothing about the call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The function's: image absent, cannot start, never listened. Recorded after a few tries.
+    Function(String),
+    /// The worker's: Docker down, disk full. Never recorded; the message goes back and the worker stops receiving.
+    Worker(String),
+    /// This version cannot run on this worker.
+    Mismatch(Mismatch),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Function(why) | Fault::Worker(why) => f.write_str(why),
+            Fault::Mismatch(mismatch) => mismatch.fmt(f),
+        }
+    }
+}
+
+/// What a version needs that this worker has not: `linux/arm64 image, this worker runs linux/amd64`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch(pub String);
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

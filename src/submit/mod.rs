@@ -1,0 +1,1 @@
+//! From a request to a stored payload and a message; cancelling what was submitted.

@@ -1,0 +1,1 @@
+//! Lease → run → record.
