@@ -6,7 +6,9 @@ use std::str::FromStr;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::error::Error;
-use crate::model::{AppName, AttemptId, CallId, DeliveryId, Digest, FunctionName, Route, VersionId};
+use crate::model::{
+    AppName, AttemptId, CallId, DeliveryId, Digest, FunctionName, MessageId, Nonce, Route, VersionId,
+};
 
 /// What stands for an object. Prefixes of lists are made by the functions below it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +31,8 @@ pub enum Key {
     Started(AppName, CallId, DeliveryId),
     /// Fact: the `started` beside it says nothing about the call, its worker was sick.
     Void(AppName, CallId, DeliveryId),
+    /// Fact: no worker was found that can run the call.
+    Unsuited(AppName, CallId, MessageId),
     /// Fact: answer of one attempt.
     Result(AppName, CallId, AttemptId),
     /// Fact: stdout and stderr of one attempt.
@@ -37,6 +41,8 @@ pub enum Key {
     Status(AppName, CallId),
     /// Fact: who looks after the lost in this hour since the epoch.
     Reconciled(u64),
+    /// Written and deleted at once, to read the store's clock and to see whether it takes writes.
+    Probe(Nonce),
 }
 
 /// A route is one path segment of its key: its slashes are encoded with everything else that is not plain.
@@ -72,6 +78,18 @@ pub fn call(app: &AppName, call: CallId) -> String {
     format!("apps/{app}/calls/{call}/")
 }
 
+pub fn unsuited(app: &AppName, call: CallId) -> String {
+    format!("apps/{app}/calls/{call}/unsuited/")
+}
+
+pub fn keys(app: &AppName) -> String {
+    format!("apps/{app}/keys/")
+}
+
+pub fn reconciled() -> String {
+    "reconciled/".to_owned()
+}
+
 pub fn started(app: &AppName, call: CallId) -> String {
     format!("apps/{app}/calls/{call}/started/")
 }
@@ -92,10 +110,12 @@ impl fmt::Display for Key {
             Key::Payload(app, call) => write!(f, "apps/{app}/calls/{call}/payload"),
             Key::Started(app, call, delivery) => write!(f, "apps/{app}/calls/{call}/started/{delivery}"),
             Key::Void(app, call, delivery) => write!(f, "apps/{app}/calls/{call}/started/{delivery}.void"),
+            Key::Unsuited(app, call, message) => write!(f, "apps/{app}/calls/{call}/unsuited/{message}"),
             Key::Result(app, call, attempt) => write!(f, "apps/{app}/calls/{call}/result/{attempt}"),
             Key::Log(app, call, attempt) => write!(f, "apps/{app}/calls/{call}/log/{attempt}"),
             Key::Status(app, call) => write!(f, "apps/{app}/calls/{call}/status"),
             Key::Reconciled(hour) => write!(f, "reconciled/{hour:08}"),
+            Key::Probe(nonce) => write!(f, "probes/{nonce}"),
         }
     }
 }
@@ -124,6 +144,9 @@ impl FromStr for Key {
                 Some(delivery) => Key::Void(app.parse()?, call.parse()?, delivery.parse()?),
                 None => Key::Started(app.parse()?, call.parse()?, delivery.parse()?),
             },
+            ["apps", app, "calls", call, "unsuited", message] => {
+                Key::Unsuited(app.parse()?, call.parse()?, message.parse()?)
+            }
             ["apps", app, "calls", call, "result", attempt] => {
                 Key::Result(app.parse()?, call.parse()?, attempt.parse()?)
             }
@@ -131,6 +154,7 @@ impl FromStr for Key {
                 Key::Log(app.parse()?, call.parse()?, attempt.parse()?)
             }
             ["reconciled", hour] => Key::Reconciled(hour.parse().map_err(|_| unknown())?),
+            ["probes", nonce] => Key::Probe(nonce.parse()?),
             _ => return Err(unknown()),
         };
         // One spelling per key: whatever parses is written back the same.

@@ -25,7 +25,10 @@ pub struct CallMessage {
     /// Attempts that were begun under earlier messages.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
-    /// Attempts among them that ended because the function could not be started; they have a budget of their own.
+    /// Attempts among them that failed by themselves; only these are counted against the function's `max_attempts`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
+    /// Attempts among them at which the function could not be started; they have a budget of their own.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub function_failures: u32,
     /// Marks that said `alone` under earlier messages; any switches careful mode on (N13).
@@ -57,6 +60,7 @@ impl CallMessage {
             app,
             call,
             attempts: 0,
+            failures: 0,
             function_failures: 0,
             alone_marks: 0,
             suspect: false,

@@ -18,7 +18,21 @@ pub struct Started {
     pub careful: bool,
     /// The attempt that was about to begin, so that the next delivery goes on counting.
     pub attempt: u32,
+    /// Attempts before it that failed by themselves, and that could not be started.
+    #[serde(default)]
+    pub failures: u32,
+    #[serde(default)]
+    pub function_failures: u32,
     pub worker: String,
+}
+
+/// `unsuited/{message}`: the first worker that could not run the call, and why; so that `status` can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsuited {
+    pub v: u32,
+    pub why: String,
+    pub worker: String,
+    pub at: Time,
 }
 
 /// `keys/{sha256}`: which call an idempotency key stands for.

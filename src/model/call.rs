@@ -22,8 +22,6 @@ pub struct CallFacts {
     /// Not to be run before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Time>,
-    /// The function's timeout, so that whoever looks after the lost needs no second read.
-    pub timeout_ms: u64,
     /// Request headers that the function gets to see; at most 1 KiB in all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
