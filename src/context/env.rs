@@ -1,0 +1,128 @@
+//! Every environment variable that afn reads, declared and documented once. The rest of the program asks here.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+
+/// A variable and what it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variable {
+    pub name: &'static str,
+    pub about: &'static str,
+}
+
+macro_rules! variables {
+    ($($constant:ident = $name:literal, $about:literal;)*) => {
+        $(#[doc = $about] pub const $constant: Variable = Variable { name: $name, about: $about };)*
+
+        /// The table, as `afn help` and the documentation show it.
+        pub const VARIABLES: &[Variable] = &[$($constant),*];
+    };
+}
+
+variables! {
+    CONTEXT = "AFN_CONTEXT", "the context to use, instead of the current one";
+    HOME = "AFN_HOME", "where contexts are kept; default ~/.afn";
+    DATA_DIR = "AFN_DATA_DIR", "where a `local` context keeps its file afn.db; default ~/.local/share/afn";
+    BUCKET = "AFN_BUCKET", "the bucket, instead of the context's";
+    PREFIX = "AFN_PREFIX", "what all keys in the bucket begin with, instead of the context's";
+    QUEUES = "AFN_QUEUES", "base name of the queues (NAME-calls, NAME-chunks, NAME-batches), instead of the context's";
+    ENDPOINT = "AFN_ENDPOINT", "URL of S3, SQS and CloudFormation, instead of the context's or AWS's own";
+    REGION = "AFN_REGION", "the region, instead of the context's; AWS_REGION counts where the context has none";
+    PROFILE = "AFN_PROFILE", "profile of the AWS configuration files, instead of the context's; AWS_PROFILE counts where the context has none";
+}
+
+/// What every system sets; read here and nowhere else.
+const USER_HOME: &str = "HOME";
+const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
+
+/// The environment as it was at the start: injected, so that tests need not change their own.
+#[derive(Debug, Clone, Default)]
+pub struct Env(BTreeMap<OsString, OsString>);
+
+impl Env {
+    pub fn system() -> Env {
+        Env(std::env::vars_os().collect())
+    }
+
+    /// `None` also when it is set to nothing.
+    pub fn get(&self, variable: Variable) -> Result<Option<String>> {
+        self.text(variable.name)
+    }
+
+    /// A variable that is not ours: the SDK's, the system's.
+    pub fn text(&self, name: &str) -> Result<Option<String>> {
+        match self.raw(name) {
+            None => Ok(None),
+            Some(value) => match value.to_str() {
+                Some(text) => Ok(Some(text.to_owned())),
+                None => Err(Error::invalid(format!("environment variable {name} is not UTF-8"))),
+            },
+        }
+    }
+
+    /// Where contexts are kept.
+    pub fn home(&self) -> Result<PathBuf> {
+        if let Some(home) = self.raw(HOME.name) {
+            return Ok(home.into());
+        }
+        Ok(self.user_home(HOME)?.join(".afn"))
+    }
+
+    /// Where a `local` context keeps its file, unless it says otherwise.
+    pub fn data_dir(&self) -> Result<PathBuf> {
+        if let Some(dir) = self.raw(DATA_DIR.name) {
+            return Ok(dir.into());
+        }
+        // A relative one is to be ignored, says the specification of XDG.
+        let xdg = self.raw(XDG_DATA_HOME).map(PathBuf::from).filter(|dir| dir.is_absolute());
+        match xdg {
+            Some(dir) => Ok(dir.join("afn")),
+            None => Ok(self.user_home(DATA_DIR)?.join(".local/share/afn")),
+        }
+    }
+
+    fn user_home(&self, instead: Variable) -> Result<PathBuf> {
+        self.raw(USER_HOME).map(PathBuf::from).ok_or_else(|| {
+            Error::invalid("HOME is not set").hint(format!("set HOME, or {} to a folder", instead.name))
+        })
+    }
+
+    fn raw(&self, name: &str) -> Option<&OsString> {
+        self.0.get(std::ffi::OsStr::new(name)).filter(|value| !value.is_empty())
+    }
+}
+
+impl<'a> FromIterator<(&'a str, &'a str)> for Env {
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(variables: I) -> Env {
+        Env(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_folder_follows_xdg() {
+        let of = |variables: &[(&'static str, &'static str)]| {
+            let env: Env = variables.iter().copied().collect();
+            env.data_dir().map(|dir| dir.display().to_string()).map_err(|e| e.to_string())
+        };
+        assert_eq!(of(&[("HOME", "/h")]), Ok("/h/.local/share/afn".into()));
+        assert_eq!(of(&[("HOME", "/h"), ("XDG_DATA_HOME", "/x")]), Ok("/x/afn".into()));
+        assert_eq!(of(&[("HOME", "/h"), ("XDG_DATA_HOME", "x")]), Ok("/h/.local/share/afn".into()));
+        assert_eq!(of(&[("HOME", "/h"), ("AFN_DATA_DIR", "/d")]), Ok("/d".into()));
+        assert_eq!(of(&[("HOME", "")]), Err("HOME is not set".into()));
+    }
+
+    #[test]
+    fn every_variable_is_declared_once() {
+        let mut names: Vec<&str> = VARIABLES.iter().map(|variable| variable.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), VARIABLES.len());
+    }
+}
