@@ -114,6 +114,8 @@ pub const REQUEST_TRIES_MAX: u32 = 12;
 pub const REQUEST_MS_MAX: u64 = 60 * SECOND_MS;
 pub const REQUEST_BACKOFF_MS_MIN: u64 = 50;
 pub const REQUEST_BACKOFF_MS_MAX: u64 = 5 * SECOND_MS;
+/// How often a change to a definition is tried while others change it too.
+pub const DEFINITION_TRIES_MAX: u32 = 16;
 /// Keys in one page of a list, and in one delete.
 pub const LIST_PAGE_MAX: usize = 1_000;
 

@@ -1,1 +1,5 @@
-//! From a folder with a `func.yaml` to a published version.
+//! Deploying: from a folder with a `func.yaml` to a published version.
+
+pub mod builder;
+
+pub use builder::{BuildRequest, BuiltImage, ImageBuilder};

@@ -1,10 +1,18 @@
-//! Small persisted bodies that are not domain types: marks, idempotency keys. Persisted, keep stable.
+//! Small persisted bodies that are not domain types: routes, marks, idempotency keys. Persisted, keep stable.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::model::{CallId, Digest, Nonce, Time};
+use crate::model::{CallId, Digest, FunctionName, Nonce, Time};
+
+/// `routes/{route}`: which function a route leads to, as long as that function says the same of its route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteTarget {
+    pub v: u32,
+    pub function: FunctionName,
+    pub nonce: Nonce,
+}
 
 /// `started/{delivery}`: the call has run for a while, or is about to run after a message that was lost before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

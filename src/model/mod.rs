@@ -5,6 +5,7 @@ pub mod call;
 pub mod function;
 pub mod id;
 pub mod name;
+pub mod nearest;
 pub mod outcome;
 pub mod time;
 

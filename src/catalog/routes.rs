@@ -1,0 +1,103 @@
+//! Routes: which function a path leads to.
+//!
+//! A route's object alone does not make a route: the function it names must say the same of its route. So an object
+//! that a cut-off deploy or delete left behind leads nowhere, and whoever wants the route takes it over.
+
+use super::definition::{Created, Standing};
+use super::{BODY_VERSION, Catalog};
+use crate::error::{Error, Result};
+use crate::layout::Key;
+use crate::layout::object::RouteTarget;
+use crate::model::nearest::nearest;
+use crate::model::{AppName, Function, FunctionName, Route};
+
+impl Catalog {
+    /// The function that a route leads to.
+    pub async fn resolve(&self, app: &AppName, route: &Route) -> Result<Function> {
+        let key = Key::Route(app.clone(), route.clone()).to_string();
+        if let Some(Standing { body: RouteTarget { function, .. }, .. }) = self.read(&key).await?
+            && let Some(function) = self.find_function(app, &function).await?
+            && function.route == *route
+        {
+            return Ok(function);
+        }
+        Err(self.no_route(app, route).await?)
+    }
+
+    /// Makes the route lead to `function`, unless it leads to another one.
+    pub(super) async fn claim_route(
+        &self,
+        app: &AppName,
+        route: &Route,
+        function: &FunctionName,
+    ) -> Result<()> {
+        let key = Key::Route(app.clone(), route.clone()).to_string();
+        let mut target =
+            RouteTarget { v: BODY_VERSION, function: function.clone(), nonce: self.seams.nonce() };
+        let Created::Other(standing) = self.create(&key, &target).await? else { return Ok(()) };
+        if standing.body.function == *function {
+            return Ok(());
+        }
+        let other = self.find_function(app, &standing.body.function).await?;
+        if other.is_some_and(|other| other.route == *route) {
+            return Err(taken(app, route, &standing.body.function));
+        }
+        if self.replace(&key, &mut target, standing.etag).await? {
+            return Ok(());
+        }
+        self.confirm_route(app, route, function).await
+    }
+
+    /// After the function said that this is its route: whether the route says so too.
+    pub(super) async fn confirm_route(
+        &self,
+        app: &AppName,
+        route: &Route,
+        function: &FunctionName,
+    ) -> Result<()> {
+        match self.read::<RouteTarget>(&Key::Route(app.clone(), route.clone()).to_string()).await? {
+            Some(standing) if standing.body.function == *function => Ok(()),
+            Some(standing) => Err(taken(app, route, &standing.body.function)),
+            None => Err(Error::conflict(format!("route `{route}` was deleted while it was deployed"))
+                .hint("deploy it again")),
+        }
+    }
+
+    /// Deletes a route that leads to `function`; one that leads elsewhere by now is left alone.
+    pub(super) async fn release_route(
+        &self,
+        app: &AppName,
+        route: &Route,
+        function: &FunctionName,
+    ) -> Result<()> {
+        let key = Key::Route(app.clone(), route.clone()).to_string();
+        match self.read::<RouteTarget>(&key).await? {
+            Some(standing) if standing.body.function == *function => self.remove(key).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn no_route(&self, app: &AppName, route: &Route) -> Result<Error> {
+        const NAMED_MAX: usize = 5;
+        self.app(app).await?;
+        let functions = self.existing_functions(app).await?;
+        let error = Error::not_found(format!("route `{route}` not found in app `{app}`"));
+        let routes: Vec<&str> = functions.iter().map(|function| function.route.as_str()).collect();
+        let named =
+            routes.iter().take(NAMED_MAX).map(|route| format!("`{route}`")).collect::<Vec<_>>().join(", ");
+        Ok(match nearest(route.as_str(), routes.iter().copied()) {
+            Some(near) => error.hint(format!("did you mean `{near}`? `afn list functions {app}` shows all")),
+            None if routes.is_empty() => {
+                error.hint(format!("the app has no functions yet; `afn deploy --app {app}` adds one"))
+            }
+            None if routes.len() <= NAMED_MAX => error.hint(format!("the app has {named}")),
+            None => error.hint(format!("the app has {named} and more: `afn list functions {app}`")),
+        })
+    }
+}
+
+fn taken(app: &AppName, route: &Route, function: &FunctionName) -> Error {
+    Error::conflict(format!("route `{route}` of app `{app}` leads to function `{function}`")).hint(format!(
+        "give this one another `path:` in func.yaml, or `afn delete function {app} {function}` first"
+    ))
+}
