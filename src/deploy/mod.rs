@@ -1,5 +1,6 @@
 //! Deploying: from a folder with a `func.yaml` to a published version.
 
 pub mod builder;
+pub mod ignore;
 
 pub use builder::{BuildRequest, BuiltImage, ImageBuilder};
