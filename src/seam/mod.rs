@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod clock;
+pub mod count;
 pub mod executor;
 pub mod queue;
 pub mod rng;

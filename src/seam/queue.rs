@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::{Code, Error};
+use crate::limits;
 use crate::model::Time;
 
 /// Messages under leases. Order is not promised; a message may be delivered more than once, also after it was deleted.
@@ -55,6 +56,36 @@ impl Outgoing {
     pub fn new(body: String) -> Outgoing {
         Outgoing { body, delay: Duration::ZERO, group: None, note: None }
     }
+
+    /// What every queue refuses, entry by entry.
+    pub fn check(&self) -> Result<(), QueueError> {
+        if self.body.is_empty() || self.body.len() > limits::MESSAGE_BYTES_MAX {
+            return Err(QueueError::Refused(format!(
+                "a message of {} bytes, it must have 1 to {}",
+                self.body.len(),
+                limits::MESSAGE_BYTES_MAX
+            )));
+        }
+        if self.delay > Duration::from_millis(limits::DELAY_MS_MAX) {
+            return Err(QueueError::Refused(format!(
+                "a delay of {} s, the most is {} s",
+                self.delay.as_secs(),
+                limits::DELAY_MS_MAX / 1_000
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// How many messages one request may send, receive or delete.
+pub fn check_batch(count: usize) -> Result<(), QueueError> {
+    if (1..=limits::QUEUE_BATCH_MAX).contains(&count) {
+        return Ok(());
+    }
+    Err(QueueError::Refused(format!(
+        "{count} messages in one request, it must be 1 to {}",
+        limits::QUEUE_BATCH_MAX
+    )))
 }
 
 /// What names a delivery to the queue.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::body::Body;
 use crate::error::{Code, Error};
+use crate::limits;
 use crate::model::Time;
 
 /// Object storage with conditional writes. Every method may be repeated; none keeps state between calls.
@@ -31,7 +32,7 @@ pub trait Store: Send + Sync {
 
     /// Keys under a prefix, in ascending byte order, strictly after `start_after`. With `group`, keys that have a `/`
     /// after the prefix are answered as common prefixes (up to and with that slash), once each. One page: no more
-    /// than `max` entries and prefixes together, and no snapshot: what is written meanwhile may or may not be seen.
+    /// than `max` entries and prefixes together (at most [`limits::LIST_PAGE_MAX`]), and no snapshot: what is written meanwhile may or may not be seen.
     async fn list(&self, request: &List) -> Result<Listed, StoreError>;
 
     /// Deletes objects; one that is not there is no error. At most [`crate::limits::LIST_PAGE_MAX`] keys. Not atomic:
@@ -71,6 +72,43 @@ impl PutObject {
         self.note = Some(note);
         self
     }
+
+    /// What every store refuses, checked before anything is sent.
+    pub fn check(&self, key: &str) -> Result<(), StoreError> {
+        if key.is_empty() || key.len() > limits::OBJECT_KEY_BYTES_MAX {
+            return Err(StoreError::Refused(format!(
+                "a key of {} bytes, it must have 1 to {}",
+                key.len(),
+                limits::OBJECT_KEY_BYTES_MAX
+            )));
+        }
+        let Some(note) = &self.note else { return Ok(()) };
+        if note.len() as u64 > limits::NOTE_BYTES_MAX {
+            return Err(StoreError::Refused(format!(
+                "a note of {} bytes on `{key}`, the most is {}",
+                note.len(),
+                limits::NOTE_BYTES_MAX
+            )));
+        }
+        if let Some(bad) = note.chars().find(|c| !(' '..='~').contains(c)) {
+            return Err(StoreError::Refused(format!(
+                "a note with {bad:?} on `{key}`, it must be printable ASCII"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What every store refuses to delete at once.
+pub fn check_delete(keys: &[String]) -> Result<(), StoreError> {
+    if keys.len() > limits::LIST_PAGE_MAX {
+        return Err(StoreError::Refused(format!(
+            "{} keys in one delete, the most is {}",
+            keys.len(),
+            limits::LIST_PAGE_MAX
+        )));
+    }
+    Ok(())
 }
 
 /// On what condition an object is written; there is no unconditional write.
@@ -135,7 +173,7 @@ pub struct List {
 
 impl List {
     pub fn all(prefix: impl Into<String>) -> List {
-        List { prefix: prefix.into(), start_after: None, group: false, max: crate::limits::LIST_PAGE_MAX }
+        List { prefix: prefix.into(), start_after: None, group: false, max: limits::LIST_PAGE_MAX }
     }
 
     pub fn grouped(prefix: impl Into<String>) -> List {
@@ -150,6 +188,17 @@ impl List {
     pub fn max(mut self, max: usize) -> List {
         self.max = max;
         self
+    }
+
+    /// The entries and prefixes that one page may have.
+    pub fn page(&self) -> usize {
+        self.max.clamp(1, limits::LIST_PAGE_MAX)
+    }
+
+    /// The common prefix that stands for a key under this list's prefix, if it is grouped and has one.
+    pub fn common_prefix<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let rest = key.strip_prefix(&self.prefix).filter(|_| self.group)?;
+        rest.find('/').map(|slash| &key[..self.prefix.len() + slash + 1])
     }
 }
 
@@ -169,10 +218,10 @@ pub struct Entry {
     pub modified_at: Time,
 }
 
-/// The string that sorts after everything under a common prefix: its slash becomes the character after it.
+/// What to give as `start_after` to go on behind a common prefix: sorts after every key under it that has no
+/// U+10FFFF there, and before every other key. (The next character after the slash would not do: a key may end in it.)
 pub fn past_prefix(prefix: &str) -> String {
-    let stem = prefix.strip_suffix('/').unwrap_or(prefix);
-    format!("{stem}0")
+    format!("{prefix}\u{10ffff}")
 }
 
 /// What a store answers when it does not do what it was asked.
