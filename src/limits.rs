@@ -119,6 +119,16 @@ pub const DEFINITION_TRIES_MAX: u32 = 16;
 /// Keys in one page of a list, and in one delete.
 pub const LIST_PAGE_MAX: usize = 1_000;
 
+// ---- Reading back.
+
+/// A body is read in ranges of this many bytes.
+pub const READ_PAGE_BYTES: u64 = 8 * MIB;
+/// Calls that are looked at side by side.
+pub const READ_AHEAD_MAX: usize = 32;
+/// Who waits for an outcome looks again after the first of these, growing to the second.
+pub const WAIT_LOOK_MS_MIN: u64 = 50;
+pub const WAIT_LOOK_MS_MAX: u64 = 2 * SECOND_MS;
+
 // ---- Lists.
 
 pub const LIST_CALLS_DEFAULT: usize = 100;

@@ -1,0 +1,160 @@
+//! The bodies of a call (payload, result, log), read in pages so that memory stays small whatever they weigh, and
+//! checked against the digest that the outcome names.
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+
+use super::call::{CallView, reading};
+use crate::error::{Error, Result};
+use crate::layout::Key;
+use crate::limits;
+use crate::model::{Digest, State, Stored};
+use crate::seam::Seams;
+use crate::seam::store::{ETag, Range};
+
+/// Where a body goes.
+pub type Sink<'a> = dyn AsyncWrite + Send + Unpin + 'a;
+
+/// Writes the payload as it was sent; answers how many bytes it has.
+pub async fn payload(seams: &Seams, view: &CallView, sink: &mut Sink<'_>) -> Result<u64> {
+    copy(payload_pages(seams, view), sink).await
+}
+
+/// Writes the answer. An error after the last byte says that the bytes are not those that were recorded.
+pub async fn result(seams: &Seams, view: &CallView, sink: &mut Sink<'_>) -> Result<u64> {
+    copy(result_pages(seams, view)?, sink).await
+}
+
+/// Writes the log of the execution that counts. An error after the last byte says that the bytes are not those that
+/// were recorded.
+pub async fn log(seams: &Seams, view: &CallView, sink: &mut Sink<'_>) -> Result<u64> {
+    copy(log_pages(seams, view)?, sink).await
+}
+
+pub fn payload_pages(seams: &Seams, view: &CallView) -> Pages {
+    Pages::new(seams, Key::Payload(view.app.clone(), view.id).to_string(), None)
+}
+
+pub fn result_pages(seams: &Seams, view: &CallView) -> Result<Pages> {
+    match (&view.result, view.state) {
+        (Some(stored), _) => {
+            stored_pages(seams, view, stored, |view, attempt| Key::Result(view.app.clone(), view.id, attempt))
+        }
+        (None, State::Success) => Ok(Pages::empty(seams)),
+        (None, state) if state.is_final() => {
+            let reason = view.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            Err(Error::not_found(format!("call `{}` has no result, it ended in {state}{reason}", view.id))
+                .hint(format!("`afn get logs {} {}` shows what it printed", view.app, view.id)))
+        }
+        (None, state) => Err(not_yet(view, "result", state)),
+    }
+}
+
+pub fn log_pages(seams: &Seams, view: &CallView) -> Result<Pages> {
+    match (&view.log, view.state) {
+        (Some(stored), _) => {
+            stored_pages(seams, view, stored, |view, attempt| Key::Log(view.app.clone(), view.id, attempt))
+        }
+        (None, state) if state.is_final() => Ok(Pages::empty(seams)),
+        (None, state) => Err(not_yet(view, "log", state)),
+    }
+}
+
+fn not_yet(view: &CallView, what: &str, state: State) -> Error {
+    Error::not_found(format!("call `{}` has no {what} yet, it is {state}", view.id))
+        .hint(format!("`afn wait {} {}` waits for it", view.app, view.id))
+}
+
+fn stored_pages(
+    seams: &Seams,
+    view: &CallView,
+    stored: &Stored,
+    key: impl Fn(&CallView, crate::model::AttemptId) -> Key,
+) -> Result<Pages> {
+    let attempt = view.attempt.ok_or_else(|| {
+        Error::internal(format!("the outcome of call `{}` names a body but no attempt", view.id))
+    })?;
+    Ok(Pages::new(seams, key(view, attempt).to_string(), Some(stored.clone())))
+}
+
+async fn copy(mut pages: Pages, sink: &mut Sink<'_>) -> Result<u64> {
+    let failed = |error: std::io::Error| Error::new(crate::Code::Stopped, format!("write the body: {error}"));
+    let mut bytes = 0;
+    while let Some(page) = pages.next().await? {
+        sink.write_all(&page).await.map_err(failed)?;
+        bytes += page.len() as u64;
+    }
+    sink.flush().await.map_err(failed)?;
+    Ok(bytes)
+}
+
+/// A body, page after page.
+pub struct Pages {
+    seams: Seams,
+    key: String,
+    expected: Option<Stored>,
+    offset: u64,
+    hasher: Sha256,
+    /// Of the first page, whose object every other page has to be of, and the length of the whole.
+    object: Option<(ETag, u64)>,
+    done: bool,
+}
+
+impl Pages {
+    fn new(seams: &Seams, key: String, expected: Option<Stored>) -> Pages {
+        Pages {
+            seams: seams.clone(),
+            key,
+            expected,
+            offset: 0,
+            hasher: Sha256::new(),
+            object: None,
+            done: false,
+        }
+    }
+
+    fn empty(seams: &Seams) -> Pages {
+        Pages { done: true, ..Pages::new(seams, String::new(), None) }
+    }
+
+    /// The next page, never empty; `None` after the last. Whatever follows an error is not to be trusted.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        if self.done {
+            return Ok(None);
+        }
+        if self.object.as_ref().is_some_and(|(_, bytes)| self.offset == *bytes) {
+            self.done = true;
+            self.check()?;
+            return Ok(None);
+        }
+        let range = Range::Part { offset: self.offset, length: limits::READ_PAGE_BYTES };
+        let page = self.seams.store.get(&self.key, range).await.map_err(reading(&self.key))?;
+        let (etag, bytes) = self.object.get_or_insert((page.info.etag.clone(), page.info.bytes));
+        if *etag != page.info.etag || (page.body.is_empty() && self.offset < *bytes) {
+            return Err(Error::internal(format!("object `{}` changed while it was read", self.key))
+                .hint("results are written once: something else writes into this bucket"));
+        }
+        if page.body.is_empty() {
+            self.done = true;
+            self.check()?;
+            return Ok(None);
+        }
+        self.hasher.update(&page.body);
+        self.offset += page.body.len() as u64;
+        Ok(Some(page.body))
+    }
+
+    fn check(&mut self) -> Result<()> {
+        let Some(expected) = &self.expected else { return Ok(()) };
+        let digest = Digest::from_bytes(std::mem::take(&mut self.hasher).finalize().into());
+        if self.offset == expected.bytes && digest == expected.sha256 {
+            return Ok(());
+        }
+        Err(Error::internal(format!(
+            "object `{}` is not what was recorded: {} bytes with SHA-256 {digest} instead of {} with {}",
+            self.key, self.offset, expected.bytes, expected.sha256
+        ))
+        .hint("results are written once: something else writes into this bucket"))
+    }
+}
