@@ -1,1 +1,125 @@
-//! How a function is spoken to once its sandbox runs: `http-stream` and `default`. Knows no Docker and no store.
+//! How a function is spoken to once its sandbox runs: its environment, the formats `http-stream` and `default`, its
+//! log. Shared by all executors; knows no Docker, no process and no store.
+
+pub mod default;
+pub mod http_stream;
+pub mod logs;
+mod socket;
+
+use std::collections::BTreeMap;
+use std::process::ExitStatus;
+
+use crate::seam::executor::Work;
+
+/// The environment of a sandbox: the app's config, the function's over it, and over both what is reserved. It is the
+/// same for every call of one version under one config; what differs from call to call travels in headers
+/// (`http-stream`) or is added by [`default::env`].
+pub fn env(work: &Work) -> Vec<(String, String)> {
+    let app = work.app.to_string();
+    let function = work.function.name.to_string();
+    let mut env: BTreeMap<&str, String> = BTreeMap::new();
+    for (key, value) in work.app_config.iter().chain(&work.function.config) {
+        env.insert(key, value.clone());
+    }
+    env.insert("FN_APP_ID", app.clone());
+    env.insert("FN_APP_NAME", app);
+    env.insert("FN_FN_ID", function.clone());
+    env.insert("FN_FN_NAME", function);
+    env.insert("FN_FORMAT", work.version.format.to_string());
+    env.insert("FN_MEMORY", work.version.limits.memory_mib.to_string());
+    env.insert("FN_PATH", work.function.route.to_string());
+    env.insert("FN_TYPE", work.function.kind.to_string());
+    env.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// How a process ended, in the words of an outcome: `exit code 3`, `killed by signal 9`.
+pub fn exit_reason(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => format!("ended with {status}"),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+
+    use crate::limits;
+    use crate::model::{
+        CallId, Config, Digest, Format, Function, Kind, Limits, Nonce, Source, Time, Version,
+    };
+    use crate::seam::executor::Work;
+
+    /// A call of `app`'s function `f`, to be bent by a test.
+    pub fn work(format: Format, payload: &'static [u8]) -> Work {
+        Work {
+            app: "app".parse().unwrap(),
+            app_config: Config::new(),
+            function: Function {
+                v: 1,
+                name: "f".parse().unwrap(),
+                route: "/f".parse().unwrap(),
+                kind: Kind::Async,
+                version: "0.0.1-000000000000".parse().unwrap(),
+                config: Config::new(),
+                annotations: BTreeMap::new(),
+                created_at: Time(0),
+                updated_at: Time(0),
+                nonce: Nonce::new(1),
+            },
+            version: Version {
+                v: 1,
+                id: "0.0.1-000000000000".parse().unwrap(),
+                label: "0.0.1".to_owned(),
+                source: Source::Archive { sha256: Digest::of(b""), bytes: 0 },
+                os: None,
+                arch: None,
+                runtime: None,
+                format,
+                command: Vec::new(),
+                content_type: None,
+                limits: Limits { timeout_ms: 10 * limits::TIMEOUT_MS_MIN, ..Limits::default() },
+                created_at: Time(0),
+            },
+            call: CallId::single(Time(1_700_000_000_000), 7),
+            attempt: 2,
+            headers: BTreeMap::new(),
+            content_type: Some("text/plain".to_owned()),
+            payload: Bytes::from_static(payload),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Format;
+
+    #[test]
+    fn the_function_wins_over_the_app_and_reserved_names_over_both() {
+        let mut work = testing::work(Format::HttpStream, b"");
+        for (key, value) in [("A", "app"), ("B", "app"), ("FN_MEMORY", "1")] {
+            work.app_config.insert(key.to_owned(), value.to_owned());
+        }
+        work.function.config.insert("B".to_owned(), "function".to_owned());
+        work.function.config.insert("FN_FORMAT".to_owned(), "json".to_owned());
+
+        let env: BTreeMap<String, String> = env(&work).into_iter().collect();
+        let get = |key: &str| env[key].as_str();
+        assert_eq!((get("A"), get("B")), ("app", "function"));
+        assert_eq!((get("FN_MEMORY"), get("FN_FORMAT")), ("128", "http-stream"));
+        assert_eq!((get("FN_APP_NAME"), get("FN_FN_NAME")), ("app", "f"));
+        assert_eq!((get("FN_PATH"), get("FN_TYPE")), ("/f", "async"));
+    }
+
+    #[test]
+    fn an_ended_process_says_how() {
+        use std::os::unix::process::ExitStatusExt as _;
+        assert_eq!(exit_reason(ExitStatus::from_raw(3 << 8)), "exit code 3");
+        assert_eq!(exit_reason(ExitStatus::from_raw(9)), "killed by signal 9");
+    }
+}

@@ -1,0 +1,77 @@
+//! The `default` format: one process per call, payload on stdin, answer on stdout, log on stderr; the exit code
+//! decides. What executors share of it: the environment of a call, and the taking in of an answer.
+
+use crate::limits;
+use crate::model::Time;
+use crate::seam::body::{BodyWriter, BodyWriterError};
+use crate::seam::executor::{Fault, Verdict, Work};
+
+/// The environment of one call: [`super::env`] and what is this call's alone.
+pub fn env(work: &Work, deadline: Time) -> Vec<(String, String)> {
+    let mut env = super::env(work);
+    let content_type = work.content_type.iter().map(|value| ("content-type", value));
+    for (name, value) in work.headers.iter().map(|(name, value)| (name.as_str(), value)).chain(content_type) {
+        // An environment cannot hold NUL; such a header is no text anyway.
+        if !value.contains('\0') {
+            env.push((header_variable(name), value.clone()));
+        }
+    }
+    env.push(("FN_CALL_ID".to_owned(), work.call.to_string()));
+    env.push(("FN_DEADLINE".to_owned(), deadline.to_string()));
+    env.push(("FN_METHOD".to_owned(), "POST".to_owned()));
+    env.push(("FN_REQUEST_URL".to_owned(), format!("/r/{}{}", work.app, work.function.route)));
+    env.push(("AFN_ATTEMPT".to_owned(), work.attempt.to_string()));
+    env
+}
+
+fn header_variable(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    format!("FN_HEADER_{}", name.chars().map(plain).collect::<String>())
+}
+
+/// Takes in a piece of an answer. `Err(Ok(..))`: the call has failed with it, `Err(Err(..))`: the worker has.
+pub fn take_in(answer: &mut BodyWriter, piece: &[u8]) -> Result<(), Result<Verdict, Fault>> {
+    answer.write(piece).map_err(|error| match error {
+        BodyWriterError::TooLarge { bytes_max } => Ok(too_large(bytes_max)),
+        BodyWriterError::Io(error) => Err(Fault::Worker(format!("cannot spool a result: {error}"))),
+    })
+}
+
+fn too_large(bytes_max: u64) -> Verdict {
+    Verdict::Error { reason: format!("result too large: limit {} MiB", bytes_max / limits::MIB) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::contract::testing;
+    use crate::model::Format;
+
+    #[test]
+    fn a_call_finds_itself_in_its_environment() {
+        let mut work = testing::work(Format::Default, b"");
+        work.headers.insert("X-Trace.Id".to_owned(), "7".to_owned());
+        work.headers.insert("x-bad".to_owned(), "a\0b".to_owned());
+        let env: BTreeMap<String, String> = env(&work, Time(1_700_000_010_000)).into_iter().collect();
+
+        assert_eq!(env["FN_CALL_ID"], work.call.to_string());
+        assert_eq!(env["AFN_ATTEMPT"], "2");
+        assert_eq!(env["FN_DEADLINE"], "2023-11-14T22:13:30.000Z");
+        assert_eq!(env["FN_HEADER_X_TRACE_ID"], "7");
+        assert_eq!(env["FN_HEADER_CONTENT_TYPE"], "text/plain");
+        assert_eq!(env["FN_REQUEST_URL"], "/r/app/f");
+        assert_eq!(env["FN_FORMAT"], "default");
+        assert!(!env.contains_key("FN_HEADER_X_BAD"));
+    }
+
+    #[test]
+    fn an_answer_past_the_limit_fails_the_call() {
+        let mut answer = BodyWriter::new(limits::MIB);
+        take_in(&mut answer, b"fits").unwrap();
+        let failure = take_in(&mut answer, &vec![0; limits::MIB as usize]).unwrap_err();
+        let Ok(Verdict::Error { reason }) = failure else { panic!("{failure:?}") };
+        assert_eq!(reason, "result too large: limit 1 MiB");
+    }
+}

@@ -1,0 +1,275 @@
+//! Against a listener that says, byte for byte, what it is told to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixListener;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::contract::testing;
+use crate::model::Format;
+
+/// What the listener does once it has read a request.
+#[derive(Clone)]
+enum Reply {
+    Say(String),
+    SayAndClose(String),
+    Echo,
+    Never,
+}
+
+struct Function {
+    dir: tempfile::TempDir,
+    connections: Arc<AtomicUsize>,
+    requests: Arc<std::sync::Mutex<Vec<String>>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Function {
+    /// One reply per request, over all connections; the last is repeated.
+    fn listen(replies: &[Reply]) -> Function {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join(SOCKET_NAME)).unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let requests = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let mut tasks = JoinSet::new();
+        let (counter, seen, replies) = (connections.clone(), requests.clone(), replies.to_vec());
+        tasks.spawn(async move {
+            let mut served = 0;
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                counter.fetch_add(1, SeqCst);
+                while let Some(request) = read_request(&mut stream).await {
+                    let reply = replies[served.min(replies.len() - 1)].clone();
+                    served += 1;
+                    let body = request.split_once("\r\n\r\n").unwrap().1.to_owned();
+                    seen.lock().unwrap().push(request);
+                    match reply {
+                        Reply::Say(text) => stream.write_all(text.as_bytes()).await.unwrap(),
+                        Reply::SayAndClose(text) => {
+                            stream.write_all(text.as_bytes()).await.unwrap();
+                            break;
+                        }
+                        Reply::Echo => {
+                            let size = dechunk(&body).len();
+                            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
+                            stream.write_all(head.as_bytes()).await.unwrap();
+                            stream.write_all(dechunk(&body).as_bytes()).await.unwrap();
+                        }
+                        Reply::Never => std::future::pending().await,
+                    }
+                }
+            }
+        });
+        Function { dir, connections, requests, _tasks: tasks }
+    }
+
+    async fn connect(&self) -> Connection {
+        Connection::establish(self.dir.path(), std::future::pending()).await.unwrap()
+    }
+}
+
+/// Up to and with the last chunk.
+async fn read_request(stream: &mut UnixStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"0\r\n\r\n") {
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+    Some(String::from_utf8(bytes).unwrap())
+}
+
+fn dechunk(mut rest: &str) -> String {
+    let mut body = String::new();
+    loop {
+        let (size, after) = rest.split_once("\r\n").unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            return body;
+        }
+        body.push_str(&after[..size]);
+        rest = &after[size + 2..];
+    }
+}
+
+fn ok(body: &str) -> Reply {
+    Reply::Say(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+}
+
+fn status(status: &str, body: &str) -> Reply {
+    Reply::Say(format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+}
+
+/// Until the listener's end of the connection is closed.
+async fn until_closed(connection: &mut Connection) {
+    let Some(Link { driver, closed, .. }) = &mut connection.link else { return };
+    poll_fn(|cx| {
+        drive(driver, closed, cx);
+        if *closed { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// Verdict and `keep`, as text.
+async fn one_call(reply: Reply) -> (String, bool) {
+    let function = Function::listen(&[reply]);
+    let work = testing::work(Format::HttpStream, b"hello");
+    show(function.connect().await.call(&work, Time(0)).await.unwrap())
+}
+
+fn show(answer: Answer) -> (String, bool) {
+    match answer {
+        Answer::Verdict { verdict: Verdict::Success { content_type, body }, keep } => {
+            let text = String::from_utf8(body.to_bytes().unwrap().to_vec()).unwrap();
+            (format!("{}:{text}", content_type.unwrap_or_default()), keep)
+        }
+        Answer::Verdict { verdict: Verdict::Error { reason }, keep } => (format!("error: {reason}"), keep),
+        Answer::Verdict { verdict: Verdict::Timeout, keep } => ("timeout".to_owned(), keep),
+        Answer::Broken(why) => (format!("broken: {why}"), false),
+        Answer::Gone(why) => (format!("gone: {why}"), false),
+    }
+}
+
+#[tokio::test]
+async fn a_call_carries_body_headers_id_deadline_and_attempt() {
+    let function = Function::listen(&[ok("done")]);
+    let mut work = testing::work(Format::HttpStream, b"hello");
+    for (name, value) in
+        [("X-Kept", "1"), ("Connection", "close"), ("Fn-Call-Id", "forged"), ("bad name", "x")]
+    {
+        work.headers.insert(name.to_owned(), value.to_owned());
+    }
+    let answer = function.connect().await.call(&work, Time(1_700_000_000_000)).await.unwrap();
+    assert_eq!(show(answer), (":done".to_owned(), true));
+
+    let request = function.requests.lock().unwrap()[0].clone();
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.split("\r\n");
+    assert_eq!(lines.next(), Some("POST /call HTTP/1.1"));
+    let mut lines: Vec<&str> = lines.collect();
+    lines.sort();
+    let id = format!("fn-call-id: {}", work.call);
+    assert_eq!(
+        lines,
+        [
+            "afn-attempt: 2",
+            "content-type: text/plain",
+            &id,
+            "fn-deadline: 2023-11-14T22:13:30.000Z",
+            "host: localhost",
+            "transfer-encoding: chunked",
+            "x-kept: 1",
+        ]
+    );
+    assert_eq!(dechunk(body), "hello");
+}
+
+#[tokio::test]
+async fn one_connection_serves_many_calls() {
+    let function = Function::listen(&[Reply::Echo]);
+    let mut connection = function.connect().await;
+    for payload in ["one", "", "zwei ✓", "4"] {
+        let mut work = testing::work(Format::HttpStream, b"");
+        work.payload = payload.into();
+        let answer = connection.call(&work, Time(0)).await.unwrap();
+        assert_eq!(show(answer), (format!(":{payload}"), true));
+    }
+    assert_eq!(function.connections.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn five_mebibytes_go_both_ways() {
+    let function = Function::listen(&[Reply::Echo]);
+    let mut work = testing::work(Format::HttpStream, b"");
+    work.payload = "0123456789abcdef".repeat(5 << 16).into();
+    let Answer::Verdict { verdict: Verdict::Success { body, .. }, keep: true } =
+        function.connect().await.call(&work, Time(0)).await.unwrap()
+    else {
+        panic!("no success")
+    };
+    assert_eq!(body.to_bytes().unwrap(), work.payload);
+}
+
+#[tokio::test]
+async fn a_connection_closed_between_calls_is_opened_again() {
+    let Reply::Say(text) = ok("once") else { unreachable!() };
+    let function = Function::listen(&[Reply::SayAndClose(text), ok("twice")]);
+    let mut connection = function.connect().await;
+    let work = testing::work(Format::HttpStream, b"");
+    assert_eq!(show(connection.call(&work, Time(0)).await.unwrap()), (":once".to_owned(), true));
+    until_closed(&mut connection).await;
+    assert_eq!(show(connection.call(&work, Time(0)).await.unwrap()), (":twice".to_owned(), true));
+    assert_eq!(function.connections.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn statuses_mean_what_the_contract_says() {
+    let failed = one_call(status("502 Bad Gateway", "  boom at line 3\n")).await;
+    assert_eq!(failed, ("error: boom at line 3".to_owned(), true));
+    let json = one_call(status("502 Bad Gateway", r#"{"message":"no such user","detail":7}"#)).await;
+    assert_eq!(json, ("error: no such user".to_owned(), true));
+    let silent = one_call(status("502 Bad Gateway", "")).await;
+    assert_eq!(silent, ("error: the function failed and did not say why".to_owned(), true));
+    assert_eq!(one_call(status("504 Gateway Timeout", "late")).await, ("timeout".to_owned(), true));
+    for wrong in ["201 Created", "404 Not Found", "500 Internal Server Error"] {
+        let reason = format!("error: invalid function response: status {}", &wrong[..3]);
+        assert_eq!(one_call(status(wrong, "x")).await, (reason, false));
+    }
+}
+
+#[tokio::test]
+async fn chunked_answers_and_content_types_are_taken_in() {
+    let reply = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 3\r\n{\"a\r\n4\r\n\":1}\r\n0\r\n\r\n";
+    assert_eq!(one_call(Reply::Say(reply.to_owned())).await, ("application/json:{\"a\":1}".to_owned(), true));
+    // HTTP/1.0, delimited by the end of the connection.
+    let reply = "HTTP/1.0 200 OK\r\n\r\nold";
+    assert_eq!(one_call(Reply::SayAndClose(reply.to_owned())).await, (":old".to_owned(), true));
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_none() {
+    for reply in ["", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", "nonsense\r\n\r\n"]
+    {
+        let (answer, keep) = one_call(Reply::SayAndClose(reply.to_owned())).await;
+        assert!(answer.starts_with("broken: ") && !keep, "{reply:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_went_away_is_told_from_one_that_broke() {
+    let function = Function::listen(&[ok("x")]);
+    let mut connection = function.connect().await;
+    let Function { dir, _tasks, .. } = function;
+    drop(_tasks);
+    while UnixStream::connect(dir.path().join(SOCKET_NAME)).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let answer = show(connection.call(&testing::work(Format::HttpStream, b""), Time(0)).await.unwrap());
+    assert_eq!(answer.0, "gone: it no longer listens");
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_runs_out() {
+    let function = Function::listen(&[Reply::Never]);
+    let work = testing::work(Format::HttpStream, b"");
+    let begun = Instant::now();
+    let answer = function.connect().await.call(&work, Time(0)).await.unwrap();
+    assert_eq!(show(answer), ("timeout".to_owned(), false));
+    assert_eq!(begun.elapsed().as_secs(), work.version.limits.timeout_ms / 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_has_a_limit_and_ends_with_the_sandbox() {
+    let dir = tempfile::tempdir().unwrap();
+    let late = Connection::establish(dir.path(), std::future::pending()).await.unwrap_err();
+    assert_eq!(late, NotReady::TimedOut);
+    let exited = Connection::establish(dir.path(), sleep(Duration::from_secs(1))).await.unwrap_err();
+    assert_eq!(exited, NotReady::Exited);
+    std::fs::create_dir(dir.path().join(SOCKET_NAME)).unwrap();
+    let broken = Connection::establish(dir.path(), std::future::pending()).await.unwrap_err();
+    assert_eq!(broken, NotReady::Broken("lsnr.sock is not a socket".to_owned()));
+}
