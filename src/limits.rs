@@ -25,6 +25,10 @@ pub const HEADERS_BYTES_MAX: u64 = KIB;
 pub const NOTE_BYTES_MAX: u64 = 2 * KIB - 64;
 /// App and function config, keys and values.
 pub const CONFIG_BYTES_MAX: u64 = 64 * KIB;
+/// `func.yaml` or `app.yaml`.
+pub const FUNC_FILE_BYTES_MAX: u64 = 256 * KIB;
+/// Lists and maps within one another in those files.
+pub const FUNC_FILE_DEPTH_MAX: usize = 16;
 /// A function's folder, packed for the process executor.
 pub const ARCHIVE_BYTES_MAX: u64 = 256 * MIB;
 
