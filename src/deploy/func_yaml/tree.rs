@@ -137,9 +137,8 @@ impl<'a> Reader<'a> {
                         (Event::MappingEnd, _) => break Value::Map(entries),
                         (event, span) => {
                             let entry = self.entry(event, span, depth)?;
-                            if let Some(first) = entries.iter().find(|other| other.key == entry.key) {
-                                let message =
-                                    format!("`{}` stands in line {} already", entry.key, first.line);
+                            if let Some(first) = lines.insert(entry.key.clone(), entry.line) {
+                                let message = format!("`{}` stands in line {first} already", entry.key);
                                 return Err(error_at(self.file, entry.line, message));
                             }
                             entries.push(entry);
