@@ -29,16 +29,15 @@ impl Catalog {
             let name = prefix.strip_prefix(&key::apps()).and_then(|name| name.strip_suffix('/'));
             name.unwrap_or_default().parse::<AppName>()
         });
+        // Gathered first: a future that holds the closure cannot be sent to another thread.
         let looks = names.map(|name| async move {
             let name = name?;
             let exists = self.seams.store.exists(&Key::App(name.clone()).to_string()).await?;
             Ok::<_, Error>(exists.then_some(name))
         });
-        stream::iter(looks)
-            .buffered(LOOKS_IN_FLIGHT)
-            .try_filter_map(async |name| Ok(name))
-            .try_collect()
-            .await
+        let looks: Vec<_> = looks.collect();
+        let found: Vec<Option<AppName>> = stream::iter(looks).buffered(LOOKS_IN_FLIGHT).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     pub async fn create_app(

@@ -177,12 +177,11 @@ impl Catalog {
             let name = under.strip_prefix(&prefix).and_then(|name| name.strip_suffix('/'));
             name.unwrap_or_default().parse::<FunctionName>()
         });
-        let looks = names.map(|name| async move { self.find_function(app, &name?).await });
-        stream::iter(looks)
-            .buffered(LOOKS_IN_FLIGHT)
-            .try_filter_map(async |found| Ok(found))
-            .try_collect()
-            .await
+        // Gathered first: a future that holds the closure cannot be sent to another thread.
+        let looks: Vec<_> = names.map(|name| async move { self.find_function(app, &name?).await }).collect();
+        let found: Vec<Option<Function>> =
+            stream::iter(looks).buffered(LOOKS_IN_FLIGHT).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     pub(super) async fn function_names(&self, app: &AppName) -> Result<Vec<FunctionName>> {

@@ -1,0 +1,96 @@
+//! What a worker knows of apps and functions: versions for good, since they never change; config for a few seconds.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::catalog::Catalog;
+use crate::error::{Code, Result};
+use crate::model::{AppName, Config, Function, FunctionName, Version, VersionId};
+use crate::seam::Seams;
+
+/// A changed config reaches a running worker within this.
+const FRESH: Duration = Duration::from_secs(10);
+/// Past this many the memory is emptied; more functions than that are rarely hot on one worker.
+const KEPT_MAX: usize = 1_000;
+
+pub struct Definitions {
+    seams: Seams,
+    catalog: Catalog,
+    versions: Mutex<BTreeMap<(AppName, FunctionName, VersionId), Arc<Version>>>,
+    functions: Mutex<BTreeMap<(AppName, FunctionName), Seen>>,
+}
+
+#[derive(Clone)]
+struct Seen {
+    at: Duration,
+    definition: Option<Definition>,
+}
+
+/// A function with its app's config.
+#[derive(Clone)]
+pub struct Definition {
+    pub app_config: Config,
+    pub function: Function,
+}
+
+impl Definitions {
+    pub fn new(seams: Seams) -> Definitions {
+        let catalog = Catalog::new(seams.clone());
+        Definitions { seams, catalog, versions: Mutex::default(), functions: Mutex::default() }
+    }
+
+    /// `None`: there is no such version.
+    pub async fn version(
+        &self,
+        app: &AppName,
+        function: &FunctionName,
+        id: &VersionId,
+    ) -> Result<Option<Arc<Version>>> {
+        let key = (app.clone(), function.clone(), id.clone());
+        if let Some(version) = self.versions.lock().expect("no holder panics").get(&key) {
+            return Ok(Some(version.clone()));
+        }
+        let Some(version) = absent(self.catalog.version(app, function, id).await)? else { return Ok(None) };
+        let version = Arc::new(version);
+        let mut versions = self.versions.lock().expect("no holder panics");
+        if versions.len() >= KEPT_MAX {
+            versions.clear();
+        }
+        versions.insert(key, version.clone());
+        Ok(Some(version))
+    }
+
+    /// `None`: the function was deleted.
+    pub async fn function(&self, app: &AppName, function: &FunctionName) -> Result<Option<Definition>> {
+        let key = (app.clone(), function.clone());
+        let now = self.seams.clock.monotonic();
+        if let Some(seen) = self.functions.lock().expect("no holder panics").get(&key)
+            && now.saturating_sub(seen.at) < FRESH
+        {
+            return Ok(seen.definition.clone());
+        }
+        let definition = match absent(self.catalog.function(app, function).await)? {
+            Some(function) => {
+                let app_config =
+                    absent(self.catalog.app(app).await)?.map(|app| app.config).unwrap_or_default();
+                Some(Definition { app_config, function })
+            }
+            None => None,
+        };
+        let mut functions = self.functions.lock().expect("no holder panics");
+        if functions.len() >= KEPT_MAX {
+            functions.clear();
+        }
+        functions.insert(key, Seen { at: now, definition: definition.clone() });
+        Ok(definition)
+    }
+}
+
+fn absent<T>(found: Result<T>) -> Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.code() == Code::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
