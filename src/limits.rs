@@ -120,6 +120,12 @@ pub const REQUEST_BACKOFF_MS_MIN: u64 = 50;
 pub const REQUEST_BACKOFF_MS_MAX: u64 = 5 * SECOND_MS;
 /// How often a change to a definition is tried while others change it too.
 pub const DEFINITION_TRIES_MAX: u32 = 16;
+/// How long a connection may take.
+pub const CONNECT_MS_MAX: u64 = 5 * SECOND_MS;
+/// How long an answer may take, beside the time of a long poll or of sending a body.
+pub const ANSWER_MS_MAX: u64 = 20 * SECOND_MS;
+/// A body is given the time that it takes at this pace.
+pub const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 512 * KIB;
 /// Keys in one page of a list, and in one delete.
 pub const LIST_PAGE_MAX: usize = 1_000;
 
@@ -153,6 +159,10 @@ const _: () = assert!(RETRY_BACKOFF_MS_MAX <= DELAY_MS_MAX, "a retry's wait fits
 const _: () =
     assert!(REQUEST_MS_MAX <= VISIBILITY_MS, "a request is given up before a lease of its own length lapses");
 const _: () = assert!(HEADERS_BYTES_MAX + 512 < NOTE_BYTES_MAX, "kept headers fit an object's metadata");
+const _: () = assert!(
+    LONG_POLL_MS + ANSWER_MS_MAX < VISIBILITY_MS,
+    "a received message is leased when its answer comes last"
+);
 const _: () =
     assert!(PUT_BACK_COUNT_MAX * 4 < RECEIVE_COUNT_MAX, "put-backs never reach the queue's redrive");
 const _: () =

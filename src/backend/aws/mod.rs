@@ -1,1 +1,12 @@
-//! Store on S3, queues on SQS.
+//! S3 as the store and SQS as the queues. The only place that knows the SDK: its errors are mapped in `errors`, its
+//! clients made in `config`. It does not retry; the decorators of the seams do.
+
+pub mod config;
+mod errors;
+mod http;
+mod s3;
+mod sqs;
+
+pub use config::Connection;
+pub use s3::S3Store;
+pub use sqs::SqsQueue;

@@ -1,0 +1,210 @@
+//! SQS as a [`Queue`]: a standard queue, found by its name when it is first used.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_sqs::types::{
+    BatchResultErrorEntry, DeleteMessageBatchRequestEntry, Message, MessageAttributeValue,
+    MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
+};
+use tokio::sync::OnceCell;
+
+use super::config::{self, Connection};
+use super::errors::{Failure, entry_error, queue_error};
+use crate::limits;
+use crate::model::Time;
+use crate::seam::queue::{Depth, Outgoing, Queue, QueueError, Receipt, Received};
+
+/// The message attribute that carries a note.
+const NOTE: &str = "note";
+
+#[derive(Debug)]
+pub struct SqsQueue {
+    client: aws_sdk_sqs::Client,
+    name: String,
+    url: OnceCell<String>,
+}
+
+impl SqsQueue {
+    /// `name` may be a URL as well, of a queue in another account.
+    pub fn new(connection: &Connection, name: &str) -> SqsQueue {
+        let url = if is_url(name) { OnceCell::new_with(Some(name.to_owned())) } else { OnceCell::new() };
+        SqsQueue { client: connection.sqs.clone(), name: name.to_owned(), url }
+    }
+
+    async fn url(&self) -> Result<&str, QueueError> {
+        let look_up = || async {
+            let got = self.client.get_queue_url().queue_name(&self.name).send().await;
+            let url = got.map_err(|error| self.error(error))?.queue_url;
+            url.ok_or_else(|| QueueError::Lost("SQS answered without the queue's URL".to_owned()))
+        };
+        self.url.get_or_try_init(look_up).await.map(String::as_str)
+    }
+
+    fn error(&self, failure: impl Into<Failure>) -> QueueError {
+        queue_error(failure, &self.name)
+    }
+
+    /// The answers of a batch in the order of its entries, which are named by their place.
+    fn entries<'a>(
+        &self,
+        count: usize,
+        done: impl Iterator<Item = &'a str>,
+        failed: &[BatchResultErrorEntry],
+    ) -> Vec<Result<(), QueueError>> {
+        let missing = || Err(QueueError::Lost("SQS answered without this entry".to_owned()));
+        let mut answers: Vec<Result<(), QueueError>> = (0..count).map(|_| missing()).collect();
+        let place = |id: &str| id.parse::<usize>().ok().filter(|place| *place < count);
+        for place in done.filter_map(place) {
+            answers[place] = Ok(());
+        }
+        for entry in failed {
+            if let Some(place) = place(&entry.id) {
+                let error =
+                    entry_error(&entry.code, entry.message.as_deref(), entry.sender_fault, &self.name);
+                answers[place] = Err(error);
+            }
+        }
+        answers
+    }
+}
+
+#[async_trait]
+impl Queue for SqsQueue {
+    async fn send(&self, messages: Vec<Outgoing>) -> Result<Vec<Result<(), QueueError>>, QueueError> {
+        if messages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let count = messages.len();
+        let entries = messages.into_iter().enumerate().map(outgoing).collect::<Result<_, _>>()?;
+        let request =
+            self.client.send_message_batch().queue_url(self.url().await?).set_entries(Some(entries));
+        let sent = request.send().await.map_err(|error| self.error(error))?;
+        let done = sent.successful.iter().map(|entry| entry.id.as_str());
+        Ok(self.entries(count, done, &sent.failed))
+    }
+
+    async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Duration,
+    ) -> Result<Vec<Received>, QueueError> {
+        let wait = wait.min(Duration::from_millis(limits::LONG_POLL_MS)).as_secs();
+        let received = self
+            .client
+            .receive_message()
+            .queue_url(self.url().await?)
+            .max_number_of_messages(max.clamp(1, limits::QUEUE_BATCH_MAX) as i32)
+            .wait_time_seconds(wait as i32)
+            .visibility_timeout(whole_seconds(visibility))
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+            .message_attribute_names(NOTE)
+            .customize()
+            .config_override(
+                aws_sdk_sqs::config::Builder::new()
+                    .timeout_config(config::timeouts(Duration::from_secs(wait))),
+            )
+            .send()
+            .await
+            .map_err(|error| self.error(error))?;
+        received.messages.unwrap_or_default().into_iter().map(incoming).collect()
+    }
+
+    async fn extend(&self, receipt: &Receipt, visibility: Duration) -> Result<(), QueueError> {
+        let request = self
+            .client
+            .change_message_visibility()
+            .queue_url(self.url().await?)
+            .receipt_handle(&receipt.0)
+            .visibility_timeout(whole_seconds(visibility));
+        request.send().await.map_err(|error| self.error(error))?;
+        Ok(())
+    }
+
+    async fn delete(&self, receipts: &[Receipt]) -> Result<Vec<Result<(), QueueError>>, QueueError> {
+        if receipts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut entries = Vec::with_capacity(receipts.len());
+        for (place, receipt) in receipts.iter().enumerate() {
+            let entry =
+                DeleteMessageBatchRequestEntry::builder().id(place.to_string()).receipt_handle(&receipt.0);
+            entries.push(entry.build().map_err(impossible)?);
+        }
+        let request =
+            self.client.delete_message_batch().queue_url(self.url().await?).set_entries(Some(entries));
+        let deleted = request.send().await.map_err(|error| self.error(error))?;
+        let done = deleted.successful.iter().map(|entry| entry.id.as_str());
+        let mut answers = self.entries(receipts.len(), done, &deleted.failed);
+        for answer in &mut answers {
+            if *answer == Err(QueueError::Gone) {
+                *answer = Ok(());
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+            QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+        ];
+        let request = self
+            .client
+            .get_queue_attributes()
+            .queue_url(self.url().await?)
+            .set_attribute_names(Some(names.to_vec()));
+        let attributes = request.send().await.map_err(|error| self.error(error))?.attributes;
+        let count = |name: &QueueAttributeName| {
+            attributes.as_ref().and_then(|attributes| attributes.get(name)?.parse().ok()).unwrap_or_default()
+        };
+        Ok(Depth { visible: count(&names[0]), in_flight: count(&names[1]), delayed: count(&names[2]) })
+    }
+}
+
+pub(crate) fn is_url(name: &str) -> bool {
+    name.starts_with("https://") || name.starts_with("http://")
+}
+
+fn impossible(error: aws_sdk_sqs::error::BuildError) -> QueueError {
+    QueueError::Refused(error.to_string())
+}
+
+fn outgoing((place, message): (usize, Outgoing)) -> Result<SendMessageBatchRequestEntry, QueueError> {
+    let mut entry = SendMessageBatchRequestEntry::builder()
+        .id(place.to_string())
+        .message_body(message.body)
+        .delay_seconds(whole_seconds(message.delay))
+        .set_message_group_id(message.group);
+    if let Some(note) = message.note.filter(|note| !note.is_empty()) {
+        let note = MessageAttributeValue::builder().data_type("String").string_value(note);
+        entry = entry.message_attributes(NOTE, note.build().map_err(impossible)?);
+    }
+    entry.build().map_err(impossible)
+}
+
+fn incoming(message: Message) -> Result<Received, QueueError> {
+    let broken = |what: &str| QueueError::Lost(format!("SQS answered without the message's {what}"));
+    let system = |name: MessageSystemAttributeName| -> Option<u64> {
+        message.attributes.as_ref()?.get(&name)?.parse().ok()
+    };
+    let delivery = system(MessageSystemAttributeName::ApproximateReceiveCount);
+    let sent_at = system(MessageSystemAttributeName::SentTimestamp);
+    let note = message.message_attributes.and_then(|mut attributes| attributes.remove(NOTE)?.string_value);
+    Ok(Received {
+        id: message.message_id.ok_or_else(|| broken("id"))?,
+        receipt: Receipt(message.receipt_handle.ok_or_else(|| broken("receipt"))?),
+        body: message.body.unwrap_or_default(),
+        note,
+        delivery: delivery.ok_or_else(|| broken("receive count"))?.clamp(1, u32::MAX.into()) as u32,
+        sent_at: Time(sent_at.ok_or_else(|| broken("time"))?),
+    })
+}
+
+/// SQS counts in seconds: never shorter than asked for.
+fn whole_seconds(duration: Duration) -> i32 {
+    duration.as_millis().div_ceil(1_000).min(i32::MAX as u128) as i32
+}
