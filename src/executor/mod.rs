@@ -1,4 +1,9 @@
 //! Executors: Docker for images, child processes for archives. A launcher starts sandboxes, the pool keeps hot ones.
 
+pub mod composite;
+pub mod pool;
 pub mod sandbox;
 pub mod scripted;
+
+pub use composite::Composite;
+pub use pool::Pool;

@@ -1,0 +1,119 @@
+//! Several executors as one: a worker with Docker and child processes runs images in the one and archives in the other.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+
+use crate::model::Version;
+use crate::seam::executor::{Executor, Fault, Mismatch, Run, Work};
+
+/// Asks the first that suits.
+pub struct Composite(Vec<Arc<dyn Executor>>);
+
+impl Composite {
+    pub fn new(executors: Vec<Arc<dyn Executor>>) -> Composite {
+        Composite(executors)
+    }
+
+    fn choose(&self, version: &Version) -> Result<&Arc<dyn Executor>, Mismatch> {
+        let mut reasons: Vec<String> = Vec::new();
+        for executor in &self.0 {
+            match executor.suits(version) {
+                Ok(()) => return Ok(executor),
+                Err(Mismatch(reason)) => reasons.push(reason),
+            }
+        }
+        reasons.dedup();
+        match reasons.is_empty() {
+            true => Err(Mismatch("this worker has no executor".to_owned())),
+            false => Err(Mismatch(reasons.join("; "))),
+        }
+    }
+}
+
+#[async_trait]
+impl Executor for Composite {
+    fn suits(&self, version: &Version) -> Result<(), Mismatch> {
+        self.choose(version).map(drop)
+    }
+
+    async fn run(&self, work: Work) -> Result<Run, Fault> {
+        self.choose(&work.version).map_err(Fault::Mismatch)?.run(work).await
+    }
+
+    /// Every one must be well: a worker that is half sick would go on taking calls that it can only put back.
+    async fn probe(&self) -> Result<(), String> {
+        let probes = join_all(self.0.iter().map(|executor| executor.probe())).await;
+        let sick: Vec<String> = probes.into_iter().filter_map(Result::err).collect();
+        if sick.is_empty() { Ok(()) } else { Err(sick.join("; ")) }
+    }
+
+    async fn close(&self) {
+        join_all(self.0.iter().map(|executor| executor.close())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+    use super::*;
+    use crate::contract::testing;
+    use crate::model::Format;
+
+    struct Only {
+        format: Format,
+        sick: bool,
+        closed: AtomicBool,
+    }
+
+    #[async_trait]
+    impl Executor for Only {
+        fn suits(&self, version: &Version) -> Result<(), Mismatch> {
+            match version.format == self.format {
+                true => Ok(()),
+                false => Err(Mismatch(format!("speaks {} alone", self.format))),
+            }
+        }
+
+        async fn run(&self, _work: Work) -> Result<Run, Fault> {
+            Err(Fault::Function(self.format.to_string()))
+        }
+
+        async fn probe(&self) -> Result<(), String> {
+            if self.sick { Err(format!("{} is sick", self.format)) } else { Ok(()) }
+        }
+
+        async fn close(&self) {
+            self.closed.store(true, SeqCst);
+        }
+    }
+
+    fn only(format: Format, sick: bool) -> Arc<Only> {
+        Arc::new(Only { format, sick, closed: false.into() })
+    }
+
+    #[tokio::test]
+    async fn the_first_that_suits_runs_it_and_all_are_closed() {
+        let (a, b) = (only(Format::Default, false), only(Format::HttpStream, true));
+        let both = Composite::new(vec![a.clone(), b.clone()]);
+        for format in [Format::Default, Format::HttpStream] {
+            let work = testing::work(format, b"");
+            both.suits(&work.version).unwrap();
+            assert_eq!(both.run(work).await.unwrap_err(), Fault::Function(format.to_string()));
+        }
+        assert_eq!(both.probe().await.unwrap_err(), "http-stream is sick");
+        both.close().await;
+        assert!(a.closed.load(SeqCst) && b.closed.load(SeqCst));
+    }
+
+    #[tokio::test]
+    async fn a_mismatch_of_all_says_why_for_each() {
+        let work = testing::work(Format::HttpStream, b"");
+        let none = Composite::new(Vec::new()).suits(&work.version).unwrap_err();
+        assert_eq!(none.to_string(), "this worker has no executor");
+        let one = Composite::new(vec![only(Format::Default, false)]).run(work).await.unwrap_err();
+        assert_eq!(one, Fault::Mismatch(Mismatch("speaks default alone".to_owned())));
+    }
+}

@@ -1,0 +1,237 @@
+//! Over a launcher whose sandboxes do what the payload says, on paused time.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use tokio::time::{Instant, advance, sleep};
+
+use super::*;
+use crate::contract::testing;
+use crate::model::{Format, Time};
+use crate::seam::executor::Verdict;
+
+struct PausedClock(Instant);
+
+#[async_trait]
+impl Clock for PausedClock {
+    fn now(&self) -> Time {
+        Time(self.0.elapsed().as_millis() as u64)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        sleep(duration).await;
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    started: AtomicUsize,
+    stopped: AtomicUsize,
+    dropped: AtomicUsize,
+}
+
+struct Scripted(Arc<Counts>);
+
+struct ScriptedSandbox {
+    id: usize,
+    counts: Arc<Counts>,
+    reusable: bool,
+    calls: usize,
+}
+
+impl Drop for ScriptedSandbox {
+    fn drop(&mut self) {
+        self.counts.dropped.fetch_add(1, SeqCst);
+    }
+}
+
+#[async_trait]
+impl Launcher for Scripted {
+    fn suits(&self, _version: &Version) -> Result<(), Mismatch> {
+        Ok(())
+    }
+
+    async fn start(&self, _work: &Work) -> Result<Box<dyn Sandbox>, Fault> {
+        let id = self.0.started.fetch_add(1, SeqCst);
+        Ok(Box::new(ScriptedSandbox { id, counts: self.0.clone(), reusable: true, calls: 0 }))
+    }
+
+    async fn probe(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Sandbox for ScriptedSandbox {
+    async fn invoke(&mut self, work: &Work) -> Result<Run, Fault> {
+        self.calls += 1;
+        match &work.payload[..] {
+            b"hang" => std::future::pending().await,
+            b"break" => self.reusable = false,
+            b"gone when hot" if self.calls > 1 => return Err(Fault::Function("gone".to_owned())),
+            b"sick" => return Err(Fault::Worker("sick".to_owned())),
+            b"slow" => sleep(Duration::from_secs(2)).await,
+            _ => {}
+        }
+        let verdict = Verdict::Success { content_type: None, body: self.id.to_string().into_bytes().into() };
+        Ok(Run { verdict, log: Default::default(), started_at: Time(0), took: Duration::ZERO })
+    }
+
+    fn is_reusable(&self) -> bool {
+        self.reusable
+    }
+
+    async fn stop(self: Box<Self>) {
+        sleep(Duration::from_millis(1)).await;
+        self.counts.stopped.fetch_add(1, SeqCst);
+    }
+}
+
+fn pool(hot_max: usize) -> (Pool, Arc<Counts>) {
+    let counts = Arc::new(Counts::default());
+    let clock = Arc::new(PausedClock(Instant::now()));
+    (Pool::new(Arc::new(Scripted(counts.clone())), clock, hot_max), counts)
+}
+
+fn work(payload: &'static [u8]) -> Work {
+    testing::work(Format::HttpStream, payload)
+}
+
+/// Which sandbox ran it.
+async fn run(pool: &Pool, work: Work) -> String {
+    let Verdict::Success { body, .. } = pool.run(work).await.unwrap().verdict else { panic!("no success") };
+    String::from_utf8(body.to_bytes().unwrap().to_vec()).unwrap()
+}
+
+/// Lets the pool's own tasks finish.
+async fn settle() {
+    sleep(Duration::from_millis(10)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hot_sandbox_is_used_again_and_only_for_the_same_version_and_config() {
+    let (pool, counts) = pool(8);
+    assert_eq!(run(&pool, work(b"")).await, "0");
+    assert_eq!(run(&pool, work(b"")).await, "0");
+    let mut other = work(b"");
+    other.function.config.insert("KEY".to_owned(), "value".to_owned());
+    assert_eq!(run(&pool, other.clone()).await, "1");
+    let mut newer = work(b"");
+    newer.version.id = "0.0.2-000000000000".parse().unwrap();
+    assert_eq!(run(&pool, newer).await, "2");
+    assert_eq!(run(&pool, other).await, "1");
+    assert_eq!(run(&pool, work(b"")).await, "0");
+    assert_eq!((counts.started.load(SeqCst), counts.stopped.load(SeqCst)), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sandbox_used_last_is_used_first() {
+    let (pool, _counts) = pool(8);
+    let (first, second) = tokio::join!(run(&pool, work(b"slow")), async {
+        sleep(Duration::from_secs(1)).await;
+        run(&pool, work(b"slow")).await
+    });
+    assert_eq!((first.as_str(), second.as_str()), ("0", "1"));
+    assert_eq!(run(&pool, work(b"")).await, "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_sandboxes_go_when_their_time_is_up() {
+    let (pool, counts) = pool(8);
+    run(&pool, work(b"")).await;
+    let mut brief = work(b"");
+    brief.version.id = "0.0.2-000000000000".parse().unwrap();
+    brief.version.limits.idle_timeout_ms = 5_000;
+    run(&pool, brief).await;
+
+    sleep(Duration::from_millis(4_900)).await;
+    assert_eq!(counts.stopped.load(SeqCst), 0);
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(counts.stopped.load(SeqCst), 1, "the one that asked for 5 s");
+    advance(Duration::from_secs(20)).await;
+    assert_eq!(run(&pool, work(b"")).await, "0", "use makes it young again");
+    sleep(Duration::from_secs(29)).await;
+    assert_eq!(counts.stopped.load(SeqCst), 1);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(counts.stopped.load(SeqCst), 2);
+    assert_eq!(run(&pool, work(b"")).await, "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_hot_max_are_kept_and_the_longest_unused_goes() {
+    let (pool, counts) = pool(2);
+    for version in ["a", "b", "a", "c"] {
+        let mut work = work(b"");
+        work.version.id = format!("{version}-000000000000").parse().unwrap();
+        run(&pool, work).await;
+    }
+    settle().await;
+    assert_eq!((counts.started.load(SeqCst), counts.stopped.load(SeqCst)), (3, 1));
+    let mut a = work(b"");
+    a.version.id = "a-000000000000".parse().unwrap();
+    assert_eq!(run(&pool, a).await, "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_broke_is_never_used_again() {
+    let (pool, counts) = pool(8);
+    assert_eq!(run(&pool, work(b"break")).await, "0");
+    assert_eq!(pool.run(work(b"sick")).await.unwrap_err(), Fault::Worker("sick".to_owned()));
+    assert_eq!(run(&pool, work(b"")).await, "2");
+    settle().await;
+    assert_eq!(counts.stopped.load(SeqCst), 2);
+
+    let mut cold = work(b"");
+    cold.version.limits.idle_timeout_ms = 0;
+    cold.function.config.insert("KEY".to_owned(), "value".to_owned());
+    run(&pool, cold).await;
+    settle().await;
+    assert_eq!(counts.stopped.load(SeqCst), 3, "an idle timeout of 0 keeps none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hot_sandbox_that_had_gone_costs_no_call() {
+    let (pool, counts) = pool(8);
+    run(&pool, work(b"")).await;
+    assert_eq!(run(&pool, work(b"gone when hot")).await, "1");
+    settle().await;
+    assert_eq!(counts.stopped.load(SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_run_stops_its_sandbox() {
+    let (pool, counts) = pool(8);
+    timeout(Duration::from_secs(1), pool.run(work(b"hang"))).await.unwrap_err();
+    settle().await;
+    assert_eq!(counts.stopped.load(SeqCst), 1);
+    assert_eq!(run(&pool, work(b"")).await, "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_stops_what_idles_and_what_runs() {
+    let (pool, counts) = pool(8);
+    run(&pool, work(b"")).await;
+    let mut other = work(b"hang");
+    other.function.config.insert("KEY".to_owned(), "value".to_owned());
+    let (done, ()) = tokio::join!(pool.run(other), async {
+        sleep(Duration::from_secs(1)).await;
+        pool.close().await;
+    });
+    assert_eq!(done.unwrap_err(), Fault::Worker("the executor is closed".to_owned()));
+    assert_eq!(counts.stopped.load(SeqCst), 2);
+    assert!(matches!(pool.run(work(b"")).await, Err(Fault::Worker(_))));
+    pool.close().await;
+    assert_eq!(counts.started.load(SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_pool_leaves_no_sandbox() {
+    let (pool, counts) = pool(8);
+    run(&pool, work(b"")).await;
+    drop(pool);
+    settle().await;
+    assert_eq!((counts.started.load(SeqCst), counts.dropped.load(SeqCst)), (1, 1));
+}
