@@ -138,6 +138,8 @@ pub const READ_AHEAD_MAX: usize = 32;
 /// Who waits for an outcome looks again after the first of these, growing to the second.
 pub const WAIT_LOOK_MS_MIN: u64 = 50;
 pub const WAIT_LOOK_MS_MAX: u64 = 2 * SECOND_MS;
+/// Between two looks at a queue that tell whether somebody works on it.
+pub const WHY_LOOK_MS: u64 = 1_500;
 
 // ---- Lists.
 

@@ -93,6 +93,13 @@ impl CallId {
     }
 }
 
+/// The whole id, whose order is that of its text.
+impl From<CallId> for u128 {
+    fn from(id: CallId) -> u128 {
+        id.0.0
+    }
+}
+
 impl FromStr for CallId {
     type Err = Error;
 

@@ -158,3 +158,97 @@ impl Pages {
         .hint("results are written once: something else writes into this bucket"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::call::load;
+    use super::super::fixture::{NOW, World, attempt, call_at};
+    use super::*;
+    use crate::Code;
+    use crate::model::CallId;
+    use crate::seam::store::PutObject;
+
+    async fn done(world: &World, id: CallId, result: Option<Stored>) -> CallView {
+        world.payload(id).await;
+        let outcome = crate::model::Outcome { result, ..world.outcome(id, State::Success, "/asyncfn") };
+        world.status(id, &outcome).await;
+        load(&world.seams, &world.app, id).await.expect("the call")
+    }
+
+    #[tokio::test]
+    async fn bodies_come_back_as_they_were_stored() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        let body: Vec<u8> = (0..limits::READ_PAGE_BYTES * 2 + 17).map(|n| (n % 251) as u8).collect();
+        let stored = world.result(id, body.clone()).await;
+        let view = done(&world, id, Some(stored)).await;
+
+        let before = world.counts.snapshot().get.requests;
+        let mut read = Vec::new();
+        let bytes = result(&world.seams, &view, &mut read).await.expect("the result");
+        assert_eq!(bytes, body.len() as u64);
+        assert!(read == body, "the bytes are the same");
+        assert_eq!(world.counts.snapshot().get.requests - before, 3, "a page at a time");
+
+        let mut read = Vec::new();
+        assert_eq!(payload(&world.seams, &view, &mut read).await.expect("the payload"), 5);
+        assert_eq!(read, b"hello");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_what_was_recorded_is_an_error() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        let stored = world.result(id, "good").await;
+        let view = done(&world, id, Some(Stored { sha256: World::digest_of("evil"), ..stored })).await;
+        let error = result(&world.seams, &view, &mut Vec::new()).await.expect_err("another digest");
+        assert_eq!(error.code(), Code::Internal);
+        assert!(error.message().contains("is not what was recorded"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_empty_answer_is_an_answer_and_a_failure_has_none() {
+        let world = World::new();
+        let view = done(&world, call_at(NOW, 1), None).await;
+        assert_eq!(result(&world.seams, &view, &mut Vec::new()).await.expect("empty"), 0);
+        assert_eq!(log(&world.seams, &view, &mut Vec::new()).await.expect("empty"), 0);
+
+        let stored = world.result(call_at(NOW, 2), "").await;
+        let view = done(&world, call_at(NOW, 2), Some(stored)).await;
+        assert_eq!(result(&world.seams, &view, &mut Vec::new()).await.expect("empty"), 0);
+
+        let id = call_at(NOW, 3);
+        world.done(id, State::Error, "/asyncfn").await;
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        let error = result(&world.seams, &view, &mut Vec::new()).await.expect_err("it failed");
+        assert_eq!(error.code(), Code::NotFound);
+        assert!(error.message().ends_with("it ended in error: exit code 3"), "{error}");
+
+        let id = call_at(NOW, 4);
+        world.payload(id).await;
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        let error = log(&world.seams, &view, &mut Vec::new()).await.expect_err("not yet");
+        assert!(error.message().ends_with("has no log yet, it is queued"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_log_is_the_one_of_the_attempt_that_counts() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        for (number, text) in [(1, "first"), (2, "second")] {
+            world.put(Key::Log(world.app.clone(), id, attempt(number)), PutObject::create(text)).await;
+        }
+        world.payload(id).await;
+        let log_stored = Stored { bytes: 6, sha256: World::digest_of("second"), content_type: None };
+        let outcome = crate::model::Outcome {
+            attempt: Some(attempt(2)),
+            log: Some(log_stored),
+            ..world.outcome(id, State::Error, "/asyncfn")
+        };
+        world.status(id, &outcome).await;
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        let mut read = Vec::new();
+        log(&world.seams, &view, &mut read).await.expect("the log");
+        assert_eq!(read, b"second");
+    }
+}

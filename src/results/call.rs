@@ -213,3 +213,121 @@ pub(super) fn reading(key: &str) -> impl Fn(StoreError) -> Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{NOW, World, attempt, call_at, delivery};
+    use super::*;
+    use crate::seam::store::PutObject;
+
+    async fn state(world: &World, id: CallId) -> State {
+        load(&world.seams, &world.app, id).await.expect("the call").state
+    }
+
+    #[tokio::test]
+    async fn a_call_goes_from_queued_over_running_to_its_outcome() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        let missing = load(&world.seams, &world.app, id).await.expect_err("no such call");
+        assert_eq!(missing.code(), Code::NotFound);
+
+        world.payload(id).await;
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        assert_eq!(view.state, State::Queued);
+        assert_eq!((view.payload_bytes, view.content_type.as_deref()), (Some(5), Some("text/plain")));
+        assert_eq!((view.attempts, view.started_at, view.completed_at), (0, None, None));
+
+        world.started(id, delivery(1), 1).await;
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        assert_eq!((view.state, view.attempts, view.started_at), (State::Running, 1, Some(NOW)));
+        assert_eq!(view.worker.as_deref(), Some("worker-1"));
+
+        world.status(id, &world.outcome(id, State::Error, "/asyncfn")).await;
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        assert_eq!((view.state, view.reason.as_deref()), (State::Error, Some("exit code 3")));
+        assert_eq!((view.run_ms, view.attempt), (Some(250), Some(attempt(1))));
+        assert_eq!(view.payload_bytes, Some(5));
+    }
+
+    #[tokio::test]
+    async fn a_delayed_call_is_queued_once_its_time_has_come() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        let facts = CallFacts { not_before: Some(NOW.plus_ms(1_000)), ..world.facts(id, "/asyncfn") };
+        world.payload_with(id, "hello", &facts).await;
+        assert_eq!(state(&world, id).await, State::Delayed);
+        world.seams.clock.sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(state(&world, id).await, State::Queued);
+    }
+
+    #[tokio::test]
+    async fn the_latest_start_counts_and_one_taken_back_does_not() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        world.payload(id).await;
+        world.started(id, delivery(10), 3).await;
+        world.seams.clock.sleep(std::time::Duration::from_secs(60)).await;
+        world.started(id, delivery(9), 2).await;
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        assert_eq!((view.attempts, view.started_at), (2, Some(NOW.plus_ms(60_000))));
+
+        for number in [9, 10] {
+            world.put(Key::Void(world.app.clone(), id, delivery(number)), PutObject::create("")).await;
+        }
+        assert_eq!(state(&world, id).await, State::Queued);
+    }
+
+    #[tokio::test]
+    async fn an_outcome_stands_while_its_call_is_being_deleted() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        world.status(id, &world.outcome(id, State::Success, "/asyncfn")).await;
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        assert_eq!((view.state, view.payload_bytes), (State::Success, None));
+    }
+
+    #[tokio::test]
+    async fn a_call_is_found_by_its_id_in_whichever_app_it_is() {
+        let mut world = World::new();
+        for app in ["a", "b-2", "zebra"] {
+            world.app = app.parse().expect("a name");
+            world.payload(call_at(NOW, 1)).await;
+        }
+        world.app = "other".parse().expect("a name");
+        let id = call_at(NOW, 2);
+        world.done(id, State::Success, "/asyncfn").await;
+        assert_eq!(find(&world.seams, id).await.expect("the call").app, world.app);
+        let missing = find(&world.seams, call_at(NOW, 3)).await.expect_err("no such call");
+        assert_eq!(missing.code(), Code::NotFound);
+        assert!(missing.message().contains("4 looked into"), "{missing}");
+    }
+
+    #[tokio::test]
+    async fn a_payload_without_its_facts_is_an_error_and_no_state() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        world.put(Key::Payload(world.app.clone(), id), PutObject::create("hello")).await;
+        let error = load(&world.seams, &world.app, id).await.expect_err("no facts");
+        assert_eq!(error.code(), Code::Internal);
+    }
+
+    #[tokio::test]
+    async fn the_json_fields_are_these() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        world.done(id, State::Success, "/asyncfn").await;
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        let json = serde_json::to_string(&view).expect("JSON");
+        assert_eq!(
+            json,
+            concat!(
+                r#"{"id":"01M3250V000000000000000001","app":"asyncapp","function":"asyncfn","route":"/asyncfn","#,
+                r#""version":"0.0.2-0123456789ab","status":"success","reason":null,"attempts":1,"#,
+                r#""created_at":"2026-09-21T14:13:20.000Z","started_at":"2026-09-21T14:13:21.000Z","#,
+                r#""completed_at":"2026-09-21T14:13:21.250Z","run_ms":250,"not_before":null,"payload_bytes":5,"#,
+                r#""content_type":"text/plain","result":null,"log":null,"#,
+                r#""attempt":"01M3250V000000000000000007.1.1","worker":"worker-1"}"#
+            )
+        );
+    }
+}

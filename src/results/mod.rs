@@ -3,6 +3,11 @@
 
 pub mod body;
 pub mod call;
+#[cfg(test)]
+mod fixture;
+pub mod list;
 pub mod wait;
+pub mod why;
+mod window;
 
 pub use call::CallView;

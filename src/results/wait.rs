@@ -38,3 +38,54 @@ pub async fn wait(
         pause = (pause * 3 / 2).min(Duration::from_millis(limits::WAIT_LOOK_MS_MAX));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{NOW, World, call_at};
+    use super::*;
+    use crate::model::State;
+
+    #[tokio::test]
+    async fn a_wait_looks_ever_less_often_and_ends_on_time() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        world.payload(id).await;
+        let mut looks = Vec::new();
+        let limit = Some(Duration::from_secs(60));
+        let error = wait(&world.seams, &world.app, id, limit, |_| looks.push(world.seams.clock.monotonic()))
+            .await
+            .expect_err("nobody works");
+        assert_eq!(error.code(), Code::WaitTimedOut);
+        assert_eq!(error.message(), format!("call `{id}` has no outcome after 1m, it is queued"));
+        assert_eq!(looks.last(), Some(&Duration::from_secs(60)), "the last look is at the end");
+        assert!(looks.len() < 45, "{} looks in a minute", looks.len());
+        let pauses: Vec<Duration> = looks.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(pauses[0], Duration::from_millis(50));
+        assert_eq!(pauses.iter().max(), Some(&Duration::from_secs(2)));
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_with_the_outcome() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        world.payload(id).await;
+        let mut states = Vec::new();
+        let (view, ()) = tokio::join!(
+            wait(&world.seams, &world.app, id, None, |view| states.push(view.state)),
+            world.done_later(id),
+        );
+        assert_eq!(view.expect("the outcome").state, State::Success);
+        assert_eq!(states.first(), Some(&State::Queued));
+        assert_eq!(states.last(), Some(&State::Success));
+    }
+
+    #[tokio::test]
+    async fn a_wait_without_time_looks_once() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        world.payload(id).await;
+        let mut looks = 0;
+        let error = wait(&world.seams, &world.app, id, Some(Duration::ZERO), |_| looks += 1).await;
+        assert_eq!((error.expect_err("no time").code(), looks), (Code::WaitTimedOut, 1));
+    }
+}

@@ -1,0 +1,184 @@
+//! Why nothing moves. A call without outcome is on its way through a queue that cannot be searched; what can be known
+//! is read off the call's own objects and the queue's depth.
+
+use std::time::Duration;
+
+use super::call::{CallView, reading};
+use crate::error::Result;
+use crate::layout::key;
+use crate::layout::object::{self, Unsuited};
+use crate::limits;
+use crate::model::State;
+use crate::seam::queue::Depth;
+use crate::seam::store::List;
+use crate::seam::{Seams, StoreExt as _};
+
+/// One line for people; `None` when there is nothing to tell. Takes a second and a half when messages wait: whether
+/// somebody works is only seen by looking twice.
+pub async fn why(seams: &Seams, view: &CallView) -> Result<Option<String>> {
+    match view.state {
+        State::Delayed => Ok(view.not_before.map(|time| format!("delayed until {time}"))),
+        State::Queued => match unsuited(seams, view).await? {
+            Some(unsuited) => Ok(Some(format!(
+                "no worker seen that can run it: {} (said by {} at {})",
+                unsuited.why, unsuited.worker, unsuited.at
+            ))),
+            None => queued(seams, view).await,
+        },
+        State::Running
+        | State::Success
+        | State::Error
+        | State::Timeout
+        | State::Killed
+        | State::Cancelled => Ok(None),
+    }
+}
+
+/// What the first worker said that could not run it.
+async fn unsuited(seams: &Seams, view: &CallView) -> Result<Option<Unsuited>> {
+    let listed = seams.store.list_all(List::all(key::unsuited(&view.app, view.id))).await?;
+    let Some(latest) = listed.entries.into_iter().max_by_key(|entry| entry.modified_at) else {
+        return Ok(None);
+    };
+    let object = seams.store.find(&latest.key).await.map_err(reading(&latest.key))?;
+    object.map(|object| object::decode(&latest.key, &object.body)).transpose()
+}
+
+async fn queued(seams: &Seams, view: &CallView) -> Result<Option<String>> {
+    let first = seams.queues.calls.live.depth().await?;
+    if first.visible == 0 && first.in_flight == 0 {
+        return no_message(seams, view, first).await.map(Some);
+    }
+    if first.in_flight > 0 {
+        return Ok(Some(busy(first)));
+    }
+    seams.clock.sleep(Duration::from_millis(limits::WHY_LOOK_MS)).await;
+    let second = seams.queues.calls.live.depth().await?;
+    if second.in_flight > 0 {
+        return Ok(Some(busy(second)));
+    }
+    if second.visible == first.visible {
+        return Ok(Some("no worker seen: run `afn start` or `afn worker`".to_owned()));
+    }
+    Ok(None)
+}
+
+fn busy(depth: Depth) -> String {
+    format!("workers are busy: messages held {}, waiting {}", depth.in_flight, depth.visible)
+}
+
+async fn no_message(seams: &Seams, view: &CallView, depth: Depth) -> Result<String> {
+    if depth.delayed > 0 {
+        return Ok(format!("no message is due, {} are delayed: a retry waits its time", depth.delayed));
+    }
+    let dead = seams.queues.calls.dead.depth().await?.visible;
+    if dead > 0 {
+        return Ok(format!(
+            "no message is on the queue; dead letters: {dead}, `afn dlq list` tells whether it is among them"
+        ));
+    }
+    let age = Duration::from_secs(seams.now().since_ms(view.created_at) / 1_000);
+    Ok(format!(
+        "no message is on the queue and no worker holds one, {} after it was accepted: if that stays so, workers send \
+         it again after an hour, `afn gc` at once",
+        humantime::format_duration(age)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::call::load;
+    use super::super::fixture::{NOW, World, call_at};
+    use super::*;
+    use crate::layout::Key;
+    use crate::model::{CallFacts, MessageId, Time};
+    use crate::seam::queue::Outgoing;
+    use crate::seam::store::PutObject;
+
+    async fn queued_call(world: &World, not_before: Option<Time>) -> CallView {
+        let id = call_at(NOW, 1);
+        world.payload_with(id, "hello", &CallFacts { not_before, ..world.facts(id, "/asyncfn") }).await;
+        load(&world.seams, &world.app, id).await.expect("the call")
+    }
+
+    async fn send(world: &World, dead: bool) {
+        let lane = &world.seams.queues.calls;
+        let queue = if dead { &lane.dead } else { &lane.live };
+        let sent = queue.send(vec![Outgoing::new("{}".to_owned())]).await.expect("a queue");
+        assert!(sent.iter().all(Result::is_ok));
+    }
+
+    async fn reason(world: &World, view: &CallView) -> String {
+        why(&world.seams, view).await.expect("an answer").expect("a reason")
+    }
+
+    #[tokio::test]
+    async fn a_delay_is_told() {
+        let world = World::new();
+        let view = queued_call(&world, Some(NOW.plus_ms(60_000))).await;
+        assert_eq!(reason(&world, &view).await, "delayed until 2026-09-21T14:14:20.000Z");
+    }
+
+    #[tokio::test]
+    async fn messages_that_nobody_takes_want_a_worker() {
+        let world = World::new();
+        let view = queued_call(&world, None).await;
+        send(&world, false).await;
+        assert_eq!(reason(&world, &view).await, "no worker seen: run `afn start` or `afn worker`");
+    }
+
+    #[tokio::test]
+    async fn messages_that_are_held_tell_of_workers() {
+        let world = World::new();
+        let view = queued_call(&world, None).await;
+        send(&world, false).await;
+        send(&world, false).await;
+        let minute = Duration::from_secs(60);
+        let held = world.seams.queues.calls.live.receive(1, Duration::ZERO, minute).await.expect("a queue");
+        assert_eq!(held.len(), 1);
+        assert_eq!(reason(&world, &view).await, "workers are busy: messages held 1, waiting 1");
+    }
+
+    #[tokio::test]
+    async fn a_call_without_message_is_told_from_one_among_the_dead_letters() {
+        let world = World::new();
+        let view = queued_call(&world, None).await;
+        world.seams.clock.sleep(Duration::from_secs(90)).await;
+        let lost = reason(&world, &view).await;
+        assert!(
+            lost.starts_with("no message is on the queue and no worker holds one, 1m 30s after"),
+            "{lost}"
+        );
+        send(&world, true).await;
+        let dead = reason(&world, &view).await;
+        assert!(dead.contains("dead letters: 1, `afn dlq list`"), "{dead}");
+    }
+
+    #[tokio::test]
+    async fn a_version_that_no_worker_can_run_is_told() {
+        let world = World::new();
+        let view = queued_call(&world, None).await;
+        let said = Unsuited {
+            v: 1,
+            why: "image for linux/arm64, this worker runs linux/amd64".to_owned(),
+            worker: "worker-1".to_owned(),
+            at: NOW,
+        };
+        let key = Key::Unsuited(world.app.clone(), view.id, MessageId::new(NOW, 7));
+        world.put(key, PutObject::create(object::encode(&said))).await;
+        assert_eq!(
+            reason(&world, &view).await,
+            "no worker seen that can run it: image for linux/arm64, this worker runs linux/amd64 (said by worker-1 \
+             at 2026-09-21T14:13:20.000Z)"
+        );
+    }
+
+    #[tokio::test]
+    async fn there_is_nothing_to_tell_of_what_moves() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        world.done(id, State::Success, "/asyncfn").await;
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        assert_eq!(why(&world.seams, &view).await.expect("an answer"), None);
+    }
+}
