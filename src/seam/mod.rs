@@ -5,7 +5,9 @@ pub mod body;
 pub mod clock;
 pub mod count;
 pub mod executor;
+pub mod fault;
 pub mod queue;
+pub mod retry;
 pub mod rng;
 pub mod store;
 
