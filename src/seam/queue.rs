@@ -33,8 +33,8 @@ pub trait Queue: Send + Sync {
     async fn extend(&self, receipt: &Receipt, visibility: Duration) -> Result<(), QueueError>;
 
     /// Deletes up to [`crate::limits::QUEUE_BATCH_MAX`] messages, entry by entry. One that is gone already is no
-    /// error. An old receipt may delete the message under its new holder (SQS does): never delete by a receipt unless
-    /// all that the message points to is decided or handed on.
+    /// error. An old receipt may delete the message under its new holder (SQS does), or is [`QueueError::Gone`] where
+    /// the queue can tell: never delete by a receipt unless all that the message points to is decided or handed on.
     async fn delete(&self, receipts: &[Receipt]) -> Result<Vec<Result<(), QueueError>>, QueueError>;
 
     /// How many messages there are, approximately.

@@ -1,0 +1,7 @@
+//! One suite for every store and queue, run on what needs no network: memory, SQLite, and both under each decorator.
+
+#[macro_use]
+mod suite;
+
+mod memory;
+mod paused;
