@@ -4,6 +4,7 @@
 //! `ARCHITECTURE.md` has the map, the invariants and the reasons.
 
 pub mod api;
+pub mod archive;
 pub mod backend;
 pub mod catalog;
 pub mod cli;

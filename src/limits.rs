@@ -31,6 +31,10 @@ pub const FUNC_FILE_BYTES_MAX: u64 = 256 * KIB;
 pub const FUNC_FILE_DEPTH_MAX: usize = 16;
 /// A function's folder, packed for the process executor.
 pub const ARCHIVE_BYTES_MAX: u64 = 256 * MIB;
+/// What such a folder holds when it is unpacked.
+pub const ARCHIVE_UNPACKED_BYTES_MAX: u64 = 2 * KIB * MIB;
+pub const ARCHIVE_ENTRIES_MAX: usize = 100_000;
+pub const ARCHIVE_PATH_BYTES_MAX: usize = 4_096;
 
 pub const APP_NAME_BYTES_MAX: usize = 30;
 pub const FUNCTION_NAME_BYTES_MAX: usize = 64;

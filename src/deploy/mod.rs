@@ -3,5 +3,6 @@
 pub mod builder;
 pub mod func_yaml;
 pub mod ignore;
+pub mod pack;
 
 pub use builder::{BuildRequest, BuiltImage, ImageBuilder};

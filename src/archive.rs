@@ -1,0 +1,337 @@
+//! Unpacking a function's archive: a tar, gzipped, as `deploy::pack` makes it. Who made it is not known here, so every
+//! entry is checked: it stays inside the folder, nothing is written through a link, and size and number are bounded.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use tar::EntryType;
+
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// Unpacks into a folder, which is made when it is missing and has to be empty. Blocks. After an error the folder
+/// holds a part.
+///
+/// Files keep whether they can be executed; owners, times and all other bits are the unpacker's own.
+pub fn unpack(archive: &[u8], folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|error| local(folder, error))?;
+    let mut tar = tar::Archive::new(GzDecoder::new(archive));
+    // Raw: the long names that the crate would read into memory whatever their size are read below, bounded.
+    let entries = tar.entries().map_err(broken)?.raw(true);
+    let mut budget =
+        Budget { bytes: limits::ARCHIVE_UNPACKED_BYTES_MAX, entries: limits::ARCHIVE_ENTRIES_MAX };
+    let mut long = LongNames::default();
+    // Made when all files are written: until then no path leads through a link of the archive's.
+    let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
+    let mut paths = BTreeSet::new();
+    for entry in entries {
+        let mut entry = entry.map_err(broken)?;
+        budget.take(entry.size())?;
+        let kind = entry.header().entry_type();
+        if long.take(kind, &mut entry)? {
+            continue;
+        }
+        let path = match long.path.take() {
+            Some(path) => path,
+            None => entry.path().map_err(broken)?.into_owned(),
+        };
+        let inside = inside(&path)?;
+        if !paths.insert(inside.clone()) {
+            return Err(bad(&path, "comes twice"));
+        }
+        let target = folder.join(&inside);
+        match kind {
+            EntryType::Directory => fs::create_dir_all(&target).map_err(|error| local(&target, error))?,
+            EntryType::Regular => {
+                if let Some(parent) = target.parent() {
+                    fs::create_dir_all(parent).map_err(|error| local(parent, error))?;
+                }
+                let can_execute = entry.header().mode().map_err(broken)? & 0o100 != 0;
+                write(&target, &mut entry, if can_execute { 0o755 } else { 0o644 })?;
+            }
+            EntryType::Symlink => {
+                let to = match long.link.take() {
+                    Some(to) => to,
+                    None => entry.link_name().map_err(broken)?.unwrap_or_default().into_owned(),
+                };
+                if !stays_inside(&inside, &to) {
+                    return Err(bad(
+                        &path,
+                        &format!("is a link that leads out of the folder: {}", to.display()),
+                    ));
+                }
+                links.push((inside, to));
+            }
+            _ => return Err(bad(&path, "is neither file nor folder nor link")),
+        }
+    }
+    // What comes behind the end of a tar is padding, and then gzip's checksum.
+    io::copy(&mut tar.into_inner().take(limits::MIB), &mut io::sink()).map_err(broken)?;
+    for (link, to) in links {
+        let target = folder.join(link);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(|error| local(parent, error))?;
+        }
+        symlink(to, &target).map_err(|error| local(&target, error))?;
+    }
+    Ok(())
+}
+
+/// Whether a link at `link`, a path inside a folder, can only lead to what is inside it too. Steps up may stand at the
+/// front alone: there they leave real folders, while after a name they may leave what another link leads to.
+pub fn stays_inside(link: &Path, to: &Path) -> bool {
+    let mut above = link.components().count().saturating_sub(1);
+    let mut named = false;
+    for component in to.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if !named && above > 0 => above -= 1,
+            Component::Normal(_) => named = true,
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return false,
+        }
+    }
+    !to.as_os_str().is_empty()
+}
+
+/// An entry's path as one inside the folder.
+fn inside(path: &Path) -> Result<PathBuf> {
+    let mut inside = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::Normal(name) => inside.push(name),
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                return Err(bad(path, "leads out of the folder"));
+            }
+        }
+    }
+    if inside.as_os_str().is_empty() {
+        return Err(bad(path, "has no name"));
+    }
+    Ok(inside)
+}
+
+fn write(target: &Path, from: &mut impl Read, mode: u32) -> Result<()> {
+    // `create_new` follows no link and takes over no file.
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(target);
+    let mut file = file.map_err(|error| local(target, error))?;
+    let mut buffer = [0; 64 * 1024];
+    loop {
+        match from.read(&mut buffer).map_err(broken)? {
+            0 => return Ok(()),
+            bytes => {
+                io::Write::write_all(&mut file, &buffer[..bytes]).map_err(|error| local(target, error))?
+            }
+        }
+    }
+}
+
+struct Budget {
+    bytes: u64,
+    entries: usize,
+}
+
+impl Budget {
+    fn take(&mut self, bytes: u64) -> Result<()> {
+        let left = self.bytes.checked_sub(bytes).zip(self.entries.checked_sub(1));
+        let (bytes, entries) = left.ok_or_else(|| {
+            Error::invalid(format!(
+                "the archive holds more than {} entries or {} bytes",
+                limits::ARCHIVE_ENTRIES_MAX,
+                limits::ARCHIVE_UNPACKED_BYTES_MAX
+            ))
+        })?;
+        *self = Budget { bytes, entries };
+        Ok(())
+    }
+}
+
+/// Names of the next entry that are too long for its header (GNU's way).
+#[derive(Default)]
+struct LongNames {
+    path: Option<PathBuf>,
+    link: Option<PathBuf>,
+}
+
+impl LongNames {
+    /// Whether the entry was such a name.
+    fn take(&mut self, kind: EntryType, entry: &mut impl Read) -> Result<bool> {
+        let name = match kind {
+            EntryType::GNULongName => &mut self.path,
+            EntryType::GNULongLink => &mut self.link,
+            _ => return Ok(false),
+        };
+        let mut bytes = Vec::new();
+        entry.take(limits::ARCHIVE_PATH_BYTES_MAX as u64 + 2).read_to_end(&mut bytes).map_err(broken)?;
+        if bytes.last() == Some(&0) {
+            bytes.pop();
+        }
+        if bytes.len() > limits::ARCHIVE_PATH_BYTES_MAX {
+            return Err(Error::invalid("the archive has a path that is too long"));
+        }
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Error::invalid("the archive has a path that is not UTF-8"))?;
+        *name = Some(text.into());
+        Ok(true)
+    }
+}
+
+fn bad(path: &Path, why: &str) -> Error {
+    Error::invalid(format!("the archive's entry `{}` {why}", path.display()))
+}
+
+fn broken(error: io::Error) -> Error {
+    Error::invalid(format!("the archive cannot be read: {error}"))
+}
+
+/// This machine's failure, not the archive's.
+fn local(path: &Path, error: io::Error) -> Error {
+    Error::internal(format!("cannot write {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
+    use tar::Header;
+
+    use super::*;
+
+    /// An archive as no honest packer makes it: names go into the header as they are.
+    fn archive(entries: &[(&str, EntryType, &str, &[u8])]) -> Vec<u8> {
+        let mut tar = Vec::new();
+        for (path, kind, link, body) in entries {
+            let mut header = Header::new_gnu();
+            header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+            header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_mode(0o644);
+            header.set_size(body.len() as u64);
+            header.set_cksum();
+            tar.extend_from_slice(header.as_bytes());
+            tar.extend_from_slice(body);
+            tar.resize(tar.len().next_multiple_of(512), 0);
+        }
+        tar.resize(tar.len() + 1024, 0);
+        gzip(&tar)
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(bytes).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    fn refusal(archive: &[u8]) -> String {
+        let outer = tempfile::tempdir().unwrap();
+        let error = unpack(archive, &outer.path().join("a/b")).expect_err("must be refused");
+        let outside: Vec<_> =
+            fs::read_dir(outer.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(outside, ["a"], "nothing is written outside");
+        error.to_string()
+    }
+
+    const FILE: EntryType = EntryType::Regular;
+    const LINK: EntryType = EntryType::Symlink;
+
+    #[test]
+    fn nothing_leaves_the_folder() {
+        for (path, kind, link, why) in [
+            ("../x", FILE, "", "the archive's entry `../x` leads out of the folder"),
+            ("a/../../x", FILE, "", "the archive's entry `a/../../x` leads out of the folder"),
+            ("/etc/x", FILE, "", "the archive's entry `/etc/x` leads out of the folder"),
+            (".", FILE, "", "the archive's entry `.` has no name"),
+            ("l", LINK, "/etc", "the archive's entry `l` is a link that leads out of the folder: /etc"),
+            ("l", LINK, "..", "the archive's entry `l` is a link that leads out of the folder: .."),
+            ("d/l", LINK, "../..", "the archive's entry `d/l` is a link that leads out of the folder: ../.."),
+            ("l", LINK, "x/..", "the archive's entry `l` is a link that leads out of the folder: x/.."),
+            (
+                "h",
+                EntryType::Link,
+                "/etc/passwd",
+                "the archive's entry `h` is neither file nor folder nor link",
+            ),
+            ("p", EntryType::Fifo, "", "the archive's entry `p` is neither file nor folder nor link"),
+            ("b", EntryType::Block, "", "the archive's entry `b` is neither file nor folder nor link"),
+        ] {
+            assert_eq!(refusal(&archive(&[(path, kind, link, b"")])), why);
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_or_over_a_file() {
+        let through =
+            archive(&[("l", LINK, "d", b""), ("d", EntryType::Directory, "", b""), ("l/x", FILE, "", b"1")]);
+        let folder = tempfile::tempdir().unwrap();
+        let error = unpack(&through, folder.path()).unwrap_err();
+        assert!(error.message().starts_with("cannot write"), "{error}");
+        assert!(!folder.path().join("d/x").exists());
+        let twice = archive(&[("x", FILE, "", b"1"), ("./x", FILE, "", b"2")]);
+        assert_eq!(refusal(&twice), "the archive's entry `./x` comes twice");
+    }
+
+    #[test]
+    fn bombs_do_not_go_off() {
+        let mut header = Header::new_gnu();
+        header.set_path("x").unwrap();
+        header.set_size(u64::MAX / 2);
+        header.set_cksum();
+        assert!(refusal(&gzip(header.as_bytes())).starts_with("the archive holds more than"));
+        let long = vec![b'a'; limits::ARCHIVE_PATH_BYTES_MAX + 2];
+        let long = archive(&[("././@LongLink", EntryType::GNULongName, "", &long)]);
+        assert_eq!(refusal(&long), "the archive has a path that is too long");
+        let mut many = Vec::new();
+        for index in 0..=limits::ARCHIVE_ENTRIES_MAX {
+            let mut header = Header::new_gnu();
+            header.set_path(format!("l{index}")).unwrap();
+            header.set_entry_type(LINK);
+            header.set_link_name("x").unwrap();
+            header.set_size(0);
+            header.set_cksum();
+            many.extend_from_slice(header.as_bytes());
+        }
+        assert!(refusal(&gzip(&many)).starts_with("the archive holds more than"));
+    }
+
+    #[test]
+    fn what_is_cut_or_no_archive_is_an_error() {
+        let whole = archive(&[("x", FILE, "", &[7; 4000])]);
+        for cut in [whole.len() / 2, whole.len() - 9] {
+            assert!(refusal(&whole[..cut]).starts_with("the archive cannot be read"), "{cut}");
+        }
+    }
+
+    #[test]
+    fn links_that_stay_inside() {
+        for (link, to, stays) in [
+            ("l", "x", true),
+            ("l", "./x/y", true),
+            ("d/l", "../x", true),
+            ("d/e/l", "../../x/y", true),
+            ("d/l", "..", true),
+            ("d/l", "../../x", false),
+            ("d/l", "x/../y", false),
+            ("l", "", false),
+            ("l", "/x", false),
+        ] {
+            assert_eq!(stays_inside(Path::new(link), Path::new(to)), stays, "{link} -> {to}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn nothing_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000), zipped: bool) {
+            let bytes = if zipped { gzip(&bytes) } else { bytes };
+            let folder = tempfile::tempdir().unwrap();
+            let _ = unpack(&bytes, folder.path());
+        }
+    }
+}
