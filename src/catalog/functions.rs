@@ -49,19 +49,16 @@ impl Catalog {
 
     /// Makes `publish.version` the current version of the function, which is created when there is none, as is its app.
     ///
-    /// The route is claimed before the function says so, and looked at again after it: of two functions that want one
-    /// route at once, one gets it and the other is told. A step that was done before is no error, so a deploy that was
-    /// cut off is simply repeated.
+    /// The route is claimed before the function says so, and held on to after it: of two functions that want one route
+    /// at once, one gets it and the other is told. A step that was done before is no error, so a deploy that was cut off
+    /// is simply repeated. The route that a function had before leads nowhere from then on.
     pub async fn publish(&self, app: &AppName, publish: Publish) -> Result<Function> {
         check_config(publish.config.as_ref().unwrap_or(&Config::new()))?;
         self.ensure_app(app).await?;
         let version = self.put_version(app, &publish.name, publish.version.clone()).await?;
         self.claim_route(app, &publish.route, &publish.name).await?;
-        let (function, route_before) = self.put_function(app, &publish, &version).await?;
-        self.confirm_route(app, &publish.route, &publish.name).await?;
-        if let Some(before) = route_before.filter(|before| *before != publish.route) {
-            self.release_route(app, &before, &publish.name).await?;
-        }
+        let function = self.put_function(app, &publish, &version).await?;
+        self.hold_route(app, &publish.route, &publish.name).await?;
         // See `delete_app`.
         self.ensure_app(app).await?;
         Ok(function)
@@ -100,17 +97,11 @@ impl Catalog {
     /// stay: accepted calls run on the version that was current then.
     pub async fn delete_function(&self, app: &AppName, function: &FunctionName) -> Result<()> {
         let body = self.function(app, function).await?;
-        self.release_route(app, &body.route, function).await?;
+        self.delete_route(app, &body.route, function).await?;
         self.remove(Key::Function(app.clone(), function.clone()).to_string()).await
     }
 
-    /// The function, and the route that it had before.
-    async fn put_function(
-        &self,
-        app: &AppName,
-        publish: &Publish,
-        version: &Version,
-    ) -> Result<(Function, Option<Route>)> {
+    async fn put_function(&self, app: &AppName, publish: &Publish, version: &Version) -> Result<Function> {
         let key = Key::Function(app.clone(), publish.name.clone()).to_string();
         let now = self.seams.now();
         let apply = |function: &mut Function| {
@@ -148,15 +139,11 @@ impl Catalog {
         };
         apply(&mut fresh)?;
         match self.create(&key, &fresh).await? {
-            Created::Own => Ok((fresh, None)),
-            Created::Other(standing) => {
-                let changed = self.change(&key, apply).await?;
-                let changed = changed.ok_or_else(|| {
-                    Error::conflict(format!("function `{}` was deleted while it was deployed", publish.name))
-                        .hint("deploy it again")
-                })?;
-                Ok((changed, Some(standing.body.route)))
-            }
+            Created::Own => Ok(fresh),
+            Created::Other(_) => self.change(&key, apply).await?.ok_or_else(|| {
+                Error::conflict(format!("function `{}` was deleted while it was deployed", publish.name))
+                    .hint("deploy it again")
+            }),
         }
     }
 

@@ -10,6 +10,9 @@ mod functions;
 mod routes;
 mod versions;
 
+#[cfg(test)]
+mod tests;
+
 pub use functions::Publish;
 pub use versions::version_id;
 

@@ -1,7 +1,10 @@
 //! Routes: which function a path leads to.
 //!
 //! A route's object alone does not make a route: the function it names must say the same of its route. So an object
-//! that a cut-off deploy or delete left behind leads nowhere, and whoever wants the route takes it over.
+//! that is left behind, by a deploy that was cut off or that gave the function another route, leads nowhere, and whoever
+//! wants the route takes it over. A deploy claims the route, writes the function and then writes the route again, if only
+//! with a fresh nonce: whoever judged the claim as left behind, before the function was there, no longer finds the ETag
+//! that its own claim rests on.
 
 use super::definition::{Created, Standing};
 use super::{BODY_VERSION, Catalog};
@@ -45,26 +48,32 @@ impl Catalog {
         if self.replace(&key, &mut target, standing.etag).await? {
             return Ok(());
         }
-        self.confirm_route(app, route, function).await
+        match self.read::<RouteTarget>(&key).await? {
+            Some(standing) if standing.body.function == *function => Ok(()),
+            Some(standing) => Err(taken(app, route, &standing.body.function)),
+            None => Err(deleted(route)),
+        }
     }
 
-    /// After the function said that this is its route: whether the route says so too.
-    pub(super) async fn confirm_route(
+    /// After the function said that this is its route: makes sure that the route says so too, from now on.
+    pub(super) async fn hold_route(
         &self,
         app: &AppName,
         route: &Route,
         function: &FunctionName,
     ) -> Result<()> {
-        match self.read::<RouteTarget>(&Key::Route(app.clone(), route.clone()).to_string()).await? {
-            Some(standing) if standing.body.function == *function => Ok(()),
-            Some(standing) => Err(taken(app, route, &standing.body.function)),
-            None => Err(Error::conflict(format!("route `{route}` was deleted while it was deployed"))
-                .hint("deploy it again")),
+        let key = Key::Route(app.clone(), route.clone()).to_string();
+        let held = self.change(&key, |target: &mut RouteTarget| {
+            if target.function == *function { Ok(()) } else { Err(taken(app, route, &target.function)) }
+        });
+        match held.await? {
+            Some(_) => Ok(()),
+            None => Err(deleted(route)),
         }
     }
 
     /// Deletes a route that leads to `function`; one that leads elsewhere by now is left alone.
-    pub(super) async fn release_route(
+    pub(super) async fn delete_route(
         &self,
         app: &AppName,
         route: &Route,
@@ -100,4 +109,8 @@ fn taken(app: &AppName, route: &Route, function: &FunctionName) -> Error {
     Error::conflict(format!("route `{route}` of app `{app}` leads to function `{function}`")).hint(format!(
         "give this one another `path:` in func.yaml, or `afn delete function {app} {function}` first"
     ))
+}
+
+fn deleted(route: &Route) -> Error {
+    Error::conflict(format!("route `{route}` was deleted while it was deployed")).hint("deploy it again")
 }
