@@ -152,6 +152,23 @@ pub const LIST_CALLS_DEFAULT: usize = 100;
 pub const LIST_SCAN_MAX: usize = 10_000;
 pub const LIST_WINDOW_MS_MIN: u64 = MINUTE_MS;
 
+// ---- The HTTP API.
+
+/// Connections served at a time; further ones wait to be accepted.
+pub const API_CONNECTIONS_MAX: usize = 256;
+/// Payloads taken in at a time; further requests wait. Bounds memory.
+pub const API_PAYLOADS_MAX: usize = 16;
+/// How long a client may take to send a request's head, and its body.
+pub const API_HEAD_MS_MAX: u64 = 30 * SECOND_MS;
+pub const API_BODY_MS_MAX: u64 = 60 * SECOND_MS;
+/// How long the caller of a sync function waits for the call to begin; once it has, for as long as it may run.
+pub const API_BEGIN_MS_MAX: u64 = 2 * MINUTE_MS;
+/// Calls in a list, unless asked for otherwise, and the most that can be asked for (Fn's numbers).
+pub const API_LIST_DEFAULT: usize = 30;
+pub const API_LIST_MAX: usize = 100;
+/// What open requests get to end when the server stops.
+pub const API_STOP_MS_MAX: u64 = 5 * SECOND_MS;
+
 // ---- Relations.
 
 const _: () = assert!(

@@ -60,15 +60,16 @@ pub async fn find(seams: &Seams, id: CallId) -> Result<CallView> {
     let listed = seams.store.list_all(List::grouped(key::apps())).await?;
     // Whatever has the form of an app's name is looked into, its definition may be gone and its calls still there.
     let apps: Vec<AppName> = listed.prefixes.iter().filter_map(|prefix| app_of(prefix)).collect();
-    let mut looks = stream::iter(&apps)
-        .map(|app| async move { look(seams, app, id, |_, _| true).await })
+    let count = apps.len();
+    let mut looks = stream::iter(apps)
+        .map(|app| async move { look(seams, &app, id, |_, _| true).await })
         .buffered(limits::READ_AHEAD_MAX);
     while let Some(look) = looks.next().await {
         if let Some(view) = look? {
             return Ok(view);
         }
     }
-    Err(Error::not_found(format!("no app has a call `{id}` ({} looked into)", apps.len()))
+    Err(Error::not_found(format!("no app has a call `{id}` ({count} looked into)"))
         .hint("`afn list calls APP` lists an app's calls; is this the right context?"))
 }
 

@@ -89,11 +89,11 @@ pub async fn list(seams: &Seams, app: &AppName, filter: &Filter) -> Result<CallL
     while let Some(ids) = walk.next().await? {
         let missing = filter.max - found.calls.len();
         let worth_reading = if filter.wants_all() { missing } else { ids.len() };
-        let ahead = ids.iter().take(worth_reading);
+        let ahead = ids.iter().copied().take(worth_reading);
         let mut looks =
             stream::iter(ahead)
                 .map(|id| async move {
-                    (*id, look(seams, app, *id, |state, route| filter.wants(state, route)).await)
+                    (id, look(seams, app, id, |state, route| filter.wants(state, route)).await)
                 })
                 .buffered(limits::READ_AHEAD_MAX);
         let mut looked_at = 0;

@@ -1,0 +1,65 @@
+//! Fn's v1 API, as far as calls go: run one, look at one, list them, read a log. Paths, shapes and texts are Fn's, so
+//! that its clients of that time work; where Fn hid a call until it had finished, ours is there from the start.
+
+mod calls;
+mod invoke;
+mod kept;
+mod logs;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{any, get};
+use serde::Serialize;
+
+use super::error::{ApiError, json};
+use super::state::Shared;
+use crate::error::Result;
+use crate::layout::Key;
+use crate::model::AppName;
+use crate::seam::{Seams, StoreExt as _};
+
+pub(super) fn router() -> Router<Shared> {
+    Router::new()
+        .route("/", get(hello))
+        .route("/version", get(version))
+        .route("/r/{app}", any(invoke::invoke_root))
+        .route("/r/{app}/", any(invoke::invoke_root))
+        .route("/r/{app}/{*route}", any(invoke::invoke))
+        .route("/v1/apps/{app}/calls", get(calls::list))
+        .route("/v1/apps/{app}/calls/{call}", get(calls::get))
+        .route("/v1/apps/{app}/calls/{call}/log", get(logs::get))
+}
+
+async fn hello() -> Response {
+    #[derive(Serialize)]
+    struct Hello {
+        goto: &'static str,
+        hello: &'static str,
+    }
+    json(StatusCode::OK, &Hello { goto: "/version", hello: "world!" })
+}
+
+async fn version(State(shared): State<Shared>) -> Response {
+    #[derive(Serialize)]
+    struct Version<'a> {
+        version: &'a str,
+    }
+    json(StatusCode::OK, &Version { version: &shared.version })
+}
+
+fn not_found(what: &str) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, format!("{what} not found"))
+}
+
+/// A name that no app can have is one that no app has.
+fn app_name(text: &str) -> Result<AppName, ApiError> {
+    text.parse().map_err(|_| not_found("App"))
+}
+
+/// What to say when something of an app is not there: that, or that there is no such app.
+async fn missing(seams: &Seams, app: &AppName, what: &str) -> Result<ApiError> {
+    let app_exists = seams.store.exists(&Key::App(app.clone()).to_string()).await?;
+    Ok(not_found(if app_exists { what } else { "App" }))
+}
