@@ -29,7 +29,7 @@ pub trait Queue: Send + Sync {
 
     /// Makes the lease end `visibility` from now; zero gives the message back at once. [`QueueError::Gone`] when the
     /// message was deleted or, where the queue can tell, received by somebody else since; a receipt that is merely
-    /// old may also be accepted (SQS does).
+    /// old may also be accepted (SQS does). An accepted one whose lease had lapsed may hide the message again or not.
     async fn extend(&self, receipt: &Receipt, visibility: Duration) -> Result<(), QueueError>;
 
     /// Deletes up to [`crate::limits::QUEUE_BATCH_MAX`] messages, entry by entry. One that is gone already is no

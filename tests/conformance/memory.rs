@@ -30,6 +30,7 @@ fn queue(wrap: Wrap<dyn Queue>) -> QueueStand {
         // Tokio's timers tell milliseconds.
         slack: Duration::from_millis(2),
         old_receipts_act: true,
+        lapsed_leases_come_back: true,
         keep: Box::new(()),
     }
 }

@@ -32,6 +32,12 @@ pub(super) struct Answer {
     pub message: String,
 }
 
+impl Answer {
+    pub fn is_no_queue(&self) -> bool {
+        ["QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"].contains(&self.code.as_str())
+    }
+}
+
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.code.as_str(), self.message.as_str()) {
@@ -204,7 +210,7 @@ pub(super) fn queue_error(failure: impl Into<Failure>, queue: &str) -> QueueErro
         "MessageNotInflight" | "ReceiptHandleIsInvalid" => QueueError::Gone,
         // SQS says so of a receipt whose message was deleted or whose time is over; the parameter is named in the text.
         "InvalidParameterValue" if answer.message.contains("ReceiptHandle") => QueueError::Gone,
-        "QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue" => {
+        _ if answer.is_no_queue() => {
             QueueError::Refused(format!("there is no queue `{queue}`; `afn context create` makes it"))
         }
         _ => match verdict(&answer) {

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, SdkBody};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 
@@ -56,6 +57,9 @@ impl S3Store {
 #[async_trait]
 impl Store for S3Store {
     async fn put(&self, key: &str, object: PutObject) -> Result<ETag, StoreError> {
+        if let Some(note) = &object.note {
+            check_note(note)?;
+        }
         let bytes = object.body.len();
         let request = self
             .client
@@ -197,6 +201,21 @@ impl S3Store {
     }
 }
 
+/// What does not fit a header is refused here: S3 would answer with an error of signature, or with other bytes later.
+fn check_note(note: &str) -> Result<(), StoreError> {
+    if note.len() as u64 > limits::NOTE_BYTES_MAX {
+        return Err(StoreError::Refused(format!(
+            "a note of {} bytes, the most is {}",
+            note.len(),
+            limits::NOTE_BYTES_MAX
+        )));
+    }
+    match note.chars().find(|c| !matches!(c, ' '..='~')) {
+        Some(c) => Err(StoreError::Refused(format!("a note with {c:?}, which is not printable ASCII"))),
+        None => Ok(()),
+    }
+}
+
 fn stream(body: Body) -> ByteStream {
     match body {
         Body::Bytes(bytes) => ByteStream::from(bytes),
@@ -218,7 +237,8 @@ fn spooled(spool: Spool) -> SdkBody {
             Some((piece.map(Frame::data), end))
         }
     });
-    SdkBody::from_body_1_x(StreamBody::new(pieces))
+    // Who encodes it in chunks asks again after the end.
+    SdkBody::from_body_1_x(StreamBody::new(pieces.fuse()))
 }
 
 fn etag(etag: Option<String>) -> Result<ETag, StoreError> {

@@ -45,43 +45,87 @@ impl SqsQueue {
         queue_error(failure, &self.name)
     }
 
-    /// The answers of a batch in the order of its entries, which are named by their place.
-    fn entries<'a>(
+    /// Lays what SQS said of a batch, whose entries are named by their place, over `answers`.
+    fn settle<'a>(
         &self,
-        count: usize,
+        answers: &mut [Result<(), QueueError>],
         done: impl Iterator<Item = &'a str>,
         failed: &[BatchResultErrorEntry],
-    ) -> Vec<Result<(), QueueError>> {
-        let missing = || Err(QueueError::Lost("SQS answered without this entry".to_owned()));
-        let mut answers: Vec<Result<(), QueueError>> = (0..count).map(|_| missing()).collect();
-        let place = |id: &str| id.parse::<usize>().ok().filter(|place| *place < count);
-        for place in done.filter_map(place) {
-            answers[place] = Ok(());
-        }
-        for entry in failed {
-            if let Some(place) = place(&entry.id) {
-                let error =
-                    entry_error(&entry.code, entry.message.as_deref(), entry.sender_fault, &self.name);
-                answers[place] = Err(error);
+    ) {
+        let done = done.map(|id| (id, Ok(())));
+        let failed = failed.iter().map(|entry| {
+            let error = entry_error(&entry.code, entry.message.as_deref(), entry.sender_fault, &self.name);
+            (entry.id.as_str(), Err(error))
+        });
+        for (id, answer) in done.chain(failed) {
+            if let Some(place) = id.parse::<usize>().ok().and_then(|place| answers.get_mut(place)) {
+                *place = answer;
             }
         }
-        answers
     }
+}
+
+/// Of an entry that SQS says nothing about.
+fn unanswered() -> Result<(), QueueError> {
+    Err(QueueError::Lost("SQS answered without this entry".to_owned()))
+}
+
+fn check_batch(entries: usize) -> Result<(), QueueError> {
+    if entries > limits::QUEUE_BATCH_MAX {
+        return Err(QueueError::Refused(format!(
+            "{entries} messages in one request, the most is {}",
+            limits::QUEUE_BATCH_MAX
+        )));
+    }
+    Ok(())
+}
+
+/// For some of these SQS fails the whole request.
+fn check_entry(message: &Outgoing) -> Result<(), QueueError> {
+    let refused = |why: String| Err(QueueError::Refused(why));
+    if message.body.is_empty() {
+        return refused("a message without a body".to_owned());
+    }
+    if message.body.len() > limits::MESSAGE_BYTES_MAX {
+        return refused(format!(
+            "a message of {} bytes, the most is {}",
+            message.body.len(),
+            limits::MESSAGE_BYTES_MAX
+        ));
+    }
+    if message.delay > Duration::from_millis(limits::DELAY_MS_MAX) {
+        return refused(format!(
+            "a delay of {} s, the most is {} s",
+            message.delay.as_secs(),
+            limits::DELAY_MS_MAX / 1_000
+        ));
+    }
+    Ok(())
 }
 
 #[async_trait]
 impl Queue for SqsQueue {
     async fn send(&self, messages: Vec<Outgoing>) -> Result<Vec<Result<(), QueueError>>, QueueError> {
-        if messages.is_empty() {
-            return Ok(Vec::new());
+        check_batch(messages.len())?;
+        let mut answers = Vec::with_capacity(messages.len());
+        let mut entries = Vec::with_capacity(messages.len());
+        for (place, message) in messages.into_iter().enumerate() {
+            match check_entry(&message) {
+                Ok(()) => {
+                    entries.push(outgoing(place, message)?);
+                    answers.push(unanswered());
+                }
+                refused => answers.push(refused),
+            }
         }
-        let count = messages.len();
-        let entries = messages.into_iter().enumerate().map(outgoing).collect::<Result<_, _>>()?;
+        if entries.is_empty() {
+            return Ok(answers);
+        }
         let request =
             self.client.send_message_batch().queue_url(self.url().await?).set_entries(Some(entries));
         let sent = request.send().await.map_err(|error| self.error(error))?;
-        let done = sent.successful.iter().map(|entry| entry.id.as_str());
-        Ok(self.entries(count, done, &sent.failed))
+        self.settle(&mut answers, sent.successful.iter().map(|entry| entry.id.as_str()), &sent.failed);
+        Ok(answers)
     }
 
     async fn receive(
@@ -124,6 +168,7 @@ impl Queue for SqsQueue {
     }
 
     async fn delete(&self, receipts: &[Receipt]) -> Result<Vec<Result<(), QueueError>>, QueueError> {
+        check_batch(receipts.len())?;
         if receipts.is_empty() {
             return Ok(Vec::new());
         }
@@ -136,8 +181,8 @@ impl Queue for SqsQueue {
         let request =
             self.client.delete_message_batch().queue_url(self.url().await?).set_entries(Some(entries));
         let deleted = request.send().await.map_err(|error| self.error(error))?;
-        let done = deleted.successful.iter().map(|entry| entry.id.as_str());
-        let mut answers = self.entries(receipts.len(), done, &deleted.failed);
+        let mut answers = vec![unanswered(); receipts.len()];
+        self.settle(&mut answers, deleted.successful.iter().map(|entry| entry.id.as_str()), &deleted.failed);
         for answer in &mut answers {
             if *answer == Err(QueueError::Gone) {
                 *answer = Ok(());
@@ -173,7 +218,7 @@ fn impossible(error: aws_sdk_sqs::error::BuildError) -> QueueError {
     QueueError::Refused(error.to_string())
 }
 
-fn outgoing((place, message): (usize, Outgoing)) -> Result<SendMessageBatchRequestEntry, QueueError> {
+fn outgoing(place: usize, message: Outgoing) -> Result<SendMessageBatchRequestEntry, QueueError> {
     let mut entry = SendMessageBatchRequestEntry::builder()
         .id(place.to_string())
         .message_body(message.body)
