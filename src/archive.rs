@@ -17,7 +17,7 @@ use crate::limits;
 /// holds a part.
 ///
 /// Files keep whether they can be executed; owners, times and all other bits are the unpacker's own.
-pub fn unpack(archive: &[u8], folder: &Path) -> Result<()> {
+pub fn unpack(archive: impl Read, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(|error| local(folder, error))?;
     let mut tar = tar::Archive::new(GzDecoder::new(archive));
     // Raw: the long names that the crate would read into memory whatever their size are read below, bounded.
@@ -188,9 +188,14 @@ fn broken(error: io::Error) -> Error {
     Error::invalid(format!("the archive cannot be read: {error}"))
 }
 
-/// This machine's failure, not the archive's.
+/// This machine's failure, unless two of the archive's entries are in each other's way.
 fn local(path: &Path, error: io::Error) -> Error {
-    Error::internal(format!("cannot write {}: {error}", path.display()))
+    use io::ErrorKind::{AlreadyExists, InvalidFilename, IsADirectory, NotADirectory};
+    let message = format!("cannot write {}: {error}", path.display());
+    match error.kind() {
+        AlreadyExists | InvalidFilename | IsADirectory | NotADirectory => Error::invalid(message),
+        _ => Error::internal(message),
+    }
 }
 
 #[cfg(test)]
@@ -270,7 +275,7 @@ mod tests {
         let through =
             archive(&[("l", LINK, "d", b""), ("d", EntryType::Directory, "", b""), ("l/x", FILE, "", b"1")]);
         let folder = tempfile::tempdir().unwrap();
-        let error = unpack(&through, folder.path()).unwrap_err();
+        let error = unpack(&through[..], folder.path()).unwrap_err();
         assert!(error.message().starts_with("cannot write"), "{error}");
         assert!(!folder.path().join("d/x").exists());
         let twice = archive(&[("x", FILE, "", b"1"), ("./x", FILE, "", b"2")]);
@@ -331,7 +336,7 @@ mod tests {
         fn nothing_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000), zipped: bool) {
             let bytes = if zipped { gzip(&bytes) } else { bytes };
             let folder = tempfile::tempdir().unwrap();
-            let _ = unpack(&bytes, folder.path());
+            let _ = unpack(&bytes[..], folder.path());
         }
     }
 }

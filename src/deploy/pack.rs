@@ -229,7 +229,7 @@ mod tests {
         symlink(&long, dir.path().join("longlink")).unwrap();
         let packed = pack(dir.path()).unwrap();
         let out = tempfile::tempdir().unwrap();
-        unpack(&packed, out.path()).unwrap();
+        unpack(&packed[..], out.path()).unwrap();
         assert_eq!(tree(out.path()), tree(dir.path()));
     }
 

@@ -2,8 +2,10 @@
 
 pub mod composite;
 pub mod pool;
+pub mod process;
 pub mod sandbox;
 pub mod scripted;
 
 pub use composite::Composite;
 pub use pool::Pool;
+pub use process::{ProcessLauncher, ProcessOptions};
