@@ -1,17 +1,14 @@
 //! How an error looks: `{"error":{"message":".."}}`, as Fn has it. What an error *is* the engine says; here its code
 //! becomes a status, and its hint the end of the message.
 
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::answer::{json, with_call};
 use crate::error::Error;
 use crate::model::CallId;
-
-/// The header that names the call a response is about. Fn writes it with underscores; its CLI looks for it to tell a
-/// function's own answer from the server's.
-pub(super) const CALL_ID: &str = "fn_call_id";
 
 /// When a client that was told `503` may come again, in seconds.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("15");
@@ -68,18 +65,6 @@ impl IntoResponse for ApiError {
             None => response,
         }
     }
-}
-
-pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
-    let body = serde_json::to_vec(body).expect("answers have string keys");
-    let content_type = HeaderValue::from_static("application/json; charset=utf-8");
-    (status, [(CONTENT_TYPE, content_type)], body).into_response()
-}
-
-pub(super) fn with_call(mut response: Response, call: CallId) -> Response {
-    let id = HeaderValue::try_from(call.to_string()).expect("an id is plain text");
-    response.headers_mut().insert(CALL_ID, id);
-    response
 }
 
 pub(super) async fn no_such_path() -> ApiError {

@@ -4,6 +4,7 @@
 //! It serves its own machine: there is no authentication, so whoever it listens to can run functions. Pages of other
 //! origins are kept out by [`guard`]. It must not know how calls run: it submits and reads.
 
+mod answer;
 mod connections;
 mod error;
 mod fn_v1;

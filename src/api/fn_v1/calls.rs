@@ -7,7 +7,8 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::{app_name, missing, not_found};
-use crate::api::error::{ApiError, json};
+use crate::api::answer::json;
+use crate::api::error::ApiError;
 use crate::api::state::Shared;
 use crate::error::Code;
 use crate::limits;

@@ -6,22 +6,22 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use futures_util::stream;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use serde::Serialize;
 
 use super::{app_name, kept, missing, not_found};
-use crate::api::error::{ApiError, json, with_call};
+use crate::api::answer::{json, stored, with_call};
+use crate::api::error::ApiError;
 use crate::api::state::Shared;
 use crate::error::{Code, Error};
 use crate::limits;
 use crate::model::{AppName, CallId, Kind, Route, State as CallState};
-use crate::results::body::{Pages, result_pages};
+use crate::results::body::result_pages;
 use crate::results::call::{CallView, load, wait};
 use crate::seam::Seams;
 use crate::submit;
@@ -153,7 +153,11 @@ async fn answer(shared: &Shared, app: &AppName, call: CallId) -> Result<Response
         outcome = outcome(&shared.seams, app, call) => outcome?,
     };
     match outcome.state {
-        CallState::Success => success(&shared.seams, &outcome),
+        CallState::Success => {
+            let pages = result_pages(&shared.seams, &outcome)?;
+            let result = outcome.result.as_ref();
+            Ok(stored(pages, result, result.and_then(|result| result.content_type.as_deref())))
+        }
         CallState::Timeout => Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, "Timed out")),
         state => {
             let message = outcome.reason.unwrap_or_else(|| state.to_string());
@@ -177,24 +181,4 @@ async fn outcome(seams: &Seams, app: &AppName, call: CallId) -> Result<CallView,
     }
     // Whoever runs it stops it when its time is up.
     wait(seams, app, call, Some(Duration::from_millis(limits::TIMEOUT_MS_MAX)), |_| {}).await
-}
-
-fn success(seams: &Seams, outcome: &CallView) -> Result<Response, ApiError> {
-    let pages = result_pages(seams, outcome)?;
-    let stored = outcome.result.as_ref();
-    let mut response = Response::new(stream_pages(pages));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(stored.map_or(0, |stored| stored.bytes)));
-    let content_type = stored.and_then(|stored| stored.content_type.as_deref());
-    if let Some(content_type) = content_type.and_then(|text| HeaderValue::try_from(text).ok()) {
-        headers.insert(CONTENT_TYPE, content_type);
-    }
-    Ok(response)
-}
-
-/// An error on the way breaks the connection off: the client sees that the body is not whole.
-pub(super) fn stream_pages(pages: Pages) -> Body {
-    Body::from_stream(stream::try_unfold(pages, |mut pages| async move {
-        Ok::<_, Error>(pages.next().await?.map(|page| (page, pages)))
-    }))
 }

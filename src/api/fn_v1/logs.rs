@@ -2,14 +2,14 @@
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::invoke::stream_pages;
 use super::{app_name, calls, not_found};
-use crate::api::error::{ApiError, json};
+use crate::api::answer::{json, stored};
+use crate::api::error::ApiError;
 use crate::api::state::Shared;
 use crate::model::CallId;
 use crate::results::body::{self, log_pages};
@@ -59,10 +59,8 @@ pub(super) async fn get(
     }
     match form {
         Form::Text => {
-            let mut response = Response::new(stream_pages(log_pages(&shared.seams, &view)?));
-            let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
-            response.headers_mut().insert(CONTENT_TYPE, content_type);
-            Ok(response)
+            let pages = log_pages(&shared.seams, &view)?;
+            Ok(stored(pages, view.log.as_ref(), Some("text/plain; charset=utf-8")))
         }
         Form::Json => {
             #[derive(Serialize)]
@@ -85,6 +83,8 @@ pub(super) async fn get(
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]

@@ -13,7 +13,8 @@ use axum::response::Response;
 use axum::routing::{any, get};
 use serde::Serialize;
 
-use super::error::{ApiError, json};
+use super::answer::json;
+use super::error::ApiError;
 use super::state::Shared;
 use crate::error::Result;
 use crate::layout::Key;

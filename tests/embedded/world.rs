@@ -1,0 +1,199 @@
+//! A world to call functions in: everything is real but the store and queues, which are in memory, and the functions,
+//! which are closures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use afn::api;
+use afn::backend::memory::{MemoryQueue, MemoryStore};
+use afn::catalog::{Catalog, Publish};
+use afn::event::Silent;
+use afn::executor::scripted::{Act, Scripted};
+use afn::model::{AppName, CallId, Digest, Format, Kind, Limits, Source, State, Version, VersionId};
+use afn::results::call::{CallView, wait};
+use afn::seam::clock::SystemClock;
+use afn::seam::executor::Work;
+use afn::seam::queue::{Lane, Queue, Queues};
+use afn::seam::rng::SystemRng;
+use afn::seam::{Clock, Seams};
+use afn::submit::call::{Accepted, Request, submit};
+use afn::worker::{Config, Stop, Worker};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How long a test waits for what should come at once.
+const SOON: Duration = Duration::from_secs(20);
+
+pub struct World {
+    pub seams: Seams,
+    pub app: AppName,
+    pub address: std::net::SocketAddr,
+    stop: watch::Sender<Stop>,
+    tasks: JoinSet<()>,
+}
+
+impl World {
+    /// Serves the API; nobody works yet.
+    pub async fn start() -> World {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let queue = || -> Arc<dyn Queue> { Arc::new(MemoryQueue::new(clock.clone())) };
+        let lane = || Lane { live: queue(), dead: queue() };
+        let seams = Seams {
+            store: Arc::new(MemoryStore::new(clock.clone())),
+            queues: Queues { calls: lane(), chunks: lane(), batches: lane() },
+            clock: clock.clone(),
+            rng: Arc::new(SystemRng),
+            events: Arc::new(Silent),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (stop, stopped) = watch::channel(Stop::Run);
+        let state = api::State { seams: seams.clone(), version: "0.1.0".to_owned() };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut stopped = stopped;
+            let stop = async move {
+                let _ = stopped.wait_for(|stop| *stop != Stop::Run).await;
+            };
+            api::serve(listener, state, stop).await.expect("served to the end");
+        });
+        let app = "asyncapp".parse().expect("a name");
+        World { seams, app, address, stop, tasks }
+    }
+
+    /// Starts a worker whose functions do what the script says.
+    pub fn work(&mut self, script: impl Fn(&Work) -> Act + Send + Sync + 'static) {
+        let executor = Arc::new(Scripted::new(self.seams.clock.clone(), script));
+        let worker = Worker::new(self.seams.clone(), executor, Config::new("worker-1", 2));
+        let stopped = self.stop.subscribe();
+        self.tasks.spawn(async move {
+            worker.run(stopped).await.expect("worked to the end");
+        });
+    }
+
+    pub async fn deploy(&self, name: &str, kind: Kind) {
+        let version = Version {
+            v: 1,
+            id: "0.0.1-000000000000".parse::<VersionId>().expect("an id"),
+            label: "0.0.1".to_owned(),
+            source: Source::Archive { sha256: Digest::of(b""), bytes: 0 },
+            os: None,
+            arch: None,
+            runtime: None,
+            format: Format::Default,
+            command: vec!["true".to_owned()],
+            content_type: None,
+            limits: Limits::default(),
+            created_at: self.seams.now(),
+        };
+        let publish = Publish {
+            name: name.parse().expect("a name"),
+            route: format!("/{name}").parse().expect("a route"),
+            kind,
+            config: None,
+            annotations: Default::default(),
+            version,
+        };
+        Catalog::new(self.seams.clone()).publish(&self.app, publish).await.expect("published");
+    }
+
+    pub async fn submit(&self, function: &str, payload: &'static str) -> Accepted {
+        let request = Request {
+            app: self.app.clone(),
+            route: format!("/{function}").parse().expect("a route"),
+            payload: payload.into(),
+            content_type: Some("text/plain".to_owned()),
+            headers: Default::default(),
+            delay: Duration::ZERO,
+            idempotency_key: None,
+        };
+        submit(&self.seams, request).await.expect("accepted")
+    }
+
+    pub async fn outcome(&self, call: CallId) -> CallView {
+        let view = wait(&self.seams, &self.app, call, Some(SOON), |_| {}).await.expect("an outcome");
+        assert!(view.state.is_final());
+        view
+    }
+
+    pub async fn outcome_is(&self, call: CallId, state: State) -> CallView {
+        let view = self.outcome(call).await;
+        assert_eq!((view.state, &view.reason.is_some()), (state, &(state != State::Success)), "{view:?}");
+        view
+    }
+
+    /// Sends bytes, reads all that comes back until the server closes.
+    pub async fn raw(&self, request: impl AsRef<[u8]>) -> Vec<u8> {
+        let exchange = async {
+            let mut stream = TcpStream::connect(self.address).await.expect("a connection");
+            stream.write_all(request.as_ref()).await.expect("sent");
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.expect("an answer");
+            answer
+        };
+        tokio::time::timeout(SOON, exchange).await.expect("an answer in time")
+    }
+
+    /// One request; its answer without the date, split into head and body.
+    pub async fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut request = format!("{method} {path} HTTP/1.1\r\n");
+        if !headers.iter().any(|(name, _)| *name == "Host") {
+            request += &format!("Host: {}\r\n", self.address);
+        }
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        if !body.is_empty() {
+            request += &format!("Content-Length: {}\r\n", body.len());
+        }
+        request += "Connection: close\r\n\r\n";
+        let answer = self.raw([request.as_bytes(), body].concat()).await;
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+        let head = String::from_utf8(answer[..end].to_vec()).expect("text");
+        let lines = head.split("\r\n").filter(|line| !line.starts_with("Date: "));
+        Answer { head: lines.collect::<Vec<&str>>().join("\n"), body: answer[end + 4..].to_vec() }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.http("GET", path, &[], b"").await
+    }
+
+    pub fn begin_stop(&self) {
+        self.stop.send_replace(Stop::Drain);
+    }
+
+    /// Stops API and worker, and sees that they end.
+    pub async fn stop(mut self) {
+        self.begin_stop();
+        let end = async { while self.tasks.join_next().await.transpose().expect("no panic").is_some() {} };
+        tokio::time::timeout(SOON, end).await.expect("an end in time");
+    }
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    /// Status line and headers, a line each.
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn status(&self) -> u16 {
+        let status = self.head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+        status.and_then(|status| status.parse().ok()).expect("a status line")
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("text")
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+}
