@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use super::Shared;
 use super::careful::{self, Past};
-use super::{Phase, Shared};
+use super::phase::Phase;
 use crate::layout::Key;
 use crate::limits;
 use crate::model::{AppName, CallId, DeliveryId};
@@ -36,7 +37,7 @@ pub async fn run(shared: &Shared, work: Work, marking: Marking<'_>) -> (Ended, b
     let mut marked = marking.marked;
     let ended = tokio::select! {
         biased;
-        () = shared.reached(Phase::HandBack) => Ended::HandBack,
+        () = shared.phases.reached(Phase::HandBack) => Ended::HandBack,
         run = shared.executor.run(work) => match run {
             Ok(run) => Ended::Run(run),
             Err(fault) => Ended::Fault(fault),

@@ -7,6 +7,7 @@ mod definitions;
 pub mod delete;
 mod health;
 mod lease;
+mod phase;
 pub mod reconcile;
 mod record;
 mod run;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::{RwLock, watch};
 
+use self::phase::Phases;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::limits;
@@ -77,7 +79,6 @@ pub struct Summary {
 
 pub struct Worker {
     shared: Arc<Shared>,
-    phase: watch::Sender<Phase>,
 }
 
 /// What all tasks of a worker see.
@@ -90,32 +91,21 @@ struct Shared {
     /// Read by every call that runs, written by a suspect: it runs when nothing else does, and nothing starts until
     /// it ends (N2). Taken before the mark is written.
     solitude: RwLock<()>,
-    phase: watch::Receiver<Phase>,
-}
-
-/// How far a worker has come on its way out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Work,
-    /// Calls that run may finish; nothing begins.
-    Drain,
-    /// The grace is over.
-    HandBack,
+    phases: Phases,
 }
 
 impl Worker {
     pub fn new(seams: Seams, executor: Arc<dyn Executor>, config: Config) -> Worker {
-        let (phase, seen) = watch::channel(Phase::Work);
         let shared = Shared {
             leases: Arc::new(lease::Leases::default()),
             definitions: definitions::Definitions::new(seams.clone()),
             solitude: RwLock::new(()),
-            phase: seen,
+            phases: Phases::new(),
             seams,
             executor,
             config,
         };
-        Worker { shared: Arc::new(shared), phase }
+        Worker { shared: Arc::new(shared) }
     }
 
     /// Works until told to stop, or until the queues are dry if so configured.
@@ -127,19 +117,6 @@ impl Worker {
 impl Shared {
     fn say(&self, event: Event) {
         self.seams.events.on(event);
-    }
-
-    fn phase(&self) -> Phase {
-        *self.phase.borrow()
-    }
-
-    /// Returns when the worker has come to `phase`.
-    async fn reached(&self, phase: Phase) {
-        let mut seen = self.phase.clone();
-        // The sender lives as long as the worker; without it there is nothing to wait for.
-        if seen.wait_for(|now| *now >= phase).await.is_err() {
-            std::future::pending::<()>().await;
-        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::lease::Lease;
-use super::{Abandoned, Phase, Shared};
+use super::phase::Phase;
+use super::{Abandoned, Shared};
 use crate::error::{Code, Error};
 use crate::layout::{Key, object};
 use crate::model::{AppName, AttemptId, CallId, Digest, Outcome, Stored};
@@ -49,7 +50,7 @@ pub async fn record(
         match commit(shared, app, call, &mut outcome, &left).await {
             Ok(recorded) => return Ok(recorded),
             Err(Abandoned(error))
-                if error.code() == Code::Unreachable && shared.phase() < Phase::HandBack =>
+                if error.code() == Code::Unreachable && shared.phases.now() < Phase::HandBack =>
             {
                 let (what, why) = (format!("record the outcome of call {call}"), error.to_string());
                 shared.say(crate::event::Event::RequestFailed { what, why });

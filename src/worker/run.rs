@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 
 use super::health::{self, Streak};
 use super::lease::{self, Lease};
+use super::phase::Phase;
 use super::single::{self, Done};
-use super::{Phase, Shared, Stop, Summary, Worker, reconcile};
+use super::{Shared, Stop, Summary, Worker, reconcile};
 use crate::error::Result;
 use crate::event::Event;
 use crate::layout::Message;
@@ -40,7 +41,6 @@ struct Polled {
 
 struct Life {
     shared: Arc<Shared>,
-    phase: watch::Sender<Phase>,
     calls: JoinSet<Done>,
     /// Lease keeper, reconciler, deletions: whatever is not a call.
     chores: JoinSet<()>,
@@ -56,12 +56,11 @@ struct Life {
 }
 
 pub async fn run(worker: Worker, stop: watch::Receiver<Stop>) -> Result<Summary> {
-    let Worker { shared, phase } = worker;
+    let Worker { shared } = worker;
     let name = shared.config.name.clone();
     shared.say(Event::WorkerStarted { worker: name.clone(), slots: shared.config.slots });
     let mut life = Life {
         shared,
-        phase,
         calls: JoinSet::new(),
         chores: JoinSet::new(),
         deletions: JoinSet::new(),
@@ -94,10 +93,10 @@ impl Life {
                     }
                 }
                 Stop::Now => {
-                    self.phase.send_replace(Phase::HandBack);
+                    self.shared.phases.advance(Phase::HandBack);
                 }
             }
-            let working = self.shared.phase() == Phase::Work;
+            let working = self.shared.phases.now() == Phase::Work;
             if working && poll.is_none() && self.may_receive() {
                 poll = Some(self.poll());
             }
@@ -120,8 +119,8 @@ impl Life {
                     poll = None;
                     self.take(polled).await;
                 }
-                () = async { grace.as_mut().expect("asked only if there is one").await }, if grace.is_some() && self.shared.phase() == Phase::Drain => {
-                    self.phase.send_replace(Phase::HandBack);
+                () = async { grace.as_mut().expect("asked only if there is one").await }, if grace.is_some() && self.shared.phases.now() == Phase::Drain => {
+                    self.shared.phases.advance(Phase::HandBack);
                 }
                 () = self.shared.seams.clock.sleep(DELETE_WITHIN), if !self.finished.is_empty() => self.delete_finished(),
             }
@@ -178,7 +177,7 @@ impl Life {
         }
         self.dry_looks = 0;
         for message in messages {
-            if self.shared.phase() != Phase::Work {
+            if self.shared.phases.now() != Phase::Work {
                 // Came while draining: others may have it at once.
                 let _ = self.shared.seams.queues.calls.live.extend(&message.receipt, Duration::ZERO).await;
                 continue;
@@ -255,11 +254,7 @@ impl Life {
     fn drain(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let shared = self.shared.clone();
         shared.say(Event::Draining { worker: shared.config.name.clone(), running: self.calls.len() });
-        self.phase.send_if_modified(|phase| {
-            let before = *phase;
-            *phase = before.max(Phase::Drain);
-            *phase != before
-        });
+        shared.phases.advance(Phase::Drain);
         Box::pin(async move { shared.seams.clock.sleep(shared.config.grace).await })
     }
 

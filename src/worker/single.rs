@@ -7,8 +7,9 @@ use super::attempt::{self, Ended, Marking};
 use super::careful::{self, Past};
 use super::definitions::Definition;
 use super::lease::Lease;
+use super::phase::Phase;
 use super::record::{self, Left};
-use super::{Abandoned, Phase, Shared};
+use super::{Abandoned, Shared};
 use crate::event::Event;
 use crate::layout::object::{self, Unsuited};
 use crate::layout::{CallMessage, Key, Message, note};
@@ -16,7 +17,7 @@ use crate::limits;
 use crate::model::{AttemptId, CallFacts, DeliveryId, Outcome, State, Time, Version};
 use crate::seam::executor::{Fault, Mismatch, Run, Verdict, Work};
 use crate::seam::store::{Object, PutObject};
-use crate::seam::{StoreError, StoreExt as _};
+use crate::seam::{RngExt as _, StoreError, StoreExt as _};
 use crate::submit::send;
 
 /// How a message's work ended.
@@ -36,6 +37,8 @@ struct Single {
     shared: Arc<Shared>,
     lease: Lease,
     message: CallMessage,
+    /// This delivery has a `started`, or may have.
+    marked: bool,
 }
 
 /// What is needed to run a call.
@@ -63,13 +66,10 @@ enum Prepared {
 
 pub async fn work(shared: Arc<Shared>, lease: Lease, message: CallMessage) -> Done {
     let (app, call) = (message.app.clone(), message.call);
-    let delivery = DeliveryId { message: message.id, delivery: lease.delivery };
-    let single = Single { shared: shared.clone(), lease, message };
+    let single = Single { shared: shared.clone(), lease, message, marked: false };
     match single.work().await {
         Ok(done) => done,
         Err(Abandoned(error)) => {
-            // Nobody was lost here: a mark of this delivery must not tell so.
-            careful::void_if_marked(&shared, &app, call, delivery).await;
             shared.say(Event::RequestFailed {
                 what: format!("work on call {call} of app {app}"),
                 why: error.to_string(),
@@ -110,13 +110,13 @@ impl Single {
         if past.suspect {
             tokio::select! {
                 biased;
-                () = shared.reached(Phase::Drain) => self.replace(&past, Duration::ZERO, true).await,
+                () = shared.phases.reached(Phase::Drain) => self.replace(&past, Duration::ZERO, true).await,
                 _alone = shared.solitude.write() => self.attempts(ready, past).await,
             }
         } else {
             tokio::select! {
                 biased;
-                () = shared.reached(Phase::Drain) => self.replace(&past, Duration::ZERO, true).await,
+                () = shared.phases.reached(Phase::Drain) => self.replace(&past, Duration::ZERO, true).await,
                 _among_others = shared.solitude.read() => self.attempts(ready, past).await,
             }
         }
@@ -147,26 +147,40 @@ impl Single {
         Ok(Prepared::Ready(Box::new(Ready { facts, payload, version, definition })))
     }
 
+    fn delivery(&self) -> DeliveryId {
+        DeliveryId { message: self.message.id, delivery: self.lease.delivery }
+    }
+
+    async fn attempts(self, ready: Ready, past: Past) -> Result<Done, Abandoned> {
+        let (shared, app, call) = (self.shared.clone(), self.message.app.clone(), self.message.call);
+        let delivery = self.delivery();
+        let done = self.attempts_until_decided(ready, past).await;
+        if done.is_err() {
+            // Nobody was lost here: a mark of this delivery must not tell so.
+            careful::void_if_marked(&shared, &app, call, delivery).await;
+        }
+        done
+    }
+
     /// Attempts until the call is decided, or the rest of it is somebody else's.
-    async fn attempts(self, ready: Ready, mut past: Past) -> Result<Done, Abandoned> {
+    async fn attempts_until_decided(mut self, ready: Ready, mut past: Past) -> Result<Done, Abandoned> {
         let (app, call) = (self.message.app.clone(), self.message.call);
-        let delivery = DeliveryId { message: self.message.id, delivery: self.lease.delivery };
-        let mut marked = false;
+        let delivery = self.delivery();
         loop {
-            if self.shared.phase() >= Phase::Drain || !self.lease.may_begin(&self.shared) {
+            if self.shared.phases.now() >= Phase::Drain || !self.lease.may_begin(&self.shared) {
                 return self.replace(&past, Duration::ZERO, true).await;
             }
             past.attempts += 1;
-            if past.careful && !marked {
+            if past.careful && !self.marked {
+                self.marked = true;
                 careful::mark(&self.shared, &app, call, delivery, &past, true).await?;
-                marked = true;
             }
             let function = ready.facts.function.to_string();
             self.shared.say(Event::CallStarted { app: app.clone(), call, function, attempt: past.attempts });
-            let marking = Marking { app: &app, call, delivery, past: &past, marked };
-            let (ended, marked_now) =
+            let marking = Marking { app: &app, call, delivery, past: &past, marked: self.marked };
+            let (ended, marked) =
                 attempt::run(&self.shared, self.piece(&ready, past.attempts), marking).await;
-            marked = marked_now;
+            self.marked = marked;
 
             let fault = match ended {
                 Ended::Decided => return Ok(Done::Finished(self.lease)),
@@ -198,9 +212,7 @@ impl Single {
                 }
                 Fault::Mismatch(mismatch) => return self.unsuited(&ready, mismatch).await,
                 Fault::Worker(why) => {
-                    if marked {
-                        careful::void(&self.shared, &app, call, delivery).await?;
-                    }
+                    self.void_mark().await?;
                     // The execution says nothing, so it is not counted either.
                     past.attempts -= 1;
                     self.give_back(&past).await?;
@@ -295,7 +307,7 @@ impl Single {
         let begun = self.shared.seams.clock.monotonic();
         tokio::select! {
             biased;
-            () = self.shared.reached(Phase::Drain) => {
+            () = self.shared.phases.reached(Phase::Drain) => {
                 Some(wait.saturating_sub(self.shared.seams.clock.monotonic().saturating_sub(begun)))
             }
             () = self.shared.seams.clock.sleep(wait) => None,
@@ -305,12 +317,21 @@ impl Single {
     /// Sends a message that carries all that is known, in place of the present one, which may be deleted once the send
     /// is acknowledged.
     async fn replace(self, past: &Past, delay: Duration, handed_back: bool) -> Result<Done, Abandoned> {
+        // The worker outlived what it ran. Should it be lost before the old message is deleted, that is another story.
+        self.void_mark().await?;
         let mut message = self.message.clone();
         message.id = send::message_id(&self.shared.seams);
         message.again = false;
         past.onto(&mut message);
         send::send(&self.shared.seams.queues.calls, &Message::Call(message), delay).await?;
         Ok(Done::Replaced { lease: self.lease, handed_back })
+    }
+
+    async fn void_mark(&self) -> Result<(), Abandoned> {
+        if self.marked {
+            careful::void(&self.shared, &self.message.app, self.message.call, self.delivery()).await?;
+        }
+        Ok(())
     }
 
     /// The queue shows the message again at once; after many deliveries it is sent anew, far from the queue's own limit.
@@ -356,7 +377,9 @@ impl Single {
         }
         let mut single = self;
         single.message.mismatch_since = Some(since);
-        single.replace(&past, Duration::from_millis(limits::PUT_BACK_MS), false).await
+        // Spread out, or the same worker may be first to it every time.
+        let wait_ms = limits::PUT_BACK_MS / 2 + single.shared.seams.rng.below(limits::PUT_BACK_MS / 2);
+        single.replace(&past, Duration::from_millis(wait_ms), false).await
     }
 }
 
