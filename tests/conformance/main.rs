@@ -5,3 +5,4 @@ mod suite;
 
 mod memory;
 mod paused;
+mod sqlite;

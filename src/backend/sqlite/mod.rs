@@ -1,1 +1,64 @@
-//! Store and queues in one SQLite file.
+//! Store and queues in one SQLite file, shared by any number of processes of one machine. One file, because what the
+//! queue forgets must not survive what the store forgets: a power cut takes both back to one moment. Knows the seams
+//! and nothing of the engine.
+
+mod blob;
+mod open;
+mod queue;
+mod reader;
+mod schema;
+mod store;
+mod trouble;
+mod wake;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::seam::{Clock, Queue, Store};
+
+/// An open file. Clones share it; the last one to go waits for what was asked and closes it.
+#[derive(Clone)]
+pub struct Sqlite {
+    file: Arc<File>,
+}
+
+struct File {
+    path: PathBuf,
+    clock: Arc<dyn Clock>,
+    readers: reader::Readers,
+    writer: writer::Writer,
+    wake: wake::Wake,
+}
+
+impl Sqlite {
+    /// Opens a file, or makes one that only its owner can read. Blocks for as long as that takes: milliseconds, or
+    /// seconds while another process holds it.
+    pub fn open(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Sqlite, Error> {
+        let path = path.as_ref().to_owned();
+        let writing = open::writing(&path)?;
+        let watching = open::reading(&path).map_err(|error| open::explain(&path, &error))?;
+        let file = File {
+            readers: reader::Readers::new(path.clone()),
+            writer: writer::Writer::start(writing),
+            wake: wake::Wake::start(watching),
+            path,
+            clock,
+        };
+        Ok(Sqlite { file: Arc::new(file) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::new(store::SqliteStore::new(self.file.clone()))
+    }
+
+    /// A queue is there as soon as it is named.
+    pub fn queue(&self, name: &str) -> Arc<dyn Queue> {
+        Arc::new(queue::SqliteQueue::new(self.file.clone(), name))
+    }
+}

@@ -104,7 +104,8 @@ macro_rules! queue_suite {
         async fn $name() {
             let stand = $open;
             $crate::suite::queue::$name(&stand).await;
-            drop(stand.keep);
+            // What it lives in goes last.
+            drop((stand.queue, stand.keep));
         }
     };
 }

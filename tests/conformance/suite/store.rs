@@ -86,7 +86,8 @@ macro_rules! store_suite {
         async fn $name() {
             let stand = $open;
             $crate::suite::store::$name(&stand).await;
-            drop(stand.keep);
+            // What it lives in goes last.
+            drop((stand.store, stand.keep));
         }
     };
 }

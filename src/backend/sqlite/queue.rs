@@ -1,0 +1,287 @@
+//! Queues in the file.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use tokio::sync::Notify;
+
+use super::File;
+use crate::model::Time;
+use crate::seam::queue::{Depth, Outgoing, Queue, QueueError, Receipt, Received, check_batch};
+
+/// How often a queue is examined for messages that a clock set back would hide.
+const EXAMINE_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) struct SqliteQueue {
+    file: Arc<File>,
+    name: String,
+    changed: Arc<Notify>,
+    /// When it was last examined, in milliseconds of the monotonic clock, plus one; 0 is never.
+    examined: AtomicU64,
+}
+
+/// Whether a change may make something visible sooner than a waiting receive thinks.
+enum Wakes {
+    Receivers,
+    Nobody,
+}
+
+/// What a look at a queue finds.
+struct Look {
+    visible: bool,
+    /// Messages are hidden for longer than anybody hid them: the clock was set back since.
+    stuck: bool,
+    next_visible: Option<Time>,
+}
+
+impl SqliteQueue {
+    pub(super) fn new(file: Arc<File>, name: &str) -> SqliteQueue {
+        let changed = file.wake.queue(name);
+        SqliteQueue { file, name: name.to_owned(), changed, examined: AtomicU64::new(0) }
+    }
+
+    /// Changes the queue, told the time at which it does.
+    async fn write<T: Send + 'static>(
+        &self,
+        bytes: u64,
+        wakes: Wakes,
+        work: impl FnOnce(&Connection, &str, Time) -> Result<T, QueueError> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        let (name, clock, changed) = (self.name.clone(), self.file.clock.clone(), self.changed.clone());
+        let work = move |file: &Connection| work(file, &name, clock.now());
+        let done = move || match wakes {
+            Wakes::Receivers => changed.notify_waiters(),
+            Wakes::Nobody => {}
+        };
+        self.file.writer.write(bytes, work, done).await
+    }
+
+    async fn look(&self) -> Result<Look, QueueError> {
+        let (name, now) = (self.name.clone(), self.file.clock.now());
+        let monotonic = self.file.clock.monotonic().as_millis() as u64 + 1;
+        let examined = self.examined.load(Ordering::Relaxed);
+        let examine = examined == 0 || monotonic - examined >= EXAMINE_EVERY.as_millis() as u64;
+        let look = self.file.readers.read(move |file| look(file, &name, now, examine)).await?;
+        if examine {
+            self.examined.store(monotonic, Ordering::Relaxed);
+        }
+        Ok(look)
+    }
+}
+
+#[async_trait]
+impl Queue for SqliteQueue {
+    async fn send(&self, messages: Vec<Outgoing>) -> Result<Vec<Result<(), QueueError>>, QueueError> {
+        check_batch(messages.len())?;
+        let answers: Vec<Result<(), QueueError>> = messages.iter().map(Outgoing::check).collect();
+        let sound: Vec<Outgoing> = messages
+            .into_iter()
+            .zip(&answers)
+            .filter(|(_, answer)| answer.is_ok())
+            .map(|(message, _)| message)
+            .collect();
+        let bytes = sound.iter().map(|message| message.body.len() as u64).sum();
+        let send = move |file: &Connection, queue: &str, now: Time| {
+            let mut insert = file.prepare_cached(
+                "INSERT INTO messages (queue, visible_at, hidden_ms, sent_at, note, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?;
+            for Outgoing { body, delay, note, .. } in &sound {
+                let delay = delay.as_millis() as u64;
+                let visible_at = now.plus_ms(delay).0 as i64;
+                insert.execute(params![queue, visible_at, delay as i64, now.0 as i64, note, body])?;
+            }
+            Ok(())
+        };
+        self.write(bytes, Wakes::Receivers, send).await?;
+        Ok(answers)
+    }
+
+    async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Duration,
+    ) -> Result<Vec<Received>, QueueError> {
+        check_batch(max)?;
+        let clock = &self.file.clock;
+        let until = clock.monotonic() + wait;
+        let _waiting = (!wait.is_zero()).then(|| self.file.wake.wait());
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let found = self.look().await?;
+            if found.stuck {
+                self.write(0, Wakes::Receivers, unstick).await?;
+            }
+            if found.visible || found.stuck {
+                let take = move |file: &Connection, queue: &str, now| take(file, queue, max, now, visibility);
+                let taken = self.write(0, Wakes::Nobody, take).await?;
+                if !taken.is_empty() {
+                    return Ok(taken);
+                }
+            }
+            let left = until.saturating_sub(clock.monotonic());
+            if left.is_zero() {
+                return Ok(Vec::new());
+            }
+            // Not less than a millisecond, which is as finely as lease ends are told.
+            let next = found.next_visible.map(|at| Duration::from_millis(at.since_ms(clock.now()).max(1)));
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = clock.sleep(next.map_or(left, |next| next.min(left))) => {}
+            }
+        }
+    }
+
+    async fn extend(&self, receipt: &Receipt, visibility: Duration) -> Result<(), QueueError> {
+        let (id, delivery) = parse(receipt)?;
+        let visibility = visibility.as_millis() as u64;
+        let extend = move |file: &Connection, queue: &str, now: Time| {
+            let mut update = file.prepare_cached(
+                "UPDATE messages SET visible_at = ?4, hidden_ms = ?5
+                 WHERE id = ?1 AND queue = ?2 AND delivery = ?3",
+            )?;
+            let visible_at = now.plus_ms(visibility).0 as i64;
+            match update.execute(params![id, queue, delivery, visible_at, visibility as i64])? {
+                0 => Err(QueueError::Gone),
+                _ => Ok(()),
+            }
+        };
+        self.write(0, Wakes::Receivers, extend).await
+    }
+
+    async fn delete(&self, receipts: &[Receipt]) -> Result<Vec<Result<(), QueueError>>, QueueError> {
+        check_batch(receipts.len())?;
+        let receipts = receipts.to_vec();
+        let delete = move |file: &Connection, queue: &str, _now| {
+            let mut answers = Vec::with_capacity(receipts.len());
+            for receipt in &receipts {
+                answers.push(match parse(receipt) {
+                    Ok((id, delivery)) => delete(file, queue, id, delivery)?,
+                    Err(error) => Err(error),
+                });
+            }
+            Ok(answers)
+        };
+        self.write(0, Wakes::Nobody, delete).await
+    }
+
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        let (name, now) = (self.name.clone(), self.file.clock.now());
+        let count = move |file: &Connection| {
+            let mut visible =
+                file.prepare_cached("SELECT count(*) FROM messages WHERE queue = ?1 AND visible_at <= ?2")?;
+            let mut hidden = file.prepare_cached(
+                "SELECT count(*), coalesce(sum(delivery = 0), 0) FROM messages
+                 WHERE queue = ?1 AND visible_at > ?2",
+            )?;
+            let now = now.0 as i64;
+            let visible: i64 = visible.query_row(params![name, now], |row| row.get(0))?;
+            let pair = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let (hidden, delayed): (i64, i64) = hidden.query_row(params![name, now], pair)?;
+            let [visible, in_flight, delayed] =
+                [visible, hidden - delayed, delayed].map(|count| count as u64);
+            Ok(Depth { visible, in_flight, delayed })
+        };
+        self.file.readers.read(count).await
+    }
+}
+
+/// A receipt names a message and a delivery, so that one of an earlier delivery is told from the holder's.
+fn receipt(id: i64, delivery: u32) -> Receipt {
+    Receipt(format!("{id}.{delivery}"))
+}
+
+fn parse(text: &Receipt) -> Result<(i64, u32), QueueError> {
+    let parts =
+        text.0.split_once('.').and_then(|(id, delivery)| Some((id.parse().ok()?, delivery.parse().ok()?)));
+    parts
+        .filter(|(id, delivery)| receipt(*id, *delivery) == *text)
+        .ok_or_else(|| QueueError::Refused(format!("`{}` is not a receipt", text.0)))
+}
+
+fn look(file: &Connection, queue: &str, now: Time, examine: bool) -> Result<Look, QueueError> {
+    let now = now.0 as i64;
+    let mut first =
+        file.prepare_cached("SELECT visible_at FROM messages WHERE queue = ?1 ORDER BY visible_at LIMIT 1")?;
+    let first: Option<i64> = first.query_row([queue], |row| row.get(0)).optional()?;
+    let stuck = examine
+        && {
+            let mut stuck = file.prepare_cached(
+            "SELECT 1 FROM messages WHERE queue = ?1 AND visible_at > ?2 AND visible_at > ?2 + hidden_ms LIMIT 1",
+        )?;
+            stuck.exists(params![queue, now])?
+        };
+    Ok(Look {
+        visible: first.is_some_and(|first| first <= now),
+        stuck,
+        next_visible: first.map(|first| Time(first as u64)),
+    })
+}
+
+/// Hides again, from now on, what the clock's step back would hide for longer than it was to be.
+fn unstick(file: &Connection, queue: &str, now: Time) -> Result<(), QueueError> {
+    let mut update = file.prepare_cached(
+        "UPDATE messages SET visible_at = ?2 + hidden_ms
+         WHERE queue = ?1 AND visible_at > ?2 AND visible_at > ?2 + hidden_ms",
+    )?;
+    update.execute(params![queue, now.0 as i64])?;
+    Ok(())
+}
+
+fn take(
+    file: &Connection,
+    queue: &str,
+    max: usize,
+    now: Time,
+    visibility: Duration,
+) -> Result<Vec<Received>, QueueError> {
+    let visibility = visibility.as_millis() as u64;
+    let mut update = file.prepare_cached(
+        "UPDATE messages SET visible_at = ?3, hidden_ms = ?4, delivery = delivery + 1
+         WHERE id IN (
+             SELECT id FROM messages WHERE queue = ?1 AND visible_at <= ?2
+             ORDER BY visible_at, hidden_ms, id LIMIT ?5
+         )
+         RETURNING id, delivery, body, note, sent_at",
+    )?;
+    let until = now.plus_ms(visibility).0 as i64;
+    let message = |row: &Row<'_>| {
+        let (id, delivery) = (row.get(0)?, row.get(1)?);
+        let message = Received {
+            id: i64::to_string(&id),
+            receipt: receipt(id, delivery),
+            body: row.get(2)?,
+            note: row.get(3)?,
+            delivery,
+            sent_at: Time(row.get::<_, i64>(4)? as u64),
+        };
+        Ok((id, message))
+    };
+    let rows =
+        update.query_map(params![queue, now.0 as i64, until, visibility as i64, max as i64], message)?;
+    let mut messages: Vec<(i64, Received)> = rows.collect::<rusqlite::Result<_>>()?;
+    messages.sort_by_key(|(id, _)| *id);
+    Ok(messages.into_iter().map(|(_, message)| message).collect())
+}
+
+fn delete(
+    file: &Connection,
+    queue: &str,
+    id: i64,
+    delivery: u32,
+) -> rusqlite::Result<Result<(), QueueError>> {
+    let mut delete =
+        file.prepare_cached("DELETE FROM messages WHERE id = ?1 AND queue = ?2 AND delivery = ?3")?;
+    if delete.execute(params![id, queue, delivery])? == 1 {
+        return Ok(Ok(()));
+    }
+    let mut held = file.prepare_cached("SELECT 1 FROM messages WHERE id = ?1 AND queue = ?2")?;
+    Ok(if held.exists(params![id, queue])? { Err(QueueError::Gone) } else { Ok(()) })
+}

@@ -1,0 +1,87 @@
+//! The tables. Persisted, keep stable: a change raises `VERSION`, and brings the step that leads there.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::error::Error;
+
+/// `afn1`: tells our files from other programs'.
+const APPLICATION_ID: i32 = 0x6166_6e31;
+const VERSION: i32 = 1;
+
+/// `objects` is clustered by key, so that a list is a scan of one stretch of it; bodies lie apart, in pieces, so that
+/// the stretch stays short. Every write of an object takes a new revision, which never comes back and is its ETag.
+///
+/// A message is visible from `visible_at` on, by the wall clock; `hidden_ms` is for how long it was hidden, so that a
+/// clock that stepped back is noticed: nothing can be hidden for longer than it was hidden for.
+const TABLES: &str = "
+CREATE TABLE revisions (last INTEGER NOT NULL);
+INSERT INTO revisions VALUES (0);
+
+CREATE TABLE objects (
+    key          TEXT    NOT NULL PRIMARY KEY,
+    revision     INTEGER NOT NULL,
+    bytes        INTEGER NOT NULL,
+    modified_at  INTEGER NOT NULL,
+    content_type TEXT,
+    note         TEXT
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pieces (
+    id    INTEGER NOT NULL PRIMARY KEY,
+    bytes BLOB    NOT NULL
+) STRICT;
+
+CREATE TABLE messages (
+    id         INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    queue      TEXT    NOT NULL,
+    visible_at INTEGER NOT NULL,
+    hidden_ms  INTEGER NOT NULL,
+    delivery   INTEGER NOT NULL DEFAULT 0,
+    sent_at    INTEGER NOT NULL,
+    note       TEXT,
+    body       TEXT    NOT NULL
+) STRICT;
+
+CREATE INDEX messages_by_visibility ON messages (queue, visible_at, hidden_ms);
+";
+
+/// Whether the file is empty or one that this program can use.
+pub(super) fn check(connection: &Connection, path: &Path) -> rusqlite::Result<Result<(), Error>> {
+    let (application, version) = stamps(connection)?;
+    let path = path.display();
+    Ok(if is_empty(connection)? {
+        Ok(())
+    } else if application != APPLICATION_ID {
+        Err(Error::invalid(format!("`{path}` is a SQLite file of another program"))
+            .hint("choose another folder"))
+    } else if version > VERSION {
+        Err(Error::invalid(format!(
+            "`{path}` has format {version}, this program knows formats up to {VERSION}"
+        ))
+        .hint("it was written by a newer afn: use that one"))
+    } else {
+        Ok(())
+    })
+}
+
+/// Makes the tables, unless they are there.
+pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
+    let transaction = rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    if is_empty(&transaction)? {
+        transaction.execute_batch(TABLES)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    transaction.commit()
+}
+
+fn stamps(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+    Ok((pragma("application_id")?, pragma("user_version")?))
+}
+
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+}

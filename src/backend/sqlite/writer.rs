@@ -1,0 +1,154 @@
+//! The one connection that writes, on a thread of its own. Whatever is asked while a transaction is under way joins
+//! it: one sync to the disk then pays for all, and each is answered once it is safe there.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::trouble::Answer;
+use crate::limits;
+
+/// How much joins one transaction.
+const JOBS_MAX: usize = 256;
+const BYTES_MAX: u64 = 8 * limits::MIB;
+
+pub(super) struct Writer {
+    jobs: Option<Sender<Queued>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Queued {
+    bytes: u64,
+    job: Job,
+}
+
+/// Does its work in the transaction, or answers that it was not done.
+type Job = Box<dyn FnOnce(Result<&Connection, &NotDone>) -> Option<Reply> + Send>;
+/// Answers, once it is known how the transaction ended.
+type Reply = Box<dyn FnOnce(&Result<(), NotDone>) + Send>;
+
+/// Why a transaction does not stand.
+enum NotDone {
+    RolledBack(String),
+    /// The commit failed half way; nobody knows what a reader will find.
+    Unknown(String),
+}
+
+impl NotDone {
+    fn answer<E: Answer>(&self) -> E {
+        match self {
+            NotDone::RolledBack(why) => E::busy(why.clone()),
+            NotDone::Unknown(why) => E::lost(why.clone()),
+        }
+    }
+}
+
+impl Writer {
+    pub(super) fn start(connection: Connection) -> Writer {
+        let (jobs, asked) = channel();
+        let thread = thread::Builder::new().name("afn-sqlite-write".to_owned());
+        let thread = thread.spawn(move || run(&connection, &asked)).expect("the system has threads");
+        Writer { jobs: Some(jobs), thread: Some(thread) }
+    }
+
+    /// Runs `work` in a transaction and answers when it is safe on the disk; then `done` runs, whether or not anybody
+    /// still waits. An error undoes this work alone. `bytes` is about what it writes.
+    pub(super) async fn write<T: Send + 'static, E: Answer>(
+        &self,
+        bytes: u64,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        done: impl FnOnce() + Send + 'static,
+    ) -> Result<T, E> {
+        let (answer, answered) = oneshot::channel::<Result<T, E>>();
+        let job: Job = Box::new(move |transaction| {
+            let result = match transaction {
+                Ok(connection) => apart(connection, work),
+                Err(why) => {
+                    let _ = answer.send(Err(why.answer()));
+                    return None;
+                }
+            };
+            Some(Box::new(move |committed: &Result<(), NotDone>| {
+                // Also what was refused rests on what others wrote in this transaction: it stands or falls with it.
+                let result = committed.as_ref().map_err(NotDone::answer).and(result);
+                if result.is_ok() {
+                    done();
+                }
+                let _ = answer.send(result);
+            }) as Reply)
+        });
+        let gone = || E::lost("the thread that writes has ended".to_owned());
+        let jobs = self.jobs.as_ref().expect("open until dropped");
+        jobs.send(Queued { bytes, job }).map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(connection: &Connection, asked: &Receiver<Queued>) {
+    while let Ok(first) = asked.recv() {
+        if let Err(error) = statement(connection, "BEGIN IMMEDIATE") {
+            // Whoever waits behind it has waited as long.
+            let why = NotDone::RolledBack(error.to_string());
+            for queued in std::iter::once(first).chain(asked.try_iter()) {
+                (queued.job)(Err(&why));
+            }
+            continue;
+        }
+        let (mut replies, mut bytes) = (Vec::new(), 0);
+        let mut next = Some(first);
+        // A transaction that SQLite rolled back by itself (disk full) takes no more.
+        while let Some(Queued { bytes: more, job }) = next {
+            bytes += more;
+            replies.extend(job(Ok(connection)));
+            let full = replies.len() >= JOBS_MAX || bytes >= BYTES_MAX || connection.is_autocommit();
+            next = if full { None } else { asked.try_recv().ok() };
+        }
+        let committed = commit(connection);
+        for reply in replies {
+            reply(&committed);
+        }
+    }
+}
+
+fn commit(connection: &Connection) -> Result<(), NotDone> {
+    if connection.is_autocommit() {
+        return Err(NotDone::RolledBack("the transaction was rolled back: the disk may be full".to_owned()));
+    }
+    statement(connection, "COMMIT").map_err(|error| {
+        if !connection.is_autocommit() {
+            let _ = statement(connection, "ROLLBACK");
+        }
+        NotDone::Unknown(error.to_string())
+    })
+}
+
+/// Runs work so that an error undoes it and nothing else.
+fn apart<T, E: Answer>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    statement(connection, "SAVEPOINT work")?;
+    let result = work(connection);
+    if result.is_err() && !connection.is_autocommit() {
+        statement(connection, "ROLLBACK TO work")?;
+    }
+    if !connection.is_autocommit() {
+        statement(connection, "RELEASE work")?;
+    }
+    result
+}
+
+fn statement(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
