@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use afn::executor::scripted::Act;
+use afn::layout::Key;
 use afn::limits;
 use afn::model::{CallId, Kind, State};
 use afn::seam::executor::Verdict;
+use afn::seam::store::PutObject;
 use serde_json::json;
 
 use crate::world::World;
@@ -267,6 +269,41 @@ async fn a_payload_up_to_the_limit_is_taken_and_one_past_it_is_not() {
     let answer = world.http("POST", "/r/asyncapp/size", &[("X-Long", &long)], b"hello").await;
     assert_eq!(answer.status(), 400);
     assert!(answer.text().contains("the most is 1024"), "{}", answer.text());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_payload_in_chunks_is_taken_whole() {
+    let mut world = World::start().await;
+    world.deploy("echo", Kind::Sync).await;
+    world.work(|work| Act::answer(work.payload.to_vec()));
+    let request = format!(
+        "POST /r/asyncapp/echo HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
+         5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n",
+        world.address
+    );
+    let answer = String::from_utf8(world.raw(request).await).expect("text");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nhello world"), "{answer}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_makes_no_sense_is_told_and_hides_no_others() {
+    let world = World::start().await;
+    world.deploy("asyncfn", Kind::Async).await;
+    let good = world.submit("asyncfn", "").await.call;
+    let bad = CallId::single(world.seams.now(), 7);
+    let key = Key::Status(world.app.clone(), bad).to_string();
+    world.seams.store.put(&key, PutObject::create("{}")).await.expect("put");
+    let answer = world.get("/v1/apps/asyncapp/calls").await.json();
+    assert_eq!(answer["calls"].as_array().map(Vec::len), Some(1));
+    assert_eq!(answer["calls"][0]["id"], good.to_string());
+    let message = answer["message"].as_str().expect("text");
+    assert!(
+        message.starts_with(&format!("Successfully listed calls; call {bad} is left out: object")),
+        "{message}"
+    );
+    assert_eq!(world.get(&format!("/v1/apps/asyncapp/calls/{bad}")).await.status(), 500);
     world.stop().await;
 }
 

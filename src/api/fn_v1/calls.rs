@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::{app_name, missing, not_found};
+use super::{app_name, check_app, missing, not_found};
 use crate::api::answer::json;
 use crate::api::error::ApiError;
 use crate::api::state::Shared;
@@ -79,10 +79,10 @@ pub(super) async fn get(
 
 /// The call of that id; `what` is missing if there is none.
 pub(super) async fn view(seams: &Seams, app: &AppName, call: &str, what: &str) -> Result<CallView, ApiError> {
-    let Ok(id) = call.parse::<CallId>() else { return Err(missing(seams, app, what).await?) };
+    let Ok(id) = call.parse::<CallId>() else { return Err(missing(seams, app, what).await) };
     match load(seams, app, id).await {
         Ok(view) => Ok(view),
-        Err(error) if error.code() == Code::NotFound => Err(missing(seams, app, what).await?),
+        Err(error) if error.code() == Code::NotFound => Err(missing(seams, app, what).await),
         Err(error) => Err(error.into()),
     }
 }
@@ -138,7 +138,7 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct Listed {
-        message: &'static str,
+        message: String,
         next_cursor: String,
         calls: Vec<Call>,
     }
@@ -148,17 +148,16 @@ pub(super) async fn list(
     let found = list::list(&shared.seams, &app, &query.filter()?).await?;
     if found.scanned == 0 {
         // No calls: of an app without calls, or of no app.
-        crate::catalog::Catalog::new(shared.seams.clone()).app(&app).await.map_err(|error| {
-            match error.code() {
-                Code::NotFound => not_found("App"),
-                _ => error.into(),
-            }
-        })?;
+        check_app(&shared.seams, &app).await?;
+    }
+    let mut message = "Successfully listed calls".to_owned();
+    for call in &found.unreadable {
+        message += &format!("; call {} is left out: {}", call.id, call.why);
     }
     Ok(json(
         StatusCode::OK,
         &Listed {
-            message: "Successfully listed calls",
+            message,
             next_cursor: found.cursor.map(String::from).unwrap_or_default(),
             calls: found.calls.into_iter().map(Call::from).collect(),
         },

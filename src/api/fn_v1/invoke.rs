@@ -46,7 +46,7 @@ pub(super) async fn invoke(
 
 async fn run(shared: Shared, app: &str, route: &str, request: Request) -> Result<Response, ApiError> {
     let app = app_name(app)?;
-    let Ok(route) = route.parse::<Route>() else { return Err(missing(&shared.seams, &app, "Route").await?) };
+    let Ok(route) = route.parse::<Route>() else { return Err(missing(&shared.seams, &app, "Route").await) };
     let (head, body) = request.into_parts();
     let headers = kept::headers(&head.method, &head.uri, &head.headers)?;
     let text = |name: &str| match head.headers.get(name).map(HeaderValue::to_str) {
@@ -72,7 +72,7 @@ async fn run(shared: Shared, app: &str, route: &str, request: Request) -> Result
         match submit::call::submit(&shared.seams, request).await {
             Ok(accepted) => accepted,
             Err(error) if error.code() == Code::NotFound => {
-                return Err(missing(&shared.seams, &app, "Route").await?);
+                return Err(missing(&shared.seams, &app, "Route").await);
             }
             Err(error) => return Err(error.into()),
         }

@@ -16,10 +16,10 @@ use serde::Serialize;
 use super::answer::json;
 use super::error::ApiError;
 use super::state::Shared;
-use crate::error::Result;
-use crate::layout::Key;
+use crate::catalog::Catalog;
+use crate::error::Code;
 use crate::model::AppName;
-use crate::seam::{Seams, StoreExt as _};
+use crate::seam::Seams;
 
 pub(super) fn router() -> Router<Shared> {
     Router::new()
@@ -60,7 +60,17 @@ fn app_name(text: &str) -> Result<AppName, ApiError> {
 }
 
 /// What to say when something of an app is not there: that, or that there is no such app.
-async fn missing(seams: &Seams, app: &AppName, what: &str) -> Result<ApiError> {
-    let app_exists = seams.store.exists(&Key::App(app.clone()).to_string()).await?;
-    Ok(not_found(if app_exists { what } else { "App" }))
+async fn missing(seams: &Seams, app: &AppName, what: &str) -> ApiError {
+    match check_app(seams, app).await {
+        Ok(()) => not_found(what),
+        Err(error) => error,
+    }
+}
+
+async fn check_app(seams: &Seams, app: &AppName) -> Result<(), ApiError> {
+    match Catalog::new(seams.clone()).app(app).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Code::NotFound => Err(not_found("App")),
+        Err(error) => Err(error.into()),
+    }
 }
