@@ -27,6 +27,14 @@ impl Catalog {
         Err(self.no_route(app, route).await?)
     }
 
+    /// Whether `function` could have the route: an error says that it leads to another one.
+    pub async fn check_route(&self, app: &AppName, route: &Route, function: &FunctionName) -> Result<()> {
+        match self.read::<RouteTarget>(&Key::Route(app.clone(), route.clone()).to_string()).await? {
+            Some(standing) => self.refuse_taken(app, route, function, &standing.body.function).await,
+            None => Ok(()),
+        }
+    }
+
     /// Makes the route lead to `function`, unless it leads to another one.
     pub(super) async fn claim_route(
         &self,
@@ -41,10 +49,7 @@ impl Catalog {
         if standing.body.function == *function {
             return Ok(());
         }
-        let other = self.find_function(app, &standing.body.function).await?;
-        if other.is_some_and(|other| other.route == *route) {
-            return Err(taken(app, route, &standing.body.function));
-        }
+        self.refuse_taken(app, route, function, &standing.body.function).await?;
         if self.replace(&key, &mut target, standing.etag).await? {
             return Ok(());
         }
@@ -52,6 +57,22 @@ impl Catalog {
             Some(standing) if standing.body.function == *function => Ok(()),
             Some(standing) => Err(taken(app, route, &standing.body.function)),
             None => Err(deleted(route)),
+        }
+    }
+
+    async fn refuse_taken(
+        &self,
+        app: &AppName,
+        route: &Route,
+        function: &FunctionName,
+        other: &FunctionName,
+    ) -> Result<()> {
+        if other == function {
+            return Ok(());
+        }
+        match self.find_function(app, other).await? {
+            Some(found) if found.route == *route => Err(taken(app, route, other)),
+            _ => Ok(()),
         }
     }
 

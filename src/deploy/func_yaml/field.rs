@@ -226,7 +226,7 @@ fn words(text: &str) -> Option<Vec<String>> {
 }
 
 /// By YAML's core schema: what is plain may be null, a boolean or a number.
-fn json(node: &Node) -> serde_json::Value {
+pub fn json(node: &Node) -> serde_json::Value {
     match &node.value {
         _ if node.is_null() => serde_json::Value::Null,
         Value::Scalar { text, plain: true } => match text.as_str() {

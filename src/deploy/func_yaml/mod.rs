@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use field::Field;
 
 pub use app_yaml::AppFile;
+pub use field::json;
 pub use tree::{Node, Value, error_at, parse as parse_tree};
 
 use crate::error::{Error, Result};

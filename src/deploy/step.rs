@@ -1,0 +1,43 @@
+//! What a deploy says on its way.
+
+use crate::model::{AppName, FunctionName, Route};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step<'a> {
+    /// Something in a file has no effect.
+    Warning(&'a str),
+    Deploying {
+        function: &'a FunctionName,
+        app: &'a AppName,
+        route: &'a Route,
+    },
+    /// `func.yaml` has a new version.
+    Bumped {
+        version: &'a str,
+    },
+    BuildingImage {
+        image: &'a str,
+    },
+    PushingImage {
+        image: &'a str,
+    },
+    /// The folder itself is deployed, and is built on this machine.
+    BuildingFolder {
+        function: &'a FunctionName,
+    },
+    /// A line of what a builder says.
+    Log(&'a str),
+    /// The folder is packed.
+    Packed {
+        bytes: u64,
+    },
+    /// The version is about to be published. Without an image it is an archive.
+    Updating {
+        route: &'a Route,
+        image: Option<&'a str>,
+    },
+}
+
+/// Takes in steps. Called while something else waits: it must not block.
+pub type Progress<'a> = dyn Fn(Step<'_>) + Send + Sync + 'a;
