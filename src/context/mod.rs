@@ -1,21 +1,27 @@
 //! Contexts: a store with its queues, under a name. `local` is one SQLite file, `localstack` and `aws` are S3 and SQS.
 //! Knows how to find, open and make them; knows nothing of what is kept in them.
 
+mod create;
 pub mod env;
 mod file;
+mod open;
 mod resolve;
+mod stack;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+pub use create::{Step, create};
 pub use env::Env;
 pub use file::{Contexts, Entry};
-pub use resolve::{Flags, resolve};
+pub use open::{FILE, Opened, open};
+pub use resolve::{Flags, draft, resolve};
+pub use stack::from_stack;
 
 /// The context of who never named one.
 pub const DEFAULT: &str = "local";
@@ -184,6 +190,26 @@ impl Context {
             region: localstack.then(|| "us-east-1".to_owned()),
             profile: None,
         }
+    }
+
+    /// Of `local`: where its file is.
+    pub fn data_dir(&self) -> Result<&Path> {
+        self.data_dir.as_deref().ok_or_else(|| {
+            Error::invalid(format!("context `{}` has no folder", self.name))
+                .hint(format!("give it one with `--data-dir`, or set {}", env::DATA_DIR.name))
+        })
+    }
+
+    /// Of `localstack` and `aws`.
+    pub fn bucket(&self) -> Result<&str> {
+        self.bucket.as_deref().ok_or_else(|| {
+            Error::invalid(format!("context `{}` has no bucket", self.name)).hint(format!(
+                "`afn context create {} --kind {} --bucket NAME` makes what is missing; or set {}",
+                self.name,
+                self.kind,
+                env::BUCKET.name
+            ))
+        })
     }
 
     /// The contexts that are there without having been created: their name is their kind.

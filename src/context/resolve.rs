@@ -34,6 +34,20 @@ pub fn resolve(flags: &Flags, env: &Env) -> Result<Context> {
     Ok(context)
 }
 
+/// A context to be created: what flags and environment say, over what its kind comes with. It may still lack a
+/// bucket, if that is to come from a stack.
+pub fn draft(name: ContextName, kind: Kind, flags: &Flags, env: &Env) -> Result<Context> {
+    let mut context = Context::new(name, kind);
+    flags.apply(&mut context, env)?;
+    if kind == Kind::Local && context.data_dir.is_none() {
+        let shared = env.data_dir()?;
+        // A second local context under the same folder would be the first.
+        let own = context.name.as_str() != DEFAULT;
+        context.data_dir = Some(if own { shared.join(context.name.as_str()) } else { shared });
+    }
+    Ok(context)
+}
+
 impl Flags {
     /// Lays flags and environment over a context. A flag that says nothing about this kind of context is an error; a
     /// variable is not, since it stands for all commands of a shell.
@@ -97,14 +111,7 @@ fn complete(context: &mut Context, env: &Env) -> Result<()> {
             }
             Ok(())
         }
-        Kind::Localstack | Kind::Aws => match &context.bucket {
-            Some(_) => Ok(()),
-            None => Err(Error::invalid(format!("context `{}` has no bucket", context.name)).hint(format!(
-                "`afn context create {} --bucket NAME` makes what is missing; or set {}",
-                context.name,
-                env::BUCKET.name
-            ))),
-        },
+        Kind::Localstack | Kind::Aws => context.bucket().map(drop),
     }
 }
 
