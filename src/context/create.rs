@@ -1,6 +1,6 @@
 //! Makes what a context stands on, where it is missing: a folder, or bucket and queues.
 
-use super::{Context, Kind};
+use super::{Context, Kind, remote};
 use crate::error::{Error, Result};
 
 /// One thing that the context stands on.
@@ -16,7 +16,7 @@ pub struct Step {
 pub async fn create(context: &Context) -> Result<Vec<Step>> {
     match context.kind {
         Kind::Local => folder(context),
-        Kind::Localstack | Kind::Aws => remote(context).await,
+        Kind::Localstack | Kind::Aws => remote::make(context).await,
     }
 }
 
@@ -26,26 +26,4 @@ fn folder(context: &Context) -> Result<Vec<Step>> {
     std::fs::create_dir_all(dir)
         .map_err(|error| Error::invalid(format!("cannot make the folder {}: {error}", dir.display())))?;
     Ok(vec![Step { what: format!("folder `{}`", dir.display()), made }])
-}
-
-#[cfg(feature = "aws")]
-async fn remote(context: &Context) -> Result<Vec<Step>> {
-    use super::QueueNames;
-    use crate::backend::aws::make::{self, Made};
-
-    let step = |what: String, made: Made| Step { what, made: made == Made::Now };
-    let connection = super::open::connect(context).await?;
-    let bucket = context.bucket()?;
-    let mut steps = vec![step(format!("bucket `{bucket}`"), make::bucket(&connection, bucket).await?)];
-    for name in [&context.queues.calls, &context.queues.chunks, &context.queues.batches] {
-        let dead = QueueNames::dead(name);
-        steps.push(step(format!("queue `{dead}`"), make::dead_queue(&connection, &dead).await?));
-        steps.push(step(format!("queue `{name}`"), make::live_queue(&connection, name, &dead).await?));
-    }
-    Ok(steps)
-}
-
-#[cfg(not(feature = "aws"))]
-async fn remote(context: &Context) -> Result<Vec<Step>> {
-    Err(super::open::without_aws(context))
 }

@@ -1,11 +1,16 @@
 //! Contexts: a store with its queues, under a name. `local` is one SQLite file, `localstack` and `aws` are S3 and SQS.
 //! Knows how to find, open and make them; knows nothing of what is kept in them.
 
+#[cfg(not(feature = "aws"))]
+mod absent;
 mod create;
 pub mod env;
 mod file;
 mod open;
+#[cfg(feature = "aws")]
+mod remote;
 mod resolve;
+#[cfg(feature = "aws")]
 mod stack;
 
 use std::fmt;
@@ -21,7 +26,13 @@ pub use env::Env;
 pub use file::{Contexts, Entry};
 pub use open::{FILE, Opened, open};
 pub use resolve::{Flags, draft, resolve};
+#[cfg(feature = "aws")]
 pub use stack::from_stack;
+
+#[cfg(not(feature = "aws"))]
+use absent as remote;
+#[cfg(not(feature = "aws"))]
+pub use absent::from_stack;
 
 /// The context of who never named one.
 pub const DEFAULT: &str = "local";

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Context, Kind, QueueNames};
+use super::{Context, Kind, QueueNames, remote};
 use crate::backend::sqlite::Sqlite;
 use crate::error::{Error, Result};
 use crate::event::Listener;
@@ -29,14 +29,14 @@ pub async fn open(context: &Context, events: Arc<dyn Listener>) -> Result<Opened
     let machine = Machine { clock: Arc::new(SystemClock), rng: Arc::new(SystemRng), counts: Arc::default() };
     let (store, queues) = match context.kind {
         Kind::Local => local(context, &machine)?,
-        Kind::Localstack | Kind::Aws => remote(context, &machine).await?,
+        Kind::Localstack | Kind::Aws => remote::open(context, &machine).await?,
     };
     let Machine { clock, rng, counts } = machine;
     Ok(Opened { seams: Seams { store, queues, clock, rng, events }, counts })
 }
 
 /// What the decorators around store and queues share.
-struct Machine {
+pub(super) struct Machine {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     counts: Arc<Counts>,
@@ -44,7 +44,7 @@ struct Machine {
 
 impl Machine {
     /// Counted beneath the retries: what a run costs is what was asked.
-    fn store(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+    pub(super) fn store(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
         let counted = Arc::new(CountStore::new(store, self.counts.clone()));
         Arc::new(RetryStore::new(counted, self.clock.clone(), self.rng.clone(), Policy::default()))
     }
@@ -54,7 +54,7 @@ impl Machine {
         Arc::new(RetryQueue::new(counted, self.clock.clone(), self.rng.clone(), Policy::default()))
     }
 
-    fn queues(&self, names: &QueueNames, open: impl Fn(&str) -> Arc<dyn Queue>) -> Queues {
+    pub(super) fn queues(&self, names: &QueueNames, open: impl Fn(&str) -> Arc<dyn Queue>) -> Queues {
         let lane = |name: &str| Lane {
             live: self.queue(open(name)),
             dead: self.queue(open(&QueueNames::dead(name))),
@@ -75,39 +75,43 @@ fn local(context: &Context, machine: &Machine) -> Result<(Arc<dyn Store>, Queues
     Ok((machine.store(sqlite.store()), machine.queues(&names, |name| sqlite.queue(name))))
 }
 
-#[cfg(feature = "aws")]
-async fn remote(context: &Context, machine: &Machine) -> Result<(Arc<dyn Store>, Queues)> {
-    use crate::backend::aws::{S3Store, SqsQueue};
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-    let connection = connect(context).await?;
-    let store = S3Store::new(&connection, context.bucket()?, &context.prefix);
-    let queues = machine.queues(&context.queues, |name| Arc::new(SqsQueue::new(&connection, name)));
-    Ok((machine.store(Arc::new(store)), queues))
-}
+    use super::*;
+    use crate::event::Silent;
+    use crate::seam::queue::Outgoing;
+    use crate::seam::store::{PutObject, Range};
 
-#[cfg(feature = "aws")]
-pub(super) async fn connect(context: &Context) -> Result<crate::backend::aws::Connection> {
-    use crate::backend::aws::{Connection, Place};
+    #[tokio::test]
+    async fn two_open_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut context = Context::new("local".parse().unwrap(), Kind::Local);
+        context.data_dir = Some(folder.path().join("deep/data"));
+        let one = open(&context, Arc::new(Silent)).await.unwrap();
+        let two = open(&context, Arc::new(Silent)).await.unwrap();
+        one.seams.store.put("apps/a/app", PutObject::create("x")).await.unwrap();
+        assert_eq!(&two.seams.store.get("apps/a/app", Range::All).await.unwrap().body[..], b"x");
+        let lanes = [&one.seams.queues.calls, &two.seams.queues.calls];
+        lanes[0].dead.send(vec![Outgoing::new("dead".to_owned())]).await.unwrap();
+        lanes[0].live.send(vec![Outgoing::new("live".to_owned())]).await.unwrap();
+        let minute = Duration::from_secs(60);
+        assert_eq!(lanes[1].live.receive(10, minute, minute).await.unwrap()[0].body, "live");
+        assert_eq!(lanes[1].dead.receive(10, minute, minute).await.unwrap()[0].body, "dead");
+        assert!(two.seams.queues.chunks.live.depth().await.unwrap().is_dry());
+        assert_eq!((one.counts.snapshot().requests(), two.counts.snapshot().requests()), (3, 4));
+        assert!(folder.path().join("deep/data").join(FILE).is_file());
+    }
 
-    let place = Place {
-        endpoint: context.endpoint.clone(),
-        region: context.region.clone(),
-        profile: context.profile.clone(),
-        is_localstack: context.kind == Kind::Localstack,
-    };
-    Connection::open(&place).await
-}
-
-#[cfg(not(feature = "aws"))]
-async fn remote(context: &Context, _machine: &Machine) -> Result<(Arc<dyn Store>, Queues)> {
-    Err(without_aws(context))
-}
-
-#[cfg(not(feature = "aws"))]
-pub(super) fn without_aws(context: &Context) -> Error {
-    Error::invalid(format!(
-        "context `{}` is `{}`, which this afn was built without",
-        context.name, context.kind
-    ))
-    .hint("`cargo install --path .` builds it with S3 and SQS, the feature `aws`")
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_made_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "x").unwrap();
+        let mut context = Context::new("local".parse().unwrap(), Kind::Local);
+        context.data_dir = Some(folder.path().join("file/data"));
+        let error = open(&context, Arc::new(Silent)).await.err().unwrap();
+        assert!(error.message().contains("file/data"), "{error}");
+        assert!(error.hint_text().unwrap().contains("AFN_DATA_DIR"));
+    }
 }
