@@ -3,6 +3,8 @@
 #[macro_use]
 mod suite;
 
+mod faults;
 mod memory;
 mod paused;
+mod processes;
 mod sqlite;

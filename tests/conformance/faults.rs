@@ -1,0 +1,470 @@
+//! Faults and what repeating makes of them, in time that does not pass by itself.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use afn::backend::memory::{MemoryQueue, MemoryStore};
+use afn::limits;
+use afn::seam::count::{CountQueue, CountStore, Counts};
+use afn::seam::fault::{Fate, Fault, FaultQueue, FaultStore, Faults, Rates, Request, SeededFaults};
+use afn::seam::queue::{Outgoing, QueueError};
+use afn::seam::retry::{Policy, RetryQueue, RetryStore};
+use afn::seam::rng::SeededRng;
+use afn::seam::store::{List, PutObject, Range};
+use afn::seam::{Clock, Queue, Store, StoreError, StoreExt as _};
+use futures_util::future::join_all;
+
+use crate::paused::PausedClock;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Befalls requests one after another with what it was given; after that nothing happens.
+#[derive(Default)]
+struct Script(Mutex<VecDeque<Fault>>);
+
+impl Script {
+    fn of(faults: &[Fault]) -> Arc<Script> {
+        Arc::new(Script(Mutex::new(faults.iter().copied().collect())))
+    }
+}
+
+impl Faults for Script {
+    fn fate(&self, _: &Request<'_>) -> Fate {
+        Fate::of(self.0.lock().unwrap().pop_front().unwrap_or_default())
+    }
+}
+
+/// Every request is turned away, or lost.
+struct Always(Fault);
+
+impl Faults for Always {
+    fn fate(&self, _: &Request<'_>) -> Fate {
+        Fate::of(self.0)
+    }
+}
+
+/// A store under faults, counted between them and what repeats.
+struct Bench {
+    clock: Arc<dyn Clock>,
+    counts: Arc<Counts>,
+    bare: Arc<dyn Store>,
+    broken: Arc<dyn Store>,
+    repeated: Arc<dyn Store>,
+    bare_queue: Arc<dyn Queue>,
+    broken_queue: Arc<dyn Queue>,
+    repeated_queue: Arc<dyn Queue>,
+}
+
+fn bench(seed: u64, faults: Arc<dyn Faults>) -> Bench {
+    let clock = PausedClock::start();
+    let counts = Arc::<Counts>::default();
+    let rng = Arc::new(SeededRng::new(seed ^ 0xabcd));
+    let bare: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
+    let broken: Arc<dyn Store> = Arc::new(FaultStore::new(bare.clone(), clock.clone(), faults.clone()));
+    let counted = Arc::new(CountStore::new(broken.clone(), counts.clone()));
+    let repeated = RetryStore::new(counted, clock.clone(), rng.clone(), Policy::default());
+    let bare_queue: Arc<dyn Queue> = Arc::new(MemoryQueue::new(clock.clone()));
+    let broken_queue: Arc<dyn Queue> =
+        Arc::new(FaultQueue::new("calls", bare_queue.clone(), clock.clone(), faults));
+    let counted = Arc::new(CountQueue::new(broken_queue.clone(), counts.clone()));
+    let repeated_queue = RetryQueue::new(counted, clock.clone(), rng, Policy::default());
+    Bench {
+        clock,
+        counts,
+        bare,
+        broken,
+        repeated: Arc::new(repeated),
+        bare_queue,
+        broken_queue,
+        repeated_queue: Arc::new(repeated_queue),
+    }
+}
+
+fn message(body: &str) -> Outgoing {
+    Outgoing::new(body.to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_fault_does_to_a_put_what_it_says() {
+    let cases = [
+        (Fault::None, true, "none"),
+        (Fault::Busy, false, "busy"),
+        (Fault::Conflict, false, "busy"),
+        (Fault::LoseRequest, false, "lost"),
+        (Fault::LoseReply, true, "lost"),
+        (Fault::Late(LONG), false, "lost"),
+        (Fault::Duplicate, true, "none"),
+    ];
+    for (fault, done, answer) in cases {
+        let bench = bench(0, Script::of(&[fault]));
+        let put = bench.broken.put("k", PutObject::create("x")).await;
+        let said = match put {
+            Ok(_) => "none",
+            Err(StoreError::Busy(_)) => "busy",
+            Err(StoreError::Lost(_)) => "lost",
+            Err(error) => panic!("{fault:?}: {error}"),
+        };
+        assert_eq!(said, answer, "{fault:?}");
+        assert_eq!(bench.bare.exists("k").await, Ok(done), "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_write_arrives_when_nobody_expects_it() {
+    let bench = bench(0, Script::of(&[Fault::Late(LONG), Fault::None, Fault::None, Fault::None]));
+    bench.broken.put("k", PutObject::create("late")).await.unwrap_err();
+    bench.clock.sleep(LONG / 2).await;
+    assert_eq!(bench.broken.exists("k").await, Ok(false));
+    bench.clock.sleep(LONG / 2).await;
+    assert_eq!(bench.broken.exists("k").await, Ok(true));
+    // And one that comes too late changes nothing: it is as conditional as it was.
+    assert_eq!(bench.broken.put("k", PutObject::create("again")).await, Err(StoreError::Exists));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_lags_misses_what_is_young() {
+    let lag = Fault::Lag(Duration::from_secs(5));
+    let bench = bench(0, Script::of(&[lag, lag]));
+    bench.bare.put("a/old/x", PutObject::create("x")).await.unwrap();
+    bench.clock.sleep(LONG).await;
+    bench.bare.put("a/new/x", PutObject::create("x")).await.unwrap();
+    bench.bare.put("a/young", PutObject::create("x")).await.unwrap();
+    let listed = bench.broken.list(&List::grouped("a/")).await.unwrap();
+    assert_eq!((listed.prefixes, listed.entries), (vec!["a/old/".to_owned()], vec![]));
+    bench.clock.sleep(Duration::from_secs(5)).await;
+    let listed = bench.broken.list(&List::grouped("a/")).await.unwrap();
+    assert_eq!((listed.prefixes.len(), listed.entries.len()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_fault_does_to_messages_what_it_says() {
+    let receive = |bench: &Bench| {
+        let queue = bench.bare_queue.clone();
+        async move { queue.receive(10, Duration::ZERO, LONG).await.unwrap() }
+    };
+    // Sent twice.
+    let sent = bench(0, Script::of(&[Fault::Duplicate]));
+    sent.broken_queue.send(vec![message("m")]).await.unwrap();
+    assert_eq!(receive(&sent).await.len(), 2);
+    // Received, and visible to others.
+    let received = bench(0, Script::of(&[Fault::None, Fault::Duplicate]));
+    received.broken_queue.send(vec![message("m")]).await.unwrap();
+    assert_eq!(received.broken_queue.receive(10, Duration::ZERO, LONG).await.unwrap()[0].delivery, 1);
+    assert_eq!(receive(&received).await[0].delivery, 2);
+    // Received by nobody, and hidden.
+    let vanished = bench(0, Script::of(&[Fault::None, Fault::LoseReply]));
+    vanished.broken_queue.send(vec![message("m")]).await.unwrap();
+    let lost = vanished.broken_queue.receive(10, Duration::ZERO, LONG).await;
+    assert!(matches!(lost, Err(QueueError::Lost(_))));
+    assert_eq!(receive(&vanished).await, vec![]);
+    vanished.clock.sleep(LONG).await;
+    assert_eq!(receive(&vanished).await[0].delivery, 2, "the delivery that nobody got counts");
+    // Later than it should.
+    let delayed = bench(0, Script::of(&[Fault::Delay(LONG)]));
+    delayed.broken_queue.send(vec![message("m")]).await.unwrap();
+    assert_eq!(receive(&delayed).await, vec![]);
+    delayed.clock.sleep(LONG).await;
+    assert_eq!(receive(&delayed).await.len(), 1);
+    // In another order.
+    let reordered = bench(0, Script::of(&[Fault::None, Fault::Reorder]));
+    reordered.broken_queue.send(vec![message("1"), message("2")]).await.unwrap();
+    let bodies = reordered.broken_queue.receive(10, Duration::ZERO, LONG).await.unwrap();
+    assert_eq!(bodies.iter().map(|message| message.body.as_str()).collect::<Vec<_>>(), ["2", "1"]);
+    // Some of them.
+    let some = bench(0, Script::of(&[Fault::Partial(0b010)]));
+    let answers = some.broken_queue.send(vec![message("1"), message("2"), message("3")]).await.unwrap();
+    assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(receive(&some).await.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_busy_or_lost_is_repeated_and_nothing_else() {
+    let transient = [Fault::Busy, Fault::Conflict, Fault::LoseRequest, Fault::Busy];
+    let bench = bench(1, Script::of(&transient));
+    bench.repeated.put("k", PutObject::create("x")).await.unwrap();
+    assert_eq!(bench.counts.snapshot().put.requests, 5);
+    assert_eq!(bench.repeated.put("k", PutObject::create("x")).await, Err(StoreError::Exists));
+    let stale = bench.repeated.put("k", PutObject::replace("x", afn::seam::store::ETag("old".into()))).await;
+    assert_eq!(stale, Err(StoreError::Changed));
+    assert_eq!(bench.repeated.get("missing", Range::All).await.unwrap_err(), StoreError::NotFound);
+    let snapshot = bench.counts.snapshot();
+    assert_eq!((snapshot.put.requests, snapshot.get.requests), (7, 1));
+    assert_eq!((snapshot.put.errors, snapshot.get.errors), (6, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_ones_own_create_reads_as_exists() {
+    let bench = bench(1, Script::of(&[Fault::LoseReply]));
+    assert_eq!(bench.repeated.put("k", PutObject::create("mine")).await, Err(StoreError::Exists));
+    assert_eq!(bench.bare.get("k", Range::All).await.unwrap().body, "mine");
+}
+
+#[tokio::test(start_paused = true)]
+async fn giving_up_says_what_how_often_and_how_long() {
+    for seed in 0..20 {
+        let busy = bench(seed, Arc::new(Always(Fault::Busy)));
+        let before = busy.clock.monotonic();
+        let Err(StoreError::Busy(text)) = busy.repeated.get("apps/a/app", Range::All).await else {
+            panic!("every try was turned away, so it was not done");
+        };
+        let took = busy.clock.monotonic() - before;
+        let tries = busy.counts.snapshot().get.requests;
+        assert!(tries > 3 && tries <= u64::from(limits::REQUEST_TRIES_MAX), "{tries} tries");
+        assert!(took <= Duration::from_millis(limits::REQUEST_MS_MAX), "{took:?}");
+        let expected =
+            format!("get `apps/a/app`: gave up after {tries} tries in {:.1} s: ", took.as_secs_f64());
+        assert!(text.starts_with(&expected), "{text}");
+        assert!(text.ends_with("503 SlowDown"), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_lost_it_may_have_been_done_whatever_comes_after() {
+    let mut faults = vec![Fault::Busy; 20];
+    faults[1] = Fault::LoseRequest;
+    let bench = bench(1, Script::of(&faults));
+    let answer = bench.repeated.put("k", PutObject::create("x")).await;
+    assert!(matches!(answer, Err(StoreError::Lost(_))), "{answer:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_ends_repetition_by_time() {
+    struct Slow;
+    impl Faults for Slow {
+        fn fate(&self, _: &Request<'_>) -> Fate {
+            Fate { before: Duration::from_secs(25), fault: Fault::LoseRequest, after: Duration::ZERO }
+        }
+    }
+    let bench = bench(1, Arc::new(Slow));
+    let answer = bench.repeated.head("k").await;
+    assert!(
+        matches!(&answer, Err(StoreError::Lost(text)) if text.contains("gave up after 3 tries in 75.")),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_repeats_what_was_not_acknowledged() {
+    let bench = bench(1, Script::of(&[Fault::Partial(0b0110), Fault::Busy, Fault::Partial(0b01)]));
+    let messages: Vec<Outgoing> = ["1", "2", "3", "4"].map(message).to_vec();
+    assert_eq!(bench.repeated_queue.send(messages).await, Ok(vec![Ok(()); 4]));
+    let received = bench.bare_queue.receive(10, Duration::ZERO, LONG).await.unwrap();
+    assert_eq!(
+        received.iter().map(|message| message.body.as_str()).collect::<Vec<_>>(),
+        ["1", "4", "3", "2"]
+    );
+    assert_eq!(bench.counts.snapshot().send.requests, 4);
+    assert_eq!(bench.counts.snapshot().send.items, 4);
+
+    let receipts: Vec<_> = received.into_iter().map(|message| message.receipt).collect();
+    assert_eq!(bench.repeated_queue.delete(&receipts).await, Ok(vec![Ok(()); 4]));
+    assert!(bench.bare_queue.depth().await.unwrap().is_dry());
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_that_cannot_be_sent_are_given_up_one_by_one() {
+    let faults = Arc::new(Always(Fault::Partial(0b10)));
+    let bench = bench(1, faults);
+    let messages = vec![message("1"), message("2"), message("")];
+    // The second one is turned away until only it is asked for, and its bit is the first.
+    let answers = bench.repeated_queue.send(messages).await.unwrap();
+    assert_eq!(answers[..2], [Ok(()), Ok(())]);
+    assert!(matches!(answers[2], Err(QueueError::Refused(_))), "{answers:?}");
+
+    let bench = self::bench(1, Arc::new(Always(Fault::LoseRequest)));
+    let answers = bench.repeated_queue.send(vec![message("1")]).await.unwrap();
+    let [Err(QueueError::Lost(text))] = &answers[..] else { panic!("{answers:?}") };
+    assert!(text.starts_with("send: gave up after ") && text.contains(" tries in "), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receive_is_repeated_when_busy_and_not_when_lost() {
+    let bench = bench(1, Script::of(&[Fault::None, Fault::Busy, Fault::Busy, Fault::LoseReply]));
+    bench.broken_queue.send(vec![message("m")]).await.unwrap();
+    let lost = bench.repeated_queue.receive(10, Duration::ZERO, LONG).await;
+    assert!(matches!(lost, Err(QueueError::Lost(_))), "{lost:?}");
+    assert_eq!(bench.counts.snapshot().receive.requests, 3);
+}
+
+/// What a workload saw, to be compared with what it sees the next time.
+type Trace = Vec<String>;
+
+/// Writers that settle by identity: who wrote what stands is told by what is in it.
+async fn creates(bench: &Bench, trace: &Mutex<Trace>) {
+    let writers = (0..6).map(|writer| async move {
+        let mut won = BTreeSet::new();
+        for n in 0..4 {
+            let key = format!("race/{n}");
+            let body = format!("writer {writer}");
+            loop {
+                match bench.repeated.put(&key, PutObject::create(body.clone().into_bytes())).await {
+                    Ok(_) => {
+                        won.insert(n);
+                    }
+                    Err(StoreError::Exists) => {
+                        let Ok(stands) = bench.repeated.get(&key, Range::All).await else { continue };
+                        if stands.body == body {
+                            won.insert(n);
+                        }
+                    }
+                    Err(error) if error.is_retryable() => continue,
+                    Err(error) => panic!("{error}"),
+                }
+                break;
+            }
+        }
+        trace.lock().unwrap().push(format!("{:?} {writer} won {won:?}", bench.clock.monotonic()));
+        won
+    });
+    let won: Vec<BTreeSet<i32>> = join_all(writers).await;
+    for n in 0..4 {
+        let winners = won.iter().filter(|won| won.contains(&n)).count();
+        assert_eq!(winners, 1, "{winners} believe that they wrote race/{n}");
+    }
+}
+
+/// A list that grows by compare-and-swap, each entry once: a lost answer is settled by looking for one's own entry.
+async fn swaps(bench: &Bench, trace: &Mutex<Trace>) {
+    bench.bare.put("list", PutObject::create("")).await.unwrap();
+    let writers = (0..4).map(|writer| async move {
+        for n in 0..3 {
+            let mine = format!("{writer}.{n};");
+            loop {
+                let Ok(stands) = bench.repeated.get("list", Range::All).await else { continue };
+                let text = String::from_utf8(stands.body.to_vec()).unwrap();
+                if text.contains(&mine) {
+                    break;
+                }
+                let swap = PutObject::replace((text + &mine).into_bytes(), stands.info.etag);
+                match bench.repeated.put("list", swap).await {
+                    Ok(_) => break,
+                    Err(StoreError::Changed) => continue,
+                    Err(error) if error.is_retryable() => continue,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        trace.lock().unwrap().push(format!("{:?} {writer} swapped", bench.clock.monotonic()));
+    });
+    join_all(writers).await;
+    let body = bench.bare.get("list", Range::All).await.unwrap().body;
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    let entries: Vec<&str> = text.split_terminator(';').collect();
+    let distinct: BTreeSet<&str> = entries.iter().copied().collect();
+    assert_eq!((entries.len(), distinct.len()), (12, 12), "{text}");
+    trace.lock().unwrap().push(text);
+}
+
+/// Every message that was acknowledged is received at least once, and a queue that is worked off runs dry.
+async fn messages(bench: &Bench, heal: impl Fn(), trace: &Mutex<Trace>) {
+    let mut acknowledged = BTreeSet::new();
+    for batch in 0..10 {
+        let messages: Vec<String> = (0..5).map(|n| format!("{batch}.{n}")).collect();
+        let outgoing = messages.iter().map(|body| message(body)).collect();
+        let answers = bench.repeated_queue.send(outgoing).await.unwrap_or_default();
+        acknowledged
+            .extend(messages.into_iter().zip(answers).filter(|(_, a)| a.is_ok()).map(|(body, _)| body));
+    }
+    assert!(acknowledged.len() > 25, "hardly anything was acknowledged");
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    for round in 0.. {
+        if round == 20 {
+            heal();
+        }
+        assert!(round < 1_000, "the queue does not run dry");
+        let received =
+            bench.repeated_queue.receive(10, Duration::from_secs(5), LONG).await.unwrap_or_default();
+        let receipts: Vec<_> = received.iter().map(|message| message.receipt.clone()).collect();
+        for message in received {
+            *seen.entry(message.body).or_default() += 1;
+        }
+        if !receipts.is_empty() {
+            let _ = bench.repeated_queue.delete(&receipts).await;
+        } else if round > 20 && bench.repeated_queue.depth().await.unwrap().is_dry() {
+            break;
+        }
+    }
+    let missing: Vec<&String> = acknowledged.iter().filter(|body| !seen.contains_key(*body)).collect();
+    assert!(missing.is_empty(), "never received: {missing:?}");
+    trace.lock().unwrap().push(format!("{:?} {seen:?}", bench.clock.monotonic()));
+}
+
+async fn bad_day(seed: u64) -> (Trace, BTreeMap<&'static str, u64>) {
+    let faults = Arc::new(SeededFaults::new(Arc::new(SeededRng::new(seed)), Rates::bad_day()));
+    let bench = bench(seed, faults.clone());
+    let trace = Mutex::new(Trace::new());
+    creates(&bench, &trace).await;
+    swaps(&bench, &trace).await;
+    messages(&bench, || faults.heal(), &trace).await;
+    let mut trace = trace.into_inner().unwrap();
+    trace.push(format!("{:?}", bench.counts.snapshot()));
+    (trace, faults.injected())
+}
+
+#[test]
+fn the_outcome_is_right_on_bad_days_and_the_same_seed_is_the_same_day() {
+    let run = |seed| {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(bad_day(seed))
+    };
+    let mut injected: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut days = BTreeSet::new();
+    for seed in 0..60 {
+        let day = run(seed);
+        assert_eq!(day, run(seed), "seed {seed} differs from itself");
+        for (kind, count) in day.1 {
+            *injected.entry(kind).or_default() += count;
+        }
+        days.insert(day.0);
+    }
+    assert_eq!(days.len(), 60, "seeds differ from one another");
+    let kinds: Vec<&str> = injected.keys().copied().collect();
+    let expected = [
+        "busy",
+        "conflict",
+        "delay",
+        "duplicate",
+        "late",
+        "lose_reply",
+        "lose_request",
+        "partial",
+        "reorder",
+        "slow",
+    ];
+    assert_eq!(kinds, expected, "every kind of fault was met: {injected:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_are_of_what_was_asked_and_add_up() {
+    let one = bench(0, Arc::new(Script::default()));
+    one.repeated.put("a/k", PutObject::create("12345")).await.unwrap();
+    one.repeated.get("a/k", Range::Last(2)).await.unwrap();
+    one.repeated.head("a/k").await.unwrap();
+    one.repeated.list(&List::all("a/")).await.unwrap();
+    one.repeated.delete(&["a/k".to_owned(), "a/l".to_owned()]).await.unwrap();
+    one.repeated_queue.send(vec![message("123"), message("")]).await.unwrap();
+    let received = one.repeated_queue.receive(1, Duration::ZERO, LONG).await.unwrap();
+    one.repeated_queue.extend(&received[0].receipt, LONG).await.unwrap();
+    one.repeated_queue.delete(&[received[0].receipt.clone()]).await.unwrap();
+    one.repeated_queue.depth().await.unwrap();
+    let snapshot = one.counts.snapshot();
+    let tally = |tally: afn::seam::count::Tally| (tally.requests, tally.errors, tally.items, tally.bytes);
+    assert_eq!(tally(snapshot.put), (1, 0, 1, 5));
+    assert_eq!(tally(snapshot.get), (1, 0, 1, 2));
+    assert_eq!(tally(snapshot.head), (1, 0, 1, 0));
+    assert_eq!(tally(snapshot.list), (1, 0, 1, 0));
+    assert_eq!(tally(snapshot.delete), (1, 0, 2, 0));
+    assert_eq!(tally(snapshot.send), (1, 0, 1, 3));
+    assert_eq!(tally(snapshot.receive), (1, 0, 1, 3));
+    assert_eq!(tally(snapshot.extend), (1, 0, 1, 0));
+    assert_eq!(tally(snapshot.delete_message), (1, 0, 1, 0));
+    assert_eq!(tally(snapshot.depth), (1, 0, 1, 0));
+    assert_eq!((snapshot.store_requests(), snapshot.queue_requests()), (5, 5));
+    let twice = snapshot + snapshot;
+    assert_eq!(tally(twice.put), (2, 0, 2, 10));
+    assert_eq!(twice.requests(), 20);
+    let json = serde_json::to_string(&snapshot).unwrap();
+    assert_eq!(serde_json::from_str::<afn::seam::count::Snapshot>(&json).unwrap(), snapshot);
+}

@@ -1,0 +1,351 @@
+//! One SQLite file, several processes, some of them killed. A child is this test binary again, running the same test:
+//! it finds its part in the environment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use afn::backend::sqlite::Sqlite;
+use afn::seam::clock::SystemClock;
+use afn::seam::queue::Outgoing;
+use afn::seam::rng::{RngExt as _, SeededRng};
+use afn::seam::store::{List, PutObject, Range};
+use afn::seam::{Clock as _, Queue, Store, StoreError, StoreExt as _};
+
+const FILE: &str = "AFN_TEST_FILE";
+const NUMBER: &str = "AFN_TEST_NUMBER";
+/// Begins the lines that a child says to its parent, among those of the test harness.
+const SAYS: &str = "child: ";
+const LONG: Duration = Duration::from_secs(60);
+
+/// This process's part, if it is a child.
+struct Part {
+    path: PathBuf,
+    number: u64,
+}
+
+impl Part {
+    fn of_this_process() -> Option<Part> {
+        let number = std::env::var(NUMBER).ok()?.parse().expect("a number");
+        Some(Part { path: std::env::var_os(FILE).expect("a file").into(), number })
+    }
+
+    fn say(&self, what: impl std::fmt::Display) {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{SAYS}{what}").and_then(|()| out.flush()).expect("the parent listens");
+    }
+}
+
+/// A child that is killed when it is dropped.
+struct Spawned {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Spawned {
+    fn new(test: &str, path: &Path, number: u64) -> Spawned {
+        let mut command = Command::new(std::env::current_exe().expect("this binary"));
+        command.args(["--exact", &format!("processes::{test}"), "--nocapture", "--test-threads=1"]);
+        command.env(FILE, path).env(NUMBER, number.to_string());
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("spawn a child");
+        let lines = BufReader::new(process.stdout.take().expect("piped")).lines();
+        Spawned { process, lines }
+    }
+
+    /// What it says next; `None` when it has ended.
+    fn hear(&mut self) -> Option<String> {
+        loop {
+            // A line that a kill cut short may end inside a character; it was not said.
+            let line = self.lines.next()?.ok()?;
+            // The harness begins the line on which the first word lands.
+            if let Some((_, said)) = line.split_once(SAYS) {
+                return Some(said.to_owned());
+            }
+        }
+    }
+
+    /// All that it still says; it must end well.
+    fn hear_out(mut self) -> Vec<String> {
+        let said = std::iter::from_fn(|| self.hear()).collect();
+        let status = self.process.wait().expect("wait");
+        assert!(status.success(), "a child failed: {status}");
+        said
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().expect("kill");
+        self.process.wait().expect("wait");
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn open(path: &Path) -> Sqlite {
+    Sqlite::open(path, Arc::new(SystemClock)).expect("open")
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().expect("a runtime").block_on(future)
+}
+
+#[test]
+fn creates_race_across_processes_for_one_winner() {
+    const TEST: &str = "creates_race_across_processes_for_one_winner";
+    const KEYS: u64 = 100;
+    if let Some(part) = Part::of_this_process() {
+        // Making the file and its tables is the first race.
+        let store = open(&part.path).store();
+        for n in 0..KEYS {
+            let body = format!("{n} by {}", part.number).into_bytes();
+            match block_on(store.put(&format!("race/{n}"), PutObject::create(body))) {
+                Ok(_) => part.say(n),
+                Err(error) => assert_eq!(error, StoreError::Exists),
+            }
+        }
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data/afn.db");
+    let children: Vec<Spawned> = (0..4).map(|number| Spawned::new(TEST, &path, number)).collect();
+    let mut winners = BTreeMap::new();
+    for (number, child) in children.into_iter().enumerate() {
+        for n in child.hear_out() {
+            assert_eq!(winners.insert(n.clone(), number), None, "race/{n} has two winners");
+        }
+    }
+    assert_eq!(winners.len() as u64, KEYS);
+    let store = open(&path).store();
+    for (n, number) in winners {
+        let body = block_on(store.get(&format!("race/{n}"), Range::All)).unwrap().body;
+        assert_eq!(body, format!("{n} by {number}"));
+    }
+}
+
+#[test]
+fn processes_never_share_a_message() {
+    const TEST: &str = "processes_never_share_a_message";
+    const MESSAGES: usize = 300;
+    if let Some(part) = Part::of_this_process() {
+        let queue = open(&part.path).queue("calls");
+        block_on(async {
+            loop {
+                let messages = queue.receive(3, Duration::from_secs(1), LONG).await.unwrap();
+                if messages.is_empty() {
+                    return;
+                }
+                for message in messages {
+                    assert_eq!(message.delivery, 1);
+                    part.say(message.body);
+                }
+            }
+        });
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("afn.db");
+    let queue = open(&path).queue("calls");
+    let children: Vec<Spawned> = (0..3).map(|number| Spawned::new(TEST, &path, number)).collect();
+    block_on(async {
+        for batch in 0..MESSAGES / 10 {
+            let messages = (0..10).map(|n| Outgoing::new((batch * 10 + n).to_string())).collect();
+            assert_eq!(queue.send(messages).await, Ok(vec![Ok(()); 10]));
+        }
+    });
+    let heard: Vec<String> = children.into_iter().flat_map(Spawned::hear_out).collect();
+    let distinct: BTreeSet<&String> = heard.iter().collect();
+    assert_eq!((heard.len(), distinct.len()), (MESSAGES, MESSAGES));
+    assert_eq!(block_on(queue.depth()).unwrap().in_flight, MESSAGES as u64);
+}
+
+#[test]
+fn a_send_wakes_a_receive_in_another_process() {
+    const TEST: &str = "a_send_wakes_a_receive_in_another_process";
+    const ROUNDS: usize = 9;
+    if let Some(part) = Part::of_this_process() {
+        let queue = open(&part.path).queue("calls");
+        block_on(async {
+            for _ in 0..ROUNDS {
+                part.say("waiting");
+                let messages = queue.receive(1, Duration::from_secs(20), LONG).await.unwrap();
+                part.say(&messages[0].body);
+            }
+        });
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("afn.db");
+    let queue = open(&path).queue("calls");
+    let mut child = Spawned::new(TEST, &path, 0);
+    let mut took = Vec::new();
+    for round in 0..ROUNDS {
+        assert_eq!(child.hear().as_deref(), Some("waiting"));
+        // Long enough for its looks to have become rare.
+        std::thread::sleep(Duration::from_millis(200));
+        block_on(queue.send(vec![Outgoing::new(round.to_string())])).unwrap();
+        let sent = SystemClock.monotonic();
+        assert_eq!(child.hear(), Some(round.to_string()));
+        took.push(SystemClock.monotonic() - sent);
+    }
+    took.sort();
+    // It looks every 50 ms at least; the machine may be busy with other tests.
+    assert!(took[0] < Duration::from_millis(200), "woke after {took:?}");
+    assert!(took[ROUNDS / 2] < Duration::from_secs(1), "woke after {took:?}");
+}
+
+/// What object `n` holds: of one piece or several, or nothing.
+fn content(n: u64) -> Vec<u8> {
+    let length = match n % 8 {
+        0 => 0,
+        1 => 2_500_000 + n as usize,
+        2 => 300_000,
+        _ => 100 + n as usize,
+    };
+    (0..length).map(|at| (at as u64 * 31 + n) as u8).collect()
+}
+
+/// Writes until it is killed, and says what was acknowledged.
+async fn write_on(part: &Part) {
+    let sqlite = open(&part.path);
+    let (store, queue) = (sqlite.store(), sqlite.queue("calls"));
+    for n in part.number.. {
+        store.put(&format!("facts/{n:08}"), PutObject::create(content(n))).await.unwrap();
+        part.say(format_args!("fact {n}"));
+        let stands = store.get("definition", Range::All).await.unwrap();
+        let definition = content(n).into_iter().chain(n.to_le_bytes()).collect::<Vec<u8>>();
+        store.put("definition", PutObject::replace(definition, stands.info.etag)).await.unwrap();
+        part.say(format_args!("definition {n}"));
+        queue.send(vec![Outgoing::new(n.to_string())]).await.unwrap()[0].clone().unwrap();
+        part.say(format_args!("message {n}"));
+        if n % 3 == 0 {
+            store.delete(&[format!("facts/{n:08}")]).await.unwrap();
+            part.say(format_args!("deleted {n}"));
+        }
+    }
+}
+
+/// All that was acknowledged up to some kill.
+#[derive(Default)]
+struct Acknowledged {
+    facts: BTreeSet<u64>,
+    deleted: BTreeSet<u64>,
+    messages: BTreeSet<u64>,
+    definition: u64,
+}
+
+impl Acknowledged {
+    fn hear(&mut self, line: &str) {
+        let (what, n) = line.split_once(' ').expect("what and which");
+        let n = n.parse().expect("a number");
+        match what {
+            "fact" => drop(self.facts.insert(n)),
+            "deleted" => drop(self.deleted.insert(n)),
+            "message" => drop(self.messages.insert(n)),
+            _ => self.definition = n,
+        }
+    }
+
+    async fn check(&self, path: &Path, store: &Arc<dyn Store>, queue: &Arc<dyn Queue>) {
+        let connection = rusqlite::Connection::open(path).unwrap();
+        let verdict: String =
+            connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("integrity_check");
+        assert_eq!(verdict, "ok");
+        let orphans: i64 = connection
+            .query_row(
+                "SELECT count(*) FROM pieces WHERE id >> 12 NOT IN (SELECT revision FROM objects)",
+                [],
+                |row| row.get(0),
+            )
+            .expect("count pieces");
+        assert_eq!(orphans, 0, "pieces that belong to no object");
+
+        let mut there = BTreeSet::new();
+        for entry in store.list_all(List::all("facts/")).await.unwrap().entries {
+            let n: u64 = entry.key["facts/".len()..].parse().unwrap();
+            let body = store.get(&entry.key, Range::All).await.unwrap().body;
+            assert!(body == content(n), "{} is torn", entry.key);
+            there.insert(n);
+        }
+        let lost: Vec<&u64> = self.facts.iter().filter(|n| !there.contains(n) && *n % 3 != 0).collect();
+        assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+        let back: Vec<&u64> = self.deleted.intersection(&there).collect();
+        assert!(back.is_empty(), "deleted and there: {back:?}");
+
+        let body = store.get("definition", Range::All).await.unwrap().body;
+        let (content_there, number) = body.split_at(body.len() - 8);
+        let number = u64::from_le_bytes(number.try_into().unwrap());
+        assert!(number >= self.definition, "definition {} became {number} again", self.definition);
+        assert!(content_there == content(number), "the definition is torn");
+
+        let mut messages = BTreeSet::new();
+        loop {
+            let received = queue.receive(10, Duration::ZERO, LONG).await.unwrap();
+            if received.is_empty() {
+                break;
+            }
+            let bodies = received.iter().map(|message| message.body.parse::<u64>().unwrap());
+            messages.extend(bodies);
+            for message in &received {
+                queue.extend(&message.receipt, LONG).await.unwrap();
+            }
+        }
+        let lost: Vec<&u64> = self.messages.difference(&messages).collect();
+        assert!(lost.is_empty(), "sent and lost: {lost:?}");
+    }
+}
+
+#[test]
+fn a_killed_process_tears_nothing_and_loses_nothing() {
+    const TEST: &str = "a_killed_process_tears_nothing_and_loses_nothing";
+    const KILLS: u64 = 36;
+    if let Some(part) = Part::of_this_process() {
+        block_on(write_on(&part));
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("afn.db");
+    let rng = SeededRng::new(7);
+    block_on(async {
+        let first: Vec<u8> = content(0).into_iter().chain(0u64.to_le_bytes()).collect();
+        open(&path).store().put("definition", PutObject::create(first)).await.unwrap();
+    });
+    let mut acknowledged = Acknowledged::default();
+    for kill in 1..=KILLS {
+        let mut child = Spawned::new(TEST, &path, kill * 1_000 + kill % 8);
+        for _ in 0..=rng.below(16) {
+            acknowledged.hear(&child.hear().expect("the child works"));
+        }
+        std::thread::sleep(Duration::from_micros(rng.below(25_000)));
+        child.kill();
+        while let Some(line) = child.hear() {
+            acknowledged.hear(&line);
+        }
+        // Every so often the next child finds the file as the kill left it.
+        if kill % 3 == 0 {
+            // A queue of its own each time: what an earlier look received is hidden.
+            let sqlite = open(&path);
+            give_back(&path);
+            block_on(acknowledged.check(&path, &sqlite.store(), &sqlite.queue("calls")));
+        }
+    }
+    let Acknowledged { facts, deleted, messages, .. } = acknowledged;
+    let written = [facts.len(), deleted.len(), messages.len()];
+    assert!(
+        written[0] > 2 * KILLS as usize && written[1] > 5 && written[2] > KILLS as usize,
+        "facts, deletes and messages: {written:?}"
+    );
+}
+
+/// Makes visible what an earlier check received.
+fn give_back(path: &Path) {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.execute("UPDATE messages SET visible_at = 0", []).unwrap();
+}
