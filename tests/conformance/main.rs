@@ -7,4 +7,5 @@ mod faults;
 mod memory;
 mod paused;
 mod processes;
+mod properties;
 mod sqlite;
