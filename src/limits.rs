@@ -69,6 +69,21 @@ pub const RETRY_IN_PLACE_MS_MAX: u64 = 10 * SECOND_MS;
 pub const START_MS_MAX: u64 = 60 * SECOND_MS;
 /// How long an image may take to be pulled.
 pub const PULL_MS_MAX: u64 = 10 * MINUTE_MS;
+/// How long Docker may take to answer a request (the answer's beginning, where it streams).
+pub const DOCKER_REQUEST_MS_MAX: u64 = 2 * MINUTE_MS;
+/// How long an image may take to be built or pushed.
+pub const BUILD_MS_MAX: u64 = HOUR_MS;
+/// Processes and threads in one container.
+pub const PIDS_MAX: u64 = 256;
+/// Open files of one process in a container.
+pub const OPEN_FILES_MAX: u64 = 1_024;
+/// After a hot container's answer its log is read until nothing has come for this long, and no longer than the second.
+pub const LOG_QUIET_MS: u64 = 20;
+pub const LOG_QUIET_MS_MAX: u64 = 200;
+/// How long Docker may take to hand over what a container said before it ended.
+pub const LAST_WORDS_MS_MAX: u64 = 30 * SECOND_MS;
+/// How often a worker looks for containers that nobody owns any more.
+pub const REAP_EVERY_MS: u64 = MINUTE_MS;
 
 // ---- Queues.
 

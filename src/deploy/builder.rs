@@ -7,13 +7,16 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 
+/// Takes in what a builder says, line by line.
+pub type Log<'a> = dyn Fn(&str) + Send + Sync + 'a;
+
 #[async_trait]
 pub trait ImageBuilder: Send + Sync {
     /// Builds an image and tags it. What the build says goes to `log` as it comes, line by line, without line ends.
     async fn build(&self, request: BuildRequest<'_>) -> Result<BuiltImage>;
 
     /// Pushes a tagged image to the registry that its reference names. Progress goes to `log` line by line.
-    async fn push(&self, reference: &str, log: &(dyn Fn(&str) + Send + Sync)) -> Result<()>;
+    async fn push(&self, reference: &str, log: &Log<'_>) -> Result<()>;
 
     /// Whether images can be built here now; if not, why.
     async fn available(&self) -> Result<(), String>;
@@ -32,7 +35,7 @@ pub struct BuildRequest<'a> {
     pub tag: &'a str,
     pub build_args: &'a BTreeMap<String, String>,
     pub no_cache: bool,
-    pub log: &'a (dyn Fn(&str) + Send + Sync),
+    pub log: &'a Log<'a>,
 }
 
 /// An image, as the builder names it.

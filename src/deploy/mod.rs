@@ -16,7 +16,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use builder::{BuildRequest, BuiltImage, ImageBuilder};
+pub use builder::{BuildRequest, BuiltImage, ImageBuilder, Log};
 pub use func_yaml::{AppFile, FuncFile};
 pub use image::ImageOptions;
 pub use run::{DeployRequest, Deployed, Way, deploy};

@@ -278,10 +278,11 @@ impl Executor for Pool {
         loop {
             let mut tasks = std::mem::take(&mut *self.tasks.lock().expect("no panic under this lock"));
             if tasks.is_empty() {
-                return;
+                break;
             }
             while tasks.join_next().await.is_some() {}
         }
+        self.launcher.close().await;
     }
 }
 

@@ -18,6 +18,9 @@ pub trait Launcher: Send + Sync {
 
     /// See [`crate::seam::Executor::probe`].
     async fn probe(&self) -> Result<(), String>;
+
+    /// Called last, when every sandbox was stopped or dropped: removes what they left.
+    async fn close(&self) {}
 }
 
 /// A started container or process.

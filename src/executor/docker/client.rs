@@ -1,0 +1,157 @@
+//! The way to Docker: its unix socket, and whose fault an error is. Knows nothing of functions.
+
+use std::time::Duration;
+
+use bollard::errors::Error as DockerError;
+use bollard::{API_DEFAULT_VERSION, Docker};
+
+use crate::limits;
+use crate::seam::executor::Fault;
+
+const SOCKET_DEFAULT: &str = "/var/run/docker.sock";
+/// Docker 20.10.
+const API_VERSION_MIN: (usize, usize) = (1, 41);
+
+/// A daemon that has answered, and what it runs.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub(super) docker: Docker,
+    /// As Docker and Go spell them: `linux`, `amd64`.
+    pub(super) os: String,
+    pub(super) arch: String,
+}
+
+impl Client {
+    /// `host` is written as in `DOCKER_HOST`; `None` is the socket where Docker puts it.
+    pub(super) async fn connect(host: Option<&str>) -> Result<Client, String> {
+        let path = match host.filter(|host| !host.is_empty()) {
+            None => SOCKET_DEFAULT,
+            Some(host) if host.starts_with('/') => host,
+            Some(host) => host.strip_prefix("unix://").ok_or_else(|| {
+                format!("docker host `{host}` is not a unix socket like unix://{SOCKET_DEFAULT}")
+            })?,
+        };
+        let timeout = Duration::from_millis(limits::DOCKER_REQUEST_MS_MAX);
+        let docker = Docker::connect_with_unix(path, timeout.as_secs(), API_DEFAULT_VERSION)
+            .map_err(|_| format!("docker is not there: no socket at {path}"))?
+            .with_request_modifier(url_safe_credentials)
+            .negotiate_version()
+            .await
+            .map_err(|error| format!("docker does not answer on {path}: {}", describe(&error)))?;
+        let api = docker.client_version();
+        if (api.major_version, api.minor_version) < API_VERSION_MIN {
+            return Err(format!("docker speaks API {api}, the oldest that will do is 1.41 (Docker 20.10)"));
+        }
+        let version = docker.version().await.map_err(|error| describe(&error))?;
+        Ok(Client {
+            docker,
+            os: version.os.unwrap_or_else(|| "linux".to_owned()),
+            arch: version.arch.unwrap_or_default(),
+        })
+    }
+
+    /// A real round trip.
+    pub(super) async fn ping(&self) -> Result<(), String> {
+        match self.docker.ping().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("docker does not answer: {}", describe(&error))),
+        }
+    }
+}
+
+/// Docker reads these headers in the URL-safe alphabet, the client writes them in the other one.
+fn url_safe_credentials(mut request: bollard::BollardRequest) -> bollard::BollardRequest {
+    for name in ["x-registry-auth", "x-registry-config"] {
+        if let Some(value) = request.headers_mut().get_mut(name)
+            && let Ok(text) = value.to_str()
+            && let Ok(safe) = text.replace('+', "-").replace('/', "_").parse()
+        {
+            *value = safe;
+        }
+    }
+    request
+}
+
+/// What Docker said, without the client's own words around it.
+pub(super) fn describe(error: &DockerError) -> String {
+    match error {
+        DockerError::DockerResponseServerError { message, .. } => message.trim().to_owned(),
+        DockerError::DockerStreamError { error } => error.trim().to_owned(),
+        DockerError::RequestTimeoutError => {
+            format!("no answer within {} s", limits::DOCKER_REQUEST_MS_MAX / 1_000)
+        }
+        error => chain(error),
+    }
+}
+
+/// An error and its sources, innermost last: the transport's own words hide what happened.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+pub(super) fn status(error: &DockerError) -> Option<u16> {
+    match error {
+        DockerError::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        _ => None,
+    }
+}
+
+pub(super) fn is_not_found(error: &DockerError) -> bool {
+    status(error) == Some(404)
+}
+
+/// Whose fault it is that a container was not made or started: a request that Docker refuses as wrong (4xx: no such
+/// command, a limit it cannot set) is the function's, everything else is this machine's.
+pub(super) fn fault(doing: &str, error: &DockerError) -> Fault {
+    let said = describe(error);
+    let refused = matches!(status(error), Some(400..=499));
+    if said.contains("OOM-killed") || said.contains("memory limit too low") {
+        Fault::Function(format!("{doing}: out of memory before the function began: {said}"))
+    } else if refused && !said.contains("no space left") && !said.contains("is already in use") {
+        Fault::Function(format!("{doing}: {said}"))
+    } else {
+        Fault::Worker(format!("{doing}: docker: {said}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server_error(status_code: u16, message: &str) -> DockerError {
+        DockerError::DockerResponseServerError { status_code, message: message.to_owned() }
+    }
+
+    #[test]
+    fn a_refused_request_is_the_functions_fault_and_the_rest_the_workers() {
+        let wrong = server_error(400, "exec: \"nope\": executable file not found in $PATH");
+        assert!(matches!(fault("cannot start", &wrong), Fault::Function(why) if why.contains("nope")));
+        for error in [
+            server_error(500, "devmapper is broken"),
+            server_error(400, "write /x: no space left on device"),
+            server_error(409, "the container name \"/x\" is already in use"),
+            DockerError::RequestTimeoutError,
+        ] {
+            assert!(matches!(fault("cannot start", &error), Fault::Worker(_)), "{error}");
+        }
+        let starved = server_error(500, "container init was OOM-killed (memory limit too low?)");
+        assert!(matches!(fault("cannot start", &starved), Fault::Function(_)));
+    }
+
+    #[tokio::test]
+    async fn a_host_that_is_no_unix_socket_is_refused_by_name() {
+        let why = Client::connect(Some("tcp://10.0.0.1:2375")).await.err().unwrap();
+        assert!(why.contains("tcp://10.0.0.1:2375"), "{why}");
+        let why = Client::connect(Some("unix:///nowhere/docker.sock")).await.err().unwrap();
+        assert_eq!(why, "docker is not there: no socket at /nowhere/docker.sock");
+    }
+}

@@ -1,0 +1,165 @@
+//! One container, from its making to its removal, and how it ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::container::AttachContainerResults;
+use bollard::errors::Error as DockerError;
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, EventsOptionsBuilder,
+    StartContainerOptions, WaitContainerOptions,
+};
+use futures_util::StreamExt as _;
+
+use super::client;
+use super::reap::Ticket;
+use crate::seam::Clock;
+use crate::seam::executor::Fault;
+
+/// Dropping it leaves the container to the reaper.
+pub(super) struct Container {
+    docker: Docker,
+    clock: Arc<dyn Clock>,
+    pub(super) ticket: Ticket,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ending {
+    pub(super) exit_code: i64,
+    pub(super) out_of_memory: bool,
+}
+
+impl Ending {
+    pub(super) fn reason(self, memory_mib: u64) -> String {
+        if self.out_of_memory {
+            return format!("out of memory: limit {memory_mib} MiB");
+        }
+        // The init process says so when a signal has ended the function.
+        match signal_name(self.exit_code - 128) {
+            Some(name) => format!("exit code {} ({name})", self.exit_code),
+            None => format!("exit code {}", self.exit_code),
+        }
+    }
+}
+
+fn signal_name(signal: i64) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => return None,
+    })
+}
+
+impl Container {
+    pub(super) async fn create(
+        docker: &Docker,
+        clock: &Arc<dyn Clock>,
+        ticket: Ticket,
+        body: ContainerCreateBody,
+    ) -> Result<Container, Fault> {
+        let options = CreateContainerOptionsBuilder::default().name(ticket.name()).build();
+        match docker.create_container(Some(options), body).await {
+            Ok(_) => Ok(Container { docker: docker.clone(), clock: Arc::clone(clock), ticket }),
+            Err(error) => Err(client::fault("cannot make the container", &error)),
+        }
+    }
+
+    /// To be called before the start, so that nothing it says is missed.
+    pub(super) async fn attach(&self, stdin: bool) -> Result<AttachContainerResults, Fault> {
+        let options = AttachContainerOptionsBuilder::default()
+            .stream(true)
+            .stdin(stdin)
+            .stdout(true)
+            .stderr(true)
+            .build();
+        let attached = self.docker.attach_container(self.ticket.name(), Some(options)).await;
+        attached.map_err(|error| client::fault("cannot attach to the container", &error))
+    }
+
+    pub(super) async fn start(&self) -> Result<(), Fault> {
+        let started = self.docker.start_container(self.ticket.name(), None::<StartContainerOptions>).await;
+        started.map_err(|error| client::fault("cannot start the container", &error))
+    }
+
+    /// Waits for a started container to end.
+    pub(super) async fn ended(&self) -> Result<Ending, Fault> {
+        let mut answers = self.docker.wait_container(self.ticket.name(), None::<WaitContainerOptions>);
+        match answers.next().await {
+            Some(Ok(_) | Err(DockerError::DockerContainerWaitError { .. })) => {}
+            Some(Err(error)) => return Err(client::fault("cannot wait for the container", &error)),
+            None => return Err(Fault::Worker("docker stopped answering while a container ran".to_owned())),
+        }
+        self.ending()
+            .await?
+            .ok_or_else(|| Fault::Worker("docker calls a container that ended running".to_owned()))
+    }
+
+    /// How it ended; `None` while it runs.
+    pub(super) async fn ending(&self) -> Result<Option<Ending>, Fault> {
+        let found = self.docker.inspect_container(self.ticket.name(), None).await;
+        let found = found.map_err(|error| client::fault("cannot look at the container", &error))?;
+        let state = found.state.unwrap_or_default();
+        if state.running == Some(true) {
+            return Ok(None);
+        }
+        let exit_code = state.exit_code.unwrap_or_default();
+        let mut out_of_memory = state.oom_killed == Some(true);
+        if exit_code == KILLED && !out_of_memory {
+            out_of_memory = self.was_told_of_oom().await;
+        }
+        Ok(Some(Ending { exit_code, out_of_memory }))
+    }
+
+    /// Docker may learn that memory ran out after it has written down how the container ended: then only its events
+    /// tell.
+    async fn was_told_of_oom(&self) -> bool {
+        const ANSWER_MS_MAX: u64 = 300;
+        let filters = [("container", vec![self.ticket.name()]), ("event", vec!["oom"])].into();
+        let options = EventsOptionsBuilder::default().since("1").filters(&filters).build();
+        let mut events = self.docker.events(Some(options));
+        tokio::select! {
+            biased;
+            event = events.next() => matches!(event, Some(Ok(_))),
+            () = self.clock.sleep(Duration::from_millis(ANSWER_MS_MAX)) => false,
+        }
+    }
+
+    pub(super) async fn remove(self) {
+        self.ticket.remove().await;
+    }
+}
+
+const KILLED: i64 = 128 + 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ending_says_why() {
+        let reason = |exit_code, out_of_memory| Ending { exit_code, out_of_memory }.reason(128);
+        assert_eq!(reason(3, false), "exit code 3");
+        assert_eq!(reason(137, true), "out of memory: limit 128 MiB");
+        assert_eq!(reason(1, true), "out of memory: limit 128 MiB");
+        assert_eq!(reason(137, false), "exit code 137 (SIGKILL)");
+        assert_eq!(reason(139, false), "exit code 139 (SIGSEGV)");
+        assert_eq!(reason(255, false), "exit code 255");
+    }
+}

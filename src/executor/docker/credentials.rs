@@ -1,0 +1,187 @@
+//! Who we are to a registry: what `docker login` left in `config.json`, in the file itself or in a credential helper.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bollard::auth::DockerCredentials;
+use serde::Deserialize;
+use tokio::io::AsyncWriteExt as _;
+
+/// Docker's own registry, as references leave it out and `config.json` spells it.
+const HUB: &str = "docker.io";
+const HUB_SERVER: &str = "https://index.docker.io/v1/";
+
+#[derive(Debug, Default, Deserialize)]
+struct ConfigFile {
+    #[serde(default)]
+    auths: BTreeMap<String, Auth>,
+    #[serde(default, rename = "credHelpers")]
+    cred_helpers: BTreeMap<String, String>,
+    #[serde(default, rename = "credsStore")]
+    creds_store: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Auth {
+    auth: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    identitytoken: Option<String>,
+    registrytoken: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Helped {
+    #[serde(rename = "Username")]
+    username: String,
+    #[serde(rename = "Secret")]
+    secret: String,
+}
+
+/// The registry that a reference names: what stands before its first slash, if that looks like a host.
+pub(super) fn registry(reference: &str) -> &str {
+    match reference.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => match host {
+            "index.docker.io" => HUB,
+            host => host,
+        },
+        _ => HUB,
+    }
+}
+
+/// What `config_dir/config.json` has for the registry of a reference. No login is no error: the registry may ask for
+/// none.
+pub(super) async fn find(config_dir: &Path, reference: &str) -> Result<Option<DockerCredentials>, String> {
+    let path = config_dir.join("config.json");
+    let text = match tokio::fs::read_to_string(&path).await {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+    };
+    let config: ConfigFile =
+        serde_json::from_str(&text).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let registry = registry(reference);
+    let server = if registry == HUB { HUB_SERVER } else { registry };
+    let helper = config.cred_helpers.get(registry).or(config.cred_helpers.get(server));
+    if let Some(helper) = helper.or(config.creds_store.as_ref()) {
+        return ask(helper, server).await;
+    }
+    let entry = config.auths.into_iter().find(|(name, _)| host_of(name) == host_of(server));
+    entry.map(|(_, auth)| read(auth, server)).transpose()
+}
+
+/// `auths` has hosts, and URLs from older days.
+fn host_of(server: &str) -> &str {
+    let server = server.split_once("://").map_or(server, |(_, rest)| rest);
+    server.split('/').next().unwrap_or(server)
+}
+
+fn read(auth: Auth, server: &str) -> Result<DockerCredentials, String> {
+    let mut found = DockerCredentials {
+        username: auth.username,
+        password: auth.password,
+        identitytoken: auth.identitytoken.filter(|token| !token.is_empty()),
+        registrytoken: auth.registrytoken.filter(|token| !token.is_empty()),
+        serveraddress: Some(server.to_owned()),
+        ..DockerCredentials::default()
+    };
+    if let Some(encoded) = auth.auth.filter(|encoded| !encoded.is_empty()) {
+        let pair = STANDARD.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let (username, password) = pair
+            .as_deref()
+            .and_then(|pair| pair.split_once(':'))
+            .ok_or_else(|| format!("docker's config.json has a broken `auth` for {server}"))?;
+        found.username = Some(username.to_owned());
+        found.password = Some(password.trim_end_matches('\0').to_owned());
+    }
+    Ok(found)
+}
+
+/// Credential helpers are programs that take the server's name and answer with JSON.
+async fn ask(helper: &str, server: &str) -> Result<Option<DockerCredentials>, String> {
+    let program = format!("docker-credential-{helper}");
+    let failed = |why: &dyn std::fmt::Display| format!("credential helper `{program}` failed: {why}");
+    let mut child = tokio::process::Command::new(&program)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(&error))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(server.as_bytes()).await.map_err(|error| failed(&error))?;
+    }
+    let output = child.wait_with_output().await.map_err(|error| failed(&error))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        // The helpers' protocol says so in words; the registry may still ask for no login.
+        if said.contains("credentials not found") {
+            return Ok(None);
+        }
+        return Err(failed(&said.trim()));
+    }
+    let helped: Helped = serde_json::from_str(&said).map_err(|error| failed(&error))?;
+    let mut found =
+        DockerCredentials { serveraddress: Some(server.to_owned()), ..DockerCredentials::default() };
+    if helped.username == "<token>" {
+        found.identitytoken = Some(helped.secret);
+    } else {
+        found.username = Some(helped.username);
+        found.password = Some(helped.secret);
+    }
+    Ok(Some(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_names_its_registry() {
+        for (reference, expected) in [
+            ("busybox", HUB),
+            ("library/busybox:1", HUB),
+            ("index.docker.io/library/busybox", HUB),
+            ("localhost/x", "localhost"),
+            ("localhost:5000/x:1", "localhost:5000"),
+            ("123.dkr.ecr.eu-west-1.amazonaws.com/team/x@sha256:00", "123.dkr.ecr.eu-west-1.amazonaws.com"),
+        ] {
+            assert_eq!(registry(reference), expected, "{reference}");
+        }
+    }
+
+    #[tokio::test]
+    async fn logins_are_found_by_host_whatever_their_spelling() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = r#"{"auths": {
+            "https://index.docker.io/v1/": {"auth": "amFjazpzZTpjcmV0"},
+            "https://reg.example.com": {"identitytoken": "tok"},
+            "broken.example.com": {"auth": "!!"}
+        }}"#;
+        std::fs::write(dir.path().join("config.json"), config).unwrap();
+        let found = |reference: &'static str| find(dir.path(), reference);
+
+        let hub = found("busybox").await.unwrap().unwrap();
+        assert_eq!(hub.username.as_deref(), Some("jack"));
+        assert_eq!(hub.password.as_deref(), Some("se:cret"));
+        assert_eq!(hub.serveraddress.as_deref(), Some(HUB_SERVER));
+        let token = found("reg.example.com/a/b:1").await.unwrap().unwrap();
+        assert_eq!(token.identitytoken.as_deref(), Some("tok"));
+        assert_eq!(found("other.example.com/x").await.unwrap(), None);
+        assert!(found("broken.example.com/x").await.unwrap_err().contains("broken.example.com"));
+    }
+
+    #[tokio::test]
+    async fn no_file_is_no_login_and_a_missing_helper_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(find(dir.path(), "busybox").await.unwrap(), None);
+        let config = r#"{"credHelpers": {"reg.example.com": "no-such-helper"}}"#;
+        std::fs::write(dir.path().join("config.json"), config).unwrap();
+        let why = find(dir.path(), "reg.example.com/x").await.unwrap_err();
+        assert!(why.contains("docker-credential-no-such-helper"), "{why}");
+    }
+}

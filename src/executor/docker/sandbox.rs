@@ -1,0 +1,112 @@
+//! What a container may: nothing that the function did not ask for. No capabilities, no new privileges, a read-only
+//! root, a sized `/tmp`, bounds on memory, CPU, processes and files, an unprivileged user, no network.
+
+use std::path::Path;
+
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountTmpfsOptions, MountType,
+    ResourcesUlimits,
+};
+
+use super::image::Image;
+use super::reap::{LABEL, LABEL_OWNER};
+use crate::limits;
+use crate::model::{Format, Limits};
+use crate::seam::executor::Work;
+
+/// Where the folder that worker and function share is mounted.
+pub(super) const SHARED_DIR: &str = "/tmp/iofs";
+
+const UID: u32 = 1000;
+/// The scheduler's period, in microseconds; a quota is measured against it.
+const CPU_PERIOD_US: i64 = 100_000;
+/// The kernel takes no smaller quota.
+const CPU_QUOTA_US_MIN: i64 = 1_000;
+
+pub(super) struct Plan<'a> {
+    pub(super) work: &'a Work,
+    pub(super) image: &'a Image,
+    pub(super) env: Vec<(String, String)>,
+    /// The worker's side of [`SHARED_DIR`].
+    pub(super) shared_dir: Option<&'a Path>,
+    /// The network of functions that ask for one.
+    pub(super) network: &'a str,
+    pub(super) owner_dir: &'a Path,
+}
+
+pub(super) fn container(plan: Plan<'_>) -> ContainerCreateBody {
+    let Plan { work, image, env, shared_dir, network, owner_dir } = plan;
+    let asks_stdin = work.version.format == Format::Default;
+    let labels = [
+        (LABEL.to_owned(), "1".to_owned()),
+        (LABEL_OWNER.to_owned(), owner_dir.display().to_string()),
+        ("afn.pid".to_owned(), std::process::id().to_string()),
+        ("afn.app".to_owned(), work.app.to_string()),
+        ("afn.function".to_owned(), work.function.name.to_string()),
+        ("afn.version".to_owned(), work.version.id.to_string()),
+    ];
+    ContainerCreateBody {
+        image: Some(image.id.clone()),
+        // An entrypoint of ours replaces the image's entrypoint and command.
+        entrypoint: Some(work.version.command.clone()).filter(|command| !command.is_empty()),
+        env: Some(env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        user: Some(format!("{UID}:{UID}")),
+        labels: Some(labels.into()),
+        attach_stdin: Some(asks_stdin),
+        open_stdin: Some(asks_stdin),
+        stdin_once: Some(asks_stdin),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        host_config: Some(host_config(&work.version.limits, image, shared_dir, network)),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn host_config(limits: &Limits, image: &Image, shared_dir: Option<&Path>, network: &str) -> HostConfig {
+    let memory = i64::try_from(limits.memory_mib.saturating_mul(limits::MIB)).unwrap_or(i64::MAX);
+    let tmpfs_mib = if limits.tmpfs_mib == 0 { limits.memory_mib } else { limits.tmpfs_mib };
+    let quota = i64::try_from(limits.cpu_millis.saturating_mul(100)).unwrap_or(i64::MAX);
+    HostConfig {
+        memory: Some(memory),
+        memory_swap: Some(memory),
+        cpu_period: (quota > 0).then_some(CPU_PERIOD_US),
+        cpu_quota: (quota > 0).then_some(quota.max(CPU_QUOTA_US_MIN)),
+        pids_limit: Some(limits::PIDS_MAX as i64),
+        ulimits: Some(vec![
+            ulimit("nofile", limits::OPEN_FILES_MAX as i64),
+            // A crash leaves no core behind.
+            ulimit("core", 0),
+        ]),
+        init: Some(true),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        readonly_rootfs: Some(true),
+        // Where the image has a `/tmp`, its mode wins over this one: so it is also the user's own.
+        tmpfs: Some([("/tmp".to_owned(), format!("size={tmpfs_mib}m,mode=1777,uid={UID},gid={UID}"))].into()),
+        mounts: Some(image.volumes.iter().map(|path| volume(path, tmpfs_mib)).collect()),
+        binds: shared_dir.map(|dir| vec![format!("{}:{SHARED_DIR}", dir.display())]),
+        network_mode: Some(if limits.network { network.to_owned() } else { "none".to_owned() }),
+        ipc_mode: Some("private".to_owned()),
+        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+        ..HostConfig::default()
+    }
+}
+
+/// A volume that an image asks for would be a way around the read-only root and leave data on the disk: it gets
+/// memory instead, under the function's own limit.
+fn volume(path: &str, size_mib: u64) -> Mount {
+    Mount {
+        target: Some(path.to_owned()),
+        typ: Some(MountType::TMPFS),
+        tmpfs_options: Some(MountTmpfsOptions {
+            size_bytes: i64::try_from(size_mib.saturating_mul(limits::MIB)).ok(),
+            mode: Some(0o1777),
+            ..MountTmpfsOptions::default()
+        }),
+        ..Mount::default()
+    }
+}
+
+fn ulimit(name: &str, most: i64) -> ResourcesUlimits {
+    ResourcesUlimits { name: Some(name.to_owned()), soft: Some(most), hard: Some(most) }
+}
