@@ -1,42 +1,235 @@
-//! Building a function in its own folder, so that the folder can be deployed without an image.
+//! Building a function without Docker: with this machine's own toolchain, in the function's folder, which is then packed
+//! for workers that run it as a child process.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::Command;
 
 use super::func_yaml::FuncFile;
+use super::runtime::Runtime;
 use crate::error::{Error, Result};
 
-/// How a built folder is run.
+/// Takes in what a toolchain says, line by line.
+pub type Log<'a> = dyn Fn(&str) + Send + Sync + 'a;
+
+/// What a build has made of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalBuild {
-    /// Run in the folder.
+    /// What starts the function, in its folder.
     pub command: Vec<String>,
-    /// As Docker and Go spell them; `None` when it runs anywhere.
+    /// Where it can run; `None`: anywhere its command is installed.
     pub os: Option<String>,
     pub arch: Option<String>,
 }
 
-/// Builds in the folder. What the build says goes to `log`, line by line.
-pub async fn build(file: &FuncFile, _log: &(dyn Fn(&str) + Send + Sync)) -> Result<LocalBuild> {
-    let command: Vec<String> = file.entrypoint.iter().chain(&file.cmd).cloned().collect();
-    let Some(program) = command.first() else {
-        return Err(Error::invalid(format!("{} does not say how the function is run", file.path.display()))
-            .hint("add `entrypoint: ./func`"));
+/// Of a failed build, to be shown with its error.
+const LAST_LINES: usize = 20;
+const MACH_O: [u8; 4] = [0xcf, 0xfa, 0xed, 0xfe];
+/// What `pip` installs goes here, so that it is packed with the function.
+const PYTHON_PACKAGES: &str = "packages";
+/// What Fn's images call the function's folder.
+const FN_FOLDER: &str = "/function/";
+/// What Fn's images call the FDK's own starter.
+const FN_PYTHON_STARTER: &str = "/python/bin/fdk";
+
+/// Runs the file's own `build` commands, then what its runtime asks for.
+pub async fn build(file: &FuncFile, log: &Log<'_>) -> Result<LocalBuild> {
+    let dir = file.dir();
+    for step in &file.build {
+        run(dir, &["sh", "-c", step], log).await?;
+    }
+    let runtime = match &file.runtime {
+        // What starts it is all that has to be known.
+        Some(name) if !file.entrypoint.is_empty() => Runtime::find(name),
+        Some(name) => Some(Runtime::named(name)?),
+        None => None,
     };
-    let mut magic = [0; 4];
-    let native = File::open(file.dir().join(program))
-        .is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
-        && &magic == b"\x7fELF";
-    let (os, arch) =
-        if native { (Some("linux".to_owned()), Some(machine().to_owned())) } else { (None, None) };
-    Ok(LocalBuild { command, os, arch })
+    let built = match runtime {
+        Some(Runtime::Go) => go(dir, log).await?,
+        Some(Runtime::Rust) => rust(dir, log).await?,
+        Some(Runtime::Python) => python(dir, log).await?,
+        Some(Runtime::Node) => node(dir, log).await?,
+        Some(Runtime::Shell) => anywhere(&["sh", "func.sh"]),
+        Some(Runtime::Docker) => return Err(needs_docker(file)),
+        None => entrypoint_alone(dir, &file.entrypoint),
+    };
+    let mut command = match file.entrypoint.is_empty() {
+        true => built.command,
+        false => entrypoint(&file.entrypoint, &built.command),
+    };
+    command.extend(file.cmd.iter().cloned());
+    if command.is_empty() {
+        return Err(Error::invalid(format!(
+            "{} does not say how the function is started",
+            file.path.display()
+        ))
+        .hint("give it a `runtime:` or an `entrypoint:`"));
+    }
+    Ok(LocalBuild { command, ..built })
 }
 
-/// This machine's architecture, as Docker and Go spell it.
-fn machine() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
+fn needs_docker(file: &FuncFile) -> Error {
+    Error::invalid(format!("function `{}` is built from its Dockerfile, which takes Docker", file.name)).hint(
+        "start Docker (`afn doctor` looks for it), or say in func.yaml by `runtime:` or `entrypoint:` how it runs \
+         without an image",
+    )
 }
+
+/// A command as Fn's images have it, made to run in the function's own folder. What the runtime puts before its own
+/// command (where packages lie) goes before this one too.
+fn entrypoint(words: &[String], own: &[String]) -> Vec<String> {
+    let prefix = own.iter().take_while(|word| *word == "env" || word.contains('=')).cloned();
+    let mut command: Vec<String> = prefix.collect();
+    for word in words {
+        match word.strip_prefix(FN_FOLDER) {
+            Some(path) => command.push(format!("./{path}")),
+            None if word == FN_PYTHON_STARTER => {
+                command
+                    .extend(["python3", "-c", "from fdk.scripts.fdk import main; main()"].map(str::to_owned));
+            }
+            None => command.push(word.clone()),
+        }
+    }
+    command
+}
+
+fn anywhere(command: &[&str]) -> LocalBuild {
+    LocalBuild { command: command.iter().map(|word| (*word).to_owned()).collect(), os: None, arch: None }
+}
+
+/// What was built runs on machines like this one.
+fn here(command: &[&str]) -> LocalBuild {
+    let (os, arch) = crate::model::machine();
+    LocalBuild { os: Some(os.to_owned()), arch: Some(arch.to_owned()), ..anywhere(command) }
+}
+
+/// Without a runtime that is known here, whether the function is a program or a script can be seen by its first bytes.
+fn entrypoint_alone(dir: &Path, words: &[String]) -> LocalBuild {
+    let mut magic = [0; 4];
+    let program = words.first().and_then(|program| std::fs::File::open(dir.join(program)).ok());
+    let read = program.is_some_and(|mut file| std::io::Read::read_exact(&mut file, &mut magic).is_ok());
+    if read && (&magic == b"\x7fELF" || magic == MACH_O) { here(&[]) } else { anywhere(&[]) }
+}
+
+async fn go(dir: &Path, log: &Log<'_>) -> Result<LocalBuild> {
+    let module = std::fs::read_to_string(dir.join("go.mod")).unwrap_or_default();
+    if module.contains("require") && !dir.join("go.sum").exists() && !dir.join("vendor").exists() {
+        // Notes down what the modules weigh, without which Go builds nothing.
+        run(dir, &["go", "mod", "tidy"], log).await?;
+    }
+    // Static, so that it starts wherever the kernel is the same.
+    run(dir, &["env", "CGO_ENABLED=0", "go", "build", "-o", "func", "."], log).await?;
+    Ok(here(&["./func"]))
+}
+
+async fn rust(dir: &Path, log: &Log<'_>) -> Result<LocalBuild> {
+    let said =
+        run(dir, &["cargo", "build", "--release", "--message-format=json-render-diagnostics"], log).await?;
+    let executable = said.iter().rev().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(message.get("executable")?.as_str()?.to_owned())
+    });
+    let executable = executable
+        .ok_or_else(|| Error::invalid(format!("{} builds no program", dir.join("Cargo.toml").display())))?;
+    std::fs::copy(&executable, dir.join("func"))
+        .map_err(|error| Error::internal(format!("cannot copy {executable}: {error}")))?;
+    Ok(here(&["./func"]))
+}
+
+async fn python(dir: &Path, log: &Log<'_>) -> Result<LocalBuild> {
+    let requirements = std::fs::read_to_string(dir.join("requirements.txt")).unwrap_or_default();
+    let asks = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
+    if !requirements.lines().any(asks) {
+        return Ok(anywhere(&["python3", "func.py"]));
+    }
+    let pip = ["python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"];
+    run(dir, &[&pip[..], &["--target", PYTHON_PACKAGES, "-r", "requirements.txt"]].concat(), log).await?;
+    // Packages may hold native code.
+    Ok(here(&["env", &format!("PYTHONPATH={PYTHON_PACKAGES}"), "python3", "func.py"]))
+}
+
+async fn node(dir: &Path, log: &Log<'_>) -> Result<LocalBuild> {
+    let package = std::fs::read(dir.join("package.json")).ok();
+    let package: Option<serde_json::Value> = package.and_then(|text| serde_json::from_slice(&text).ok());
+    let dependencies = package.as_ref().and_then(|package| package.get("dependencies")?.as_object());
+    if dependencies.is_none_or(serde_json::Map::is_empty) {
+        return Ok(anywhere(&["node", "func.js"]));
+    }
+    let locked = dir.join("package-lock.json").is_file();
+    run(dir, &["npm", if locked { "ci" } else { "install" }, "--omit=dev"], log).await?;
+    Ok(here(&["node", "func.js"]))
+}
+
+/// Runs a toolchain; gives the lines of its stdout, which go to `log` too unless they are JSON for us.
+async fn run(dir: &Path, words: &[&str], log: &Log<'_>) -> Result<Vec<String>> {
+    let program =
+        words.iter().find(|word| **word != "env" && !word.contains('=')).copied().unwrap_or_default();
+    if !is_installed(program) {
+        return Err(missing(program));
+    }
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).current_dir(dir).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let failed = |why: String| Error::invalid(format!("`{}` {why} in {}", words.join(" "), dir.display()));
+    let mut child = command.spawn().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => missing(words[0]),
+        _ => failed(format!("cannot be started: {error}")),
+    })?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (said, complained, ended) = tokio::join!(lines(stdout, log), lines(stderr, log), child.wait());
+    let status = ended.map_err(|error| failed(format!("was lost sight of: {error}")))?;
+    if status.success() {
+        return Ok(said);
+    }
+    let all: Vec<&String> = said.iter().chain(&complained).filter(|line| !is_json(line)).collect();
+    let last = all[all.len().saturating_sub(LAST_LINES)..]
+        .iter()
+        .fold(String::new(), |text, line| text + "\n" + line);
+    Err(failed(format!("failed with {status}")).hint(format!("it said:{last}")))
+}
+
+async fn lines(pipe: Option<impl AsyncRead + Unpin>, log: &Log<'_>) -> Vec<String> {
+    let mut all = Vec::new();
+    let Some(pipe) = pipe else { return all };
+    let mut pipe = BufReader::new(pipe);
+    let mut line = Vec::new();
+    while let Ok(1..) = pipe.read_until(b'\n', &mut line).await {
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        line.clear();
+        if !is_json(&text) {
+            log(&text);
+        }
+        all.push(text);
+    }
+    all
+}
+
+/// Said to a program, not to people.
+fn is_json(line: &str) -> bool {
+    line.starts_with('{') && line.ends_with('}')
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    program.contains('/') || std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+fn missing(program: &str) -> Error {
+    let how = match program {
+        "go" => "install Go (https://go.dev/dl)",
+        "cargo" => "install Rust (https://rustup.rs)",
+        "npm" => "install Node.js with npm (https://nodejs.org)",
+        "python3" => "install Python 3 with pip (https://python.org)",
+        _ => "install it",
+    };
+    Error::invalid(format!("`{program}` is not installed, and the function is built with it")).hint(format!(
+        "{how}; or start Docker, which brings every toolchain; or make a function that needs none: \
+         `afn init --runtime shell NAME`"
+    ))
+}
+
+#[cfg(test)]
+mod tests;

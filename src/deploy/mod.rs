@@ -7,10 +7,12 @@ pub mod dockerfile;
 pub mod func_yaml;
 pub mod ignore;
 pub mod image;
+pub mod init;
 pub mod local_build;
 pub mod pack;
 mod plan;
 mod run;
+pub mod runtime;
 mod step;
 
 #[cfg(test)]

@@ -110,6 +110,22 @@ pub struct Version {
     pub created_at: Time,
 }
 
+/// Operating system and architecture of this machine, as a version names them.
+pub fn machine() -> (&'static str, &'static str) {
+    let os = match std::env::consts::OS {
+        "macos" => "darwin",
+        os => os,
+    };
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" => "ppc64le",
+        arch => arch,
+    };
+    (os, arch)
+}
+
 /// What a version may use, and how often it is tried. Persisted, keep stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {

@@ -11,7 +11,7 @@ pub mod time;
 
 pub use app::{App, Config};
 pub use call::{CallFacts, State};
-pub use function::{Format, Function, Kind, Limits, Source, Version};
+pub use function::{Format, Function, Kind, Limits, Source, Version, machine};
 pub use id::{AttemptId, BatchId, CallId, DeliveryId, MessageId, Nonce};
 pub use name::{AppName, Digest, FunctionName, Route, VersionId};
 pub use outcome::{Outcome, Stored};

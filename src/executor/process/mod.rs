@@ -30,7 +30,7 @@ use self::once::Once;
 use self::spawn::Spawner;
 use super::sandbox::{Launcher, Sandbox};
 use crate::contract::{self, http_stream};
-use crate::model::{Format, Source, Version};
+use crate::model::{Format, Source, Version, machine};
 use crate::seam::executor::{Fault, Mismatch, Work};
 use crate::seam::{Clock, Store};
 
@@ -75,22 +75,6 @@ impl ProcessLauncher {
             Err(error) => Err(Fault::Worker(format!("cannot create `{}`: {error}", path.display()))),
         }
     }
-}
-
-/// How this machine is called where images and versions are described: as Docker and Go spell it.
-pub fn machine() -> (&'static str, &'static str) {
-    let os = match std::env::consts::OS {
-        "macos" => "darwin",
-        os => os,
-    };
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        arch => arch,
-    };
-    (os, arch)
 }
 
 #[async_trait]
@@ -204,13 +188,6 @@ fn explain(error: &std::io::Error, program: &str, code: &Path) -> Fault {
         ErrorKind::PermissionDenied => Fault::Function(format!("`{program}` is not executable")),
         ErrorKind::ArgumentListTooLong => {
             Fault::Function(format!("`{program}` cannot be started: config and headers are too long"))
-        }
-        _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
-            Fault::Function(format!(
-                "`{program}` is no program of this machine ({}/{}), and no script that begins with `#!`",
-                machine().0,
-                machine().1
-            ))
         }
         ErrorKind::InvalidInput | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
             Fault::Function(format!("`{program}` cannot be started: {error}"))
