@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use crate::bench::Bench;
 use crate::executor::{all_gone, until_two_are_in};
 
-#[path = "../../src/deploy/init/templates/rust/serve.rs"]
+#[path = "../../templates/rust/serve.rs"]
 mod serve;
 
 use serve::{Answer, Call};

@@ -8,12 +8,12 @@ pub fn boilerplate(fdk: bool) -> Boilerplate {
     let module = "module func\n\ngo 1.18\n".to_owned();
     let files = match fdk {
         false => vec![
-            ("func.go", include_str!("templates/go/func.go").to_owned()),
-            ("serve.go", include_str!("templates/go/serve.go").to_owned()),
+            ("func.go", include_str!("../../../templates/go/func.go").to_owned()),
+            ("serve.go", include_str!("../../../templates/go/serve.go").to_owned()),
             ("go.mod", module),
         ],
         true => vec![
-            ("func.go", include_str!("templates/go-fdk/func.go").to_owned()),
+            ("func.go", include_str!("../../../templates/go-fdk/func.go").to_owned()),
             ("go.mod", format!("{module}\nrequire github.com/fnproject/fdk-go {FDK_VERSION}\n")),
         ],
     };

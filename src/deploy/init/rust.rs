@@ -8,8 +8,8 @@ pub fn boilerplate() -> Boilerplate {
                     # Not part of any workspace that it may lie in.\n[workspace]\n";
     Boilerplate {
         files: vec![
-            ("src/main.rs", include_str!("templates/rust/main.rs").to_owned()),
-            ("src/serve.rs", include_str!("templates/rust/serve.rs").to_owned()),
+            ("src/main.rs", include_str!("../../../templates/rust/main.rs").to_owned()),
+            ("src/serve.rs", include_str!("../../../templates/rust/serve.rs").to_owned()),
             ("Cargo.toml", manifest.to_owned()),
             (".dockerignore", "target\n".to_owned()),
         ],

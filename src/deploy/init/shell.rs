@@ -4,7 +4,7 @@ use super::Boilerplate;
 
 pub fn boilerplate() -> Boilerplate {
     Boilerplate {
-        files: vec![("func.sh", include_str!("templates/shell/func.sh").to_owned())],
+        files: vec![("func.sh", include_str!("../../../templates/shell/func.sh").to_owned())],
         entrypoint: "sh func.sh",
         format: None,
     }

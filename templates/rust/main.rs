@@ -1,3 +1,5 @@
+//! A function that runs as it is; begin in `handle`.
+
 mod serve;
 
 use serve::{Answer, Call};
