@@ -160,6 +160,26 @@ pub const WAIT_LOOK_MS_MAX: u64 = 2 * SECOND_MS;
 /// Between two looks at a queue that tell whether somebody works on it.
 pub const WHY_LOOK_MS: u64 = 1_500;
 
+// ---- One SQLite file for several processes.
+
+/// How often a lock that another process holds is asked for, and the longest wait in between.
+pub const SQLITE_BUSY_TRIES_MAX: u64 = 500;
+pub const SQLITE_BUSY_WAIT_MS_MAX: u64 = 20;
+/// What joins one transaction: so much is paid for by one sync to the disk.
+pub const SQLITE_GROUP_WRITES_MAX: usize = 256;
+pub const SQLITE_GROUP_BYTES_MAX: u64 = 8 * MIB;
+/// Connections that read, of one process.
+pub const SQLITE_READERS_MAX: usize = 4;
+/// Pages of the log (of 4 KiB) after which they are moved into the file: each move costs two more syncs.
+pub const SQLITE_CHECKPOINT_PAGES: u64 = 4_000;
+/// What the log is cut down to after a burst.
+pub const SQLITE_LOG_BYTES_KEPT: u64 = 64 * MIB;
+/// How often a waiting receive looks for what other processes wrote; less and less often while nothing happens.
+pub const SQLITE_LOOK_MS_MIN: u64 = 5;
+pub const SQLITE_LOOK_MS_MAX: u64 = 50;
+/// How often a queue is examined for messages that a clock set back would hide.
+pub const SQLITE_EXAMINE_MS: u64 = 5 * SECOND_MS;
+
 // ---- Lists.
 
 pub const LIST_CALLS_DEFAULT: usize = 100;
@@ -205,3 +225,7 @@ const _: () =
     assert!(PUT_BACK_COUNT_MAX * 4 < RECEIVE_COUNT_MAX, "put-backs never reach the queue's redrive");
 const _: () =
     assert!(DELETE_AFTER_MS > RETENTION_MS + LEASE_MS_MAX, "nothing late can find its call deleted (H14)");
+const _: () = assert!(
+    SQLITE_BUSY_TRIES_MAX * SQLITE_BUSY_WAIT_MS_MAX < REQUEST_MS_MAX,
+    "a lock is given up while the request may still be repeated"
+);

@@ -3,6 +3,7 @@
 #[macro_use]
 mod suite;
 
+mod bad_days;
 mod faults;
 mod memory;
 mod paused;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afn::backend::memory::{MemoryQueue, MemoryStore};
+use afn::limits;
 use afn::seam::count::{CountQueue, CountStore, Counts};
 use afn::seam::fault::{FaultQueue, FaultStore, Rates, SeededFaults};
+use afn::seam::queue::{Outgoing, QueueError};
 use afn::seam::retry::{Policy, RetryQueue, RetryStore};
 use afn::seam::rng::SeededRng;
 use afn::seam::{Clock, Queue, Rng, Store};
@@ -87,4 +89,18 @@ mod without_faults {
         [tokio::test(start_paused = true)],
         queue(|queue, clock| { Arc::new(FaultQueue::new("queue", queue, clock, no_faults())) })
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_ends_twelve_hours_after_its_receive_however_often_it_is_extended() {
+    let stand = queue(|queue, _| queue);
+    let half = Duration::from_millis(limits::LEASE_MS_MAX / 2);
+    stand.queue.send(vec![Outgoing::new("long".to_owned())]).await.unwrap();
+    let held = stand.queue.receive(1, Duration::ZERO, half).await.unwrap().remove(0);
+    stand.clock.sleep(half - Duration::from_secs(1)).await;
+    let refused = stand.queue.extend(&held.receipt, half + Duration::from_secs(2)).await;
+    assert!(matches!(refused, Err(QueueError::Refused(_))), "{refused:?}");
+    stand.queue.extend(&held.receipt, half).await.unwrap();
+    let again = stand.queue.receive(1, half, half).await.unwrap();
+    assert_eq!(again[0].delivery, 2);
 }

@@ -44,7 +44,7 @@ fn queue(wrap: fn(Arc<dyn Queue>) -> Arc<dyn Queue>) -> QueueStand {
     QueueStand {
         queue: wrap(sqlite.queue("calls")),
         clock: Arc::new(SystemClock),
-        tick: Duration::from_secs(1),
+        tick: Duration::from_millis(500),
         slack: Duration::from_secs(1),
         old_receipts_act: false,
         lapsed_leases_come_back: true,
@@ -253,6 +253,31 @@ async fn writes_that_join_a_transaction_stand_for_themselves() {
     join_all(writes).await;
     assert_eq!(refused.into_inner(), 200);
     assert_eq!(store.list_all(List::all("k/")).await.unwrap().entries.len(), 200);
+}
+
+/// Another process that holds the file for a while is waited for, by writers and by whoever opens it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_held_elsewhere_is_waited_for() {
+    let folder = folder();
+    let path = folder.path().join("afn.db");
+    let store = open(&path).store();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let held = Duration::from_millis(400);
+    let release = std::thread::spawn(move || {
+        std::thread::sleep(held);
+        other.execute_batch("ROLLBACK").unwrap();
+    });
+    let before = SystemClock.monotonic();
+    let opened = path.clone();
+    let (put, opened) = tokio::join!(
+        store.put("a", PutObject::create("x")),
+        tokio::task::spawn_blocking(move || open(&opened).store()),
+    );
+    put.unwrap();
+    assert!(SystemClock.monotonic() - before >= held, "nothing is written while another holds the lock");
+    assert_eq!(opened.unwrap().get("a", Range::All).await.unwrap().body, "x");
+    release.join().unwrap();
 }
 
 /// A put whose caller has gone is done all the same, or not at all.

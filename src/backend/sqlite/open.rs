@@ -10,15 +10,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::schema;
 use crate::error::{Error, Result};
+use crate::limits;
 
-/// How often a connection asks again for a lock that another process holds; each wait is at most 20 ms.
-const BUSY_TRIES_MAX: i32 = 500;
-const BUSY_WAIT_MS_MAX: u64 = 20;
+/// More than there are in this program.
 const STATEMENTS_CACHED: usize = 64;
-/// Pages of the log (of 4 KiB) after which they are moved into the file: each move costs two more syncs.
-const CHECKPOINT_PAGES: i64 = 4_000;
-/// What the log is cut down to after a burst.
-const LOG_BYTES_KEPT: i64 = 64 << 20;
 
 /// The connection that writes; the file is made, or checked to be ours.
 pub(super) fn writing(path: &Path) -> Result<Connection> {
@@ -30,8 +25,8 @@ pub(super) fn writing(path: &Path) -> Result<Connection> {
         }
         switch_to_wal(&connection)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-        connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
+        connection.pragma_update(None, "wal_autocheckpoint", limits::SQLITE_CHECKPOINT_PAGES as i64)?;
+        connection.pragma_update(None, "journal_size_limit", limits::SQLITE_LOG_BYTES_KEPT as i64)?;
         schema::create(&connection)?;
         // Another process may have made it in between, and may be newer.
         Ok(schema::check(&connection, path)?.map(|()| connection))
@@ -56,8 +51,9 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn ask_again(tries: i32) -> bool {
-    std::thread::sleep(Duration::from_millis((tries as u64 + 1).min(BUSY_WAIT_MS_MAX)));
-    tries < BUSY_TRIES_MAX
+    let tries = tries as u64;
+    std::thread::sleep(Duration::from_millis((tries + 1).min(limits::SQLITE_BUSY_WAIT_MS_MAX)));
+    tries < limits::SQLITE_BUSY_TRIES_MAX
 }
 
 /// The busy handler is not asked when two processes switch at once.

@@ -9,11 +9,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tokio::sync::Notify;
 
 use super::File;
+use crate::limits;
 use crate::model::Time;
 use crate::seam::queue::{Depth, Outgoing, Queue, QueueError, Receipt, Received, check_batch};
-
-/// How often a queue is examined for messages that a clock set back would hide.
-const EXAMINE_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) struct SqliteQueue {
     file: Arc<File>,
@@ -63,7 +61,7 @@ impl SqliteQueue {
         let (name, now) = (self.name.clone(), self.file.clock.now());
         let monotonic = self.file.clock.monotonic().as_millis() as u64 + 1;
         let examined = self.examined.load(Ordering::Relaxed);
-        let examine = examined == 0 || monotonic - examined >= EXAMINE_EVERY.as_millis() as u64;
+        let examine = examined == 0 || monotonic - examined >= limits::SQLITE_EXAMINE_MS;
         let look = self.file.readers.read(move |file| look(file, &name, now, examine)).await?;
         if examine {
             self.examined.store(monotonic, Ordering::Relaxed);

@@ -9,8 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::open;
 use super::trouble::Answer;
-
-const CONNECTIONS_MAX: usize = 4;
+use crate::limits;
 
 pub(super) struct Readers {
     path: PathBuf,
@@ -20,7 +19,7 @@ pub(super) struct Readers {
 
 impl Readers {
     pub(super) fn new(path: PathBuf) -> Readers {
-        Readers { path, idle: Arc::default(), permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+        Readers { path, idle: Arc::default(), permits: Arc::new(Semaphore::new(limits::SQLITE_READERS_MAX)) }
     }
 
     /// Runs `work` on one state of the file.

@@ -9,9 +9,10 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::Notify;
 
-/// How often the file is looked at while somebody waits; less and less often while nothing happens.
-const LOOK_MIN: Duration = Duration::from_millis(5);
-const LOOK_MAX: Duration = Duration::from_millis(50);
+use crate::limits;
+
+const LOOK_MIN: Duration = Duration::from_millis(limits::SQLITE_LOOK_MS_MIN);
+const LOOK_MAX: Duration = Duration::from_millis(limits::SQLITE_LOOK_MS_MAX);
 
 pub(super) struct Wake {
     shared: Arc<Shared>,

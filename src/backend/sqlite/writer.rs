@@ -10,10 +10,6 @@ use tokio::sync::oneshot;
 use super::trouble::Answer;
 use crate::limits;
 
-/// How much joins one transaction.
-const JOBS_MAX: usize = 256;
-const BYTES_MAX: u64 = 8 * limits::MIB;
-
 pub(super) struct Writer {
     jobs: Option<Sender<Queued>>,
     thread: Option<JoinHandle<()>>,
@@ -111,7 +107,9 @@ fn run(connection: &Connection, asked: &Receiver<Queued>) {
         while let Some(Queued { bytes: more, job }) = next {
             bytes += more;
             replies.extend(job(Ok(connection)));
-            let full = replies.len() >= JOBS_MAX || bytes >= BYTES_MAX || connection.is_autocommit();
+            let full = replies.len() >= limits::SQLITE_GROUP_WRITES_MAX
+                || bytes >= limits::SQLITE_GROUP_BYTES_MAX
+                || connection.is_autocommit();
             next = if full { None } else { asked.try_recv().ok() };
         }
         let committed = commit(connection);
