@@ -106,10 +106,15 @@ async fn form<'a>(request: &DeployRequest<'a>, file: &FuncFile) -> Result<Form<'
         Err(why) => Err(why.clone()),
     };
     match builder {
-        Ok(builder) => {
-            request.image.reference(&file.name, &file.version)?;
-            Ok(Form::Image(builder))
-        }
+        Ok(builder) => match image::dockerfile(file) {
+            Ok(_) => {
+                request.image.reference(&file.name, &file.version)?;
+                Ok(Form::Image(builder))
+            }
+            // No image can be made of it, and what is said of it is enough to run the folder.
+            Err(_) if request.way == Way::Auto && says_how(file) => Ok(Form::Archive),
+            Err(error) => Err(error),
+        },
         Err(why) if request.way == Way::Image || needs_image(file)? => {
             Err(Error::invalid(format!("function `{}` has to be built as an image: {why}", file.name)).hint(
                 "start Docker (`afn doctor` looks for it); or say in func.yaml how the function runs without an image, \
@@ -122,12 +127,15 @@ async fn form<'a>(request: &DeployRequest<'a>, file: &FuncFile) -> Result<Form<'
 
 /// Whether all that says how to run the function is a Dockerfile.
 fn needs_image(file: &FuncFile) -> Result<bool> {
-    let says_how = !file.entrypoint.is_empty() || !file.cmd.is_empty();
     Ok(match file.runtime.as_deref() {
         Some("docker") => true,
         Some(_) => false,
-        None => !says_how && image::own_dockerfile(file.dir())?.is_some(),
+        None => !says_how(file) && image::own_dockerfile(file.dir())?.is_some(),
     })
+}
+
+fn says_how(file: &FuncFile) -> bool {
+    !file.entrypoint.is_empty() || !file.cmd.is_empty()
 }
 
 /// Config that a function cannot do without is in its file, its app's, or was set before.

@@ -230,6 +230,17 @@ async fn the_way_can_be_chosen() {
 }
 
 #[tokio::test]
+async fn what_no_image_can_be_made_of_is_deployed_as_its_folder() {
+    let (catalog, dir) = (catalog(), shell_function());
+    let builder = Builder::default();
+    let outcome = run(&catalog, dir.path(), Ok(&builder), |_| {}).await;
+    assert!(matches!(outcome.result.unwrap()[0].version.source, Source::Archive { .. }));
+    let outcome = run(&catalog, dir.path(), Ok(&builder), |request| request.way = Way::Image).await;
+    assert!(outcome.result.unwrap_err().message().contains("no Dockerfile"));
+    assert_eq!(version_in(dir.path()), "0.0.2");
+}
+
+#[tokio::test]
 async fn a_dockerfile_alone_needs_docker_and_says_the_ways_out() {
     let (catalog, dir) = (catalog(), tempfile::tempdir().unwrap());
     write(dir.path(), &[("func.yaml", "name: f\nversion: 0.0.1\n"), ("Dockerfile", "FROM scratch\n")]);

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 
 use super::client::{self, Client};
 use super::{DockerOptions, context, credentials, image};
-use crate::deploy::{BuildRequest, BuiltImage, ImageBuilder, Log};
+use crate::deploy::builder::{BuildRequest, BuiltImage, ImageBuilder, Log};
 use crate::error::{Error, Result};
 use crate::limits;
 
