@@ -22,7 +22,7 @@ use tempfile::TempDir;
 pub struct Bench {
     pub store: Arc<MemoryStore>,
     pub pool: Pool,
-    pub work_dir: TempDir,
+    work_dir: TempDir,
     functions: AtomicU32,
 }
 
@@ -96,6 +96,10 @@ impl Bench {
             content_type: None,
             payload: Bytes::new(),
         }
+    }
+
+    pub fn work_dir(&self) -> &Path {
+        self.work_dir.path()
     }
 
     pub async fn run(&self, work: &Work, payload: impl Into<Bytes>) -> Result<Run, Fault> {

@@ -230,7 +230,7 @@ async fn an_archive_is_fetched_once_and_checked() {
     let bench = Bench::new();
     let work = shell(&bench, "cat part && echo \" of it\"").await;
     let Source::Archive { sha256, .. } = &work.version.source else { panic!() };
-    let unpacked = bench.work_dir.path().join("archives").join(sha256.as_str());
+    let unpacked = bench.work_dir().join("archives").join(sha256.as_str());
     let (first, second) = tokio::join!(bench.failure(&work, ""), bench.failure(&work, ""));
     assert_eq!((first.0, second.0), ("exit code 1".to_owned(), "exit code 1".to_owned()));
     fs::write(unpacked.join("part"), "all").unwrap();
@@ -247,7 +247,7 @@ async fn an_archive_is_fetched_once_and_checked() {
     *bytes -= 1;
     let why = other.fault(&damaged).await;
     assert!(why.contains("is not what its name says"), "{why}");
-    let left: Vec<_> = fs::read_dir(other.work_dir.path().join("archives")).unwrap().collect();
+    let left: Vec<_> = fs::read_dir(other.work_dir().join("archives")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -260,7 +260,7 @@ async fn many_workers_unpack_into_one_folder() {
             ProcessLauncher::new(ProcessOptions {
                 archives: bench.store.clone(),
                 clock: Arc::new(SystemClock),
-                work_dir: bench.work_dir.path().to_owned(),
+                work_dir: bench.work_dir().to_owned(),
             })
         })
         .collect();
@@ -273,7 +273,7 @@ async fn many_workers_unpack_into_one_folder() {
         };
         sandbox.stop().await;
     }
-    let left: Vec<_> = fs::read_dir(bench.work_dir.path().join("archives")).unwrap().collect();
+    let left: Vec<_> = fs::read_dir(bench.work_dir().join("archives")).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
 }
 
@@ -281,7 +281,8 @@ async fn many_workers_unpack_into_one_folder() {
 async fn a_full_work_folder_is_the_workers_fault() {
     let bench = Bench::new();
     let work = shell(&bench, "cat").await;
-    let blocked = bench.work_dir.path().join("a file");
+    let dir = tempfile::tempdir().unwrap();
+    let blocked = dir.path().join("a file");
     fs::write(&blocked, "").unwrap();
     let launcher = ProcessLauncher::new(ProcessOptions {
         archives: bench.store.clone(),
