@@ -8,12 +8,10 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::Command;
 
+use super::builder::Log;
 use super::func_yaml::FuncFile;
 use super::runtime::Runtime;
 use crate::error::{Error, Result};
-
-/// Takes in what a toolchain says, line by line.
-pub type Log<'a> = dyn Fn(&str) + Send + Sync + 'a;
 
 /// What a build has made of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

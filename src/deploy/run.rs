@@ -16,6 +16,7 @@ use super::image::{self, ImageOptions};
 use super::local_build;
 use super::pack::pack;
 use super::plan::Plan;
+use super::runtime::Runtime;
 use super::step::{Progress, Step};
 use crate::catalog::{Catalog, Publish, version_id};
 use crate::error::{Code, Error, Result};
@@ -118,18 +119,19 @@ async fn form<'a>(request: &DeployRequest<'a>, file: &FuncFile) -> Result<Form<'
         Err(why) if request.way == Way::Image || needs_image(file)? => {
             Err(Error::invalid(format!("function `{}` has to be built as an image: {why}", file.name)).hint(
                 "start Docker (`afn doctor` looks for it); or say in func.yaml how the function runs without an image, \
-                 by `runtime:` (go, python, node, shell) or `entrypoint:`, and deploy its folder",
+                 by `runtime:` (go, node, python, rust, shell) or `entrypoint:`, and deploy its folder",
             ))
         }
         Err(_) => Ok(Form::Archive),
     }
 }
 
-/// Whether all that says how to run the function is a Dockerfile.
+/// Whether nothing but a Dockerfile says how to run the function, or its runtime is one that only images bring.
 fn needs_image(file: &FuncFile) -> Result<bool> {
-    Ok(match file.runtime.as_deref() {
-        Some("docker") => true,
-        Some(_) => false,
+    Ok(match file.runtime.as_deref().map(Runtime::find) {
+        Some(Some(Runtime::Docker)) => true,
+        Some(Some(_)) => false,
+        Some(None) => !says_how(file),
         None => !says_how(file) && image::own_dockerfile(file.dir())?.is_some(),
     })
 }

@@ -250,6 +250,9 @@ async fn a_dockerfile_alone_needs_docker_and_says_the_ways_out() {
     let hint = error.hint_text().unwrap();
     assert!(hint.contains("start Docker") && hint.contains("entrypoint"), "{hint}");
     assert_eq!(version_in(dir.path()), "0.0.1");
+    write(dir.path(), &[("func.yaml", "name: f\nversion: 0.0.1\nruntime: java11\n")]);
+    let outcome = run(&catalog, dir.path(), Err(NO_DOCKER), |_| {}).await;
+    assert!(outcome.result.unwrap_err().message().contains("has to be built as an image"));
     assert_eq!(catalog.list_apps().await.unwrap(), [], "nothing is done before all is known");
 }
 

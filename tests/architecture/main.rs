@@ -47,22 +47,37 @@ fn every_module_is_on_the_map() {
 }
 
 #[test]
-fn every_arrow_is_on_the_map() {
+fn every_arrow_is_on_the_map_and_none_is_there_for_nothing() {
     let allowed = allowed();
     let mut surplus = Vec::new();
-    for source in source::all().iter().filter(|source| source.module() != "lib" && source.module() != "main")
-    {
+    let mut walked = BTreeSet::new();
+    let sources = source::all();
+    for source in sources.iter().filter(|source| source.module() != "lib" && source.module() != "main") {
         let module = source.module();
         for path in source.crate_paths() {
             let target = path.split("::").next().expect("a first part");
             let is_allowed =
                 |arrow: &String| arrow == "*" || path == *arrow || path.starts_with(&format!("{arrow}::"));
-            if target != module && !EVERYBODYS.contains(&target) && !allowed[module].iter().any(is_allowed) {
-                surplus.push(format!("{module} → {path} in {}", source.path));
+            if target == module || EVERYBODYS.contains(&target) {
+                continue;
+            }
+            match allowed[module].iter().find(|arrow| is_allowed(arrow)) {
+                Some(arrow) => {
+                    walked.insert((module, arrow.as_str()));
+                }
+                None => surplus.push(format!("{module} → {path} in {}", source.path)),
             }
         }
     }
     nothing("arrows that are not on the map of ARCHITECTURE.md", surplus);
+    let drawn = allowed
+        .iter()
+        .flat_map(|(module, arrows)| arrows.iter().map(|arrow| (module.as_str(), arrow.as_str())));
+    let unused = drawn.filter(|(_, arrow)| *arrow != "*").filter(|arrow| !walked.contains(arrow));
+    nothing(
+        "arrows on the map that nothing walks",
+        unused.map(|(module, arrow)| format!("{module} → {arrow}")).collect(),
+    );
 }
 
 #[test]
