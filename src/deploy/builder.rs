@@ -15,8 +15,9 @@ pub trait ImageBuilder: Send + Sync {
     /// Builds an image and tags it. What the build says goes to `log` as it comes, line by line, without line ends.
     async fn build(&self, request: BuildRequest<'_>) -> Result<BuiltImage>;
 
-    /// Pushes a tagged image to the registry that its reference names. Progress goes to `log` line by line.
-    async fn push(&self, reference: &str, log: &Log<'_>) -> Result<()>;
+    /// Pushes a tagged image to the registry that its reference names. Progress goes to `log` line by line. Answers by
+    /// what digest the registry has it, `name@sha256:…`: it names the same image on every machine.
+    async fn push(&self, reference: &str, log: &Log<'_>) -> Result<String>;
 
     /// Whether images can be built here now; if not, why.
     async fn available(&self) -> Result<(), String>;

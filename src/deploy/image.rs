@@ -96,14 +96,14 @@ pub async fn build(
         .await
 }
 
-/// Pushes the image that a function has at `version`.
+/// Pushes the image that a function has at `version`; answers by what digest it can be pulled.
 pub async fn push(
     builder: &dyn ImageBuilder,
     file: &FuncFile,
     version: &str,
     options: &ImageOptions,
     progress: &Progress<'_>,
-) -> Result<()> {
+) -> Result<String> {
     let reference = ImageOptions { push: true, ..options.clone() }.reference(&file.name, version)?;
     progress(Step::PushingImage { image: &reference });
     builder.push(&reference, &|line| progress(Step::Log(line))).await

@@ -232,10 +232,11 @@ async fn build_image(
     builder: &dyn ImageBuilder,
 ) -> Result<Version> {
     let built = image::build(builder, file, label, &request.image, request.progress).await?;
-    if request.image.push {
-        image::push(builder, file, label, &request.image, request.progress).await?;
-    }
-    let source = Source::Image { reference: built.reference, digest: Some(built.digest) };
+    let digest = match request.image.push {
+        true => image::push(builder, file, label, &request.image, request.progress).await?,
+        false => built.digest,
+    };
+    let source = Source::Image { reference: built.reference, digest: Some(digest) };
     Ok(Version { os: Some(built.os), arch: Some(built.arch), ..new_version(request, file, label, source)? })
 }
 

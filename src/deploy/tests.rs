@@ -60,8 +60,9 @@ impl ImageBuilder for Builder {
         })
     }
 
-    async fn push(&self, reference: &str, _log: &(dyn Fn(&str) + Send + Sync)) -> Result<()> {
-        self.does("push", format!("push {reference}"))
+    async fn push(&self, reference: &str, _log: &Log<'_>) -> Result<String> {
+        self.does("push", format!("push {reference}"))?;
+        Ok("registry.example.com/it@sha256:5678".to_owned())
     }
 
     async fn available(&self) -> Result<(), String> {
@@ -205,7 +206,7 @@ async fn with_docker_it_is_an_image() {
     let deployed = &outcome.result.unwrap()[0];
     let source = Source::Image {
         reference: "r.example/asyncfn:0.0.2".to_owned(),
-        digest: Some("sha256:1234".to_owned()),
+        digest: Some("registry.example.com/it@sha256:5678".to_owned()),
     };
     assert_eq!(deployed.version.source, source);
     assert_eq!(deployed.version.arch.as_deref(), Some("arm64"));

@@ -82,7 +82,8 @@ word_enum!(Format, "format", "default" => Format::Default, "http-stream" => Form
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// A container image: the reference it is pulled by, and the image id that was built, if it was built here.
+    /// A container image: its reference, and what exactly it was when it was deployed: the digest that its registry
+    /// gave it (`name@sha256:…`), or the image id of one that was never pushed.
     Image { reference: String, digest: Option<String> },
     /// The function's folder, packed; run as a child process.
     Archive { sha256: Digest, bytes: u64 },

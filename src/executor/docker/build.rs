@@ -81,7 +81,7 @@ impl ImageBuilder for Builder {
         built.ok_or_else(|| Error::internal(format!("Docker built {} and does not know it", request.tag)))
     }
 
-    async fn push(&self, reference: &str, log: &Log<'_>) -> Result<()> {
+    async fn push(&self, reference: &str, log: &Log<'_>) -> Result<String> {
         let client = self.client().await?;
         let login = login(&self.options.config_dir, reference).await?;
         let (name, tag) = split_tag(reference);
@@ -95,7 +95,12 @@ impl ImageBuilder for Builder {
                 log(&status);
             }
         }
-        Ok(())
+        let pushed = image::inspect(&client.docker, reference).await.ok().flatten();
+        let digests = pushed.and_then(|image| image.repo_digests).unwrap_or_default();
+        let own = |digest: &String| digest.split_once('@').is_some_and(|(repo, _)| repo == name);
+        digests.into_iter().find(own).ok_or_else(|| {
+            Error::internal(format!("Docker pushed {reference} and does not say by what digest to pull it"))
+        })
     }
 
     async fn available(&self) -> Result<(), String> {

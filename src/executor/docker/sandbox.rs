@@ -110,3 +110,58 @@ fn volume(path: &str, size_mib: u64) -> Mount {
 fn ulimit(name: &str, most: i64) -> ResourcesUlimits {
     ResourcesUlimits { name: Some(name.to_owned()), soft: Some(most), hard: Some(most) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::testing;
+
+    fn made(work: &Work, image: &Image, shared_dir: Option<&Path>) -> (ContainerCreateBody, HostConfig) {
+        let env = vec![("A".to_owned(), "b=c".to_owned())];
+        let owner_dir = Path::new("/tmp/afn-0/docker/w1");
+        let body = container(Plan { work, image, env, shared_dir, network: "bridge", owner_dir });
+        let host = body.host_config.clone().unwrap();
+        (body, host)
+    }
+
+    #[test]
+    fn nothing_is_allowed_that_was_not_asked_for() {
+        let work = testing::work(Format::Default, b"");
+        let image = Image { id: "sha256:1".to_owned(), volumes: Vec::new() };
+        let (body, host) = made(&work, &image, None);
+        assert_eq!(body.image.as_deref(), Some("sha256:1"));
+        assert_eq!(body.user.as_deref(), Some("1000:1000"));
+        assert_eq!(body.env, Some(vec!["A=b=c".to_owned()]));
+        assert_eq!(body.entrypoint, None);
+        assert_eq!((body.open_stdin, body.stdin_once), (Some(true), Some(true)));
+        assert_eq!(host.network_mode.as_deref(), Some("none"));
+        assert_eq!(host.readonly_rootfs, Some(true));
+        assert_eq!(host.cap_drop, Some(vec!["ALL".to_owned()]));
+        assert_eq!(host.security_opt, Some(vec!["no-new-privileges".to_owned()]));
+        assert_eq!((host.memory, host.memory_swap), (Some(128 << 20), Some(128 << 20)));
+        assert_eq!((host.cpu_quota, host.cpu_period), (None, None));
+        assert_eq!(host.privileged, None);
+        assert_eq!(host.binds, None);
+        assert!(host.tmpfs.unwrap()["/tmp"].starts_with("size=128m,"));
+    }
+
+    #[test]
+    fn what_was_asked_for_is_given() {
+        let mut work = testing::work(Format::HttpStream, b"");
+        work.version.command = vec!["./func".to_owned(), "--loud".to_owned()];
+        work.version.limits =
+            Limits { network: true, cpu_millis: 250, tmpfs_mib: 7, ..work.version.limits.clone() };
+        let image = Image { id: "sha256:1".to_owned(), volumes: vec!["/data".to_owned()] };
+        let (body, host) = made(&work, &image, Some(Path::new("/tmp/afn-0/docker/w1/c1")));
+        assert_eq!(body.entrypoint, Some(work.version.command.clone()));
+        assert_eq!(body.open_stdin, Some(false));
+        assert_eq!(host.network_mode.as_deref(), Some("bridge"));
+        assert_eq!((host.cpu_quota, host.cpu_period), (Some(25_000), Some(100_000)));
+        assert_eq!(host.binds, Some(vec!["/tmp/afn-0/docker/w1/c1:/tmp/iofs".to_owned()]));
+        assert!(host.tmpfs.unwrap()["/tmp"].starts_with("size=7m,"));
+        assert_eq!(host.mounts.unwrap()[0].target.as_deref(), Some("/data"));
+
+        work.version.limits.cpu_millis = 1;
+        assert_eq!(made(&work, &image, None).1.cpu_quota, Some(1_000));
+    }
+}
