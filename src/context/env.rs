@@ -28,10 +28,12 @@ variables! {
     DATA_DIR = "AFN_DATA_DIR", "where a `local` context keeps its file afn.db; default ~/.local/share/afn";
     BUCKET = "AFN_BUCKET", "the bucket, instead of the context's";
     PREFIX = "AFN_PREFIX", "what all keys in the bucket begin with, instead of the context's";
-    QUEUES = "AFN_QUEUES", "base name of the queues (NAME-calls, NAME-chunks, NAME-batches), instead of the context's";
+    QUEUES = "AFN_QUEUES", "base name of the queues (NAME-calls, …), instead of the context's";
     ENDPOINT = "AFN_ENDPOINT", "URL of S3, SQS and CloudFormation, instead of the context's or AWS's own";
-    REGION = "AFN_REGION", "the region, instead of the context's; AWS_REGION counts where the context has none";
-    PROFILE = "AFN_PROFILE", "profile of the AWS configuration files, instead of the context's; AWS_PROFILE counts where the context has none";
+    REGION = "AFN_REGION", "the region, instead of the context's; else AWS_REGION counts";
+    PROFILE = "AFN_PROFILE", "profile of the AWS files, instead of the context's; else AWS_PROFILE counts";
+    REGISTRY = "AFN_REGISTRY", "what stands before the names of images, like registry.example.com/team";
+    PORT = "AFN_PORT", "the port that `afn start` listens on; default 8080";
 }
 
 /// What every system sets; read here and nowhere else.

@@ -1,0 +1,120 @@
+//! Calls: making, following and ending them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::parse::{self, FunctionRef, Pair, Which};
+use crate::model::AppName;
+
+/// Where a payload comes from: `--data`, `--file`, else stdin when it is not a terminal, else it is empty.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Payload {
+    /// The payload, as it stands here.
+    #[arg(long, short = 'D', value_name = "TEXT", conflicts_with = "file")]
+    pub data: Option<String>,
+
+    /// A file with the payload, `-` for stdin; at most 6 MiB.
+    #[arg(long, short, value_name = "PATH")]
+    pub file: Option<PathBuf>,
+
+    /// The payload's media type; by default the function's own.
+    #[arg(long, value_name = "TYPE")]
+    pub content_type: Option<String>,
+
+    /// A header that the function gets to see, like `X-Trace: 7`; all of them at most 1 KiB. Repeatable.
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = parse::header)]
+    pub headers: Vec<Pair>,
+}
+
+/// How a call is submitted.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Submission {
+    /// Do not run the call before this has passed, like 30s or 10m; at most 15 minutes.
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    pub delay: Option<Duration>,
+
+    /// The same key and payload within 24 hours give the same call, however often this is repeated; one more write.
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CallArgs {
+    /// The function's app.
+    #[arg(value_parser = parse::model::<AppName>)]
+    pub app: AppName,
+
+    /// The function's route, like /asyncfn, or its name.
+    #[arg(value_name = "ROUTE", value_parser = parse::function)]
+    pub function: FunctionRef,
+
+    #[command(flatten)]
+    pub payload: Payload,
+
+    #[command(flatten)]
+    pub submission: Submission,
+
+    /// Wait for an async call too and print its response; with `=30s` no longer than that, then exit 4.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, value_parser = parse::duration)]
+    pub wait: Option<Option<Duration>>,
+
+    /// Print the call's id on stderr.
+    #[arg(long)]
+    pub display_call_id: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SubmitArgs {
+    /// The function's app.
+    #[arg(value_parser = parse::model::<AppName>)]
+    pub app: AppName,
+
+    /// The function's route, like /asyncfn, or its name.
+    #[arg(value_name = "ROUTE", value_parser = parse::function)]
+    pub function: FunctionRef,
+
+    #[command(flatten)]
+    pub payload: Payload,
+
+    #[command(flatten)]
+    pub submission: Submission,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The function's folder.
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub path: PathBuf,
+
+    /// Build an image and run it in a container; without it, the folder's command is run as a child process.
+    #[arg(long)]
+    pub image: bool,
+
+    #[command(flatten)]
+    pub payload: Payload,
+}
+
+/// A call by its id alone; with its app it is found in one request, else each app is looked into.
+#[derive(Debug, Clone, Args)]
+#[command(allow_missing_positional = true)]
+pub struct AppAndCall {
+    /// The call's app; without it each app is looked into.
+    #[arg(value_parser = parse::model::<AppName>)]
+    pub app: Option<AppName>,
+
+    /// The call's id; with its app, `last` or `l` is the newest call.
+    #[arg(value_name = "ID", value_parser = parse::call, required = true)]
+    pub call: Which,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct WaitArgs {
+    #[command(flatten)]
+    pub call: AppAndCall,
+
+    /// Give up after this long and exit 4; without it, wait until the call is done.
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    pub timeout: Option<Duration>,
+}

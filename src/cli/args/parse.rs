@@ -1,0 +1,125 @@
+//! How words on the command line become values.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::model::{CallId, FunctionName, Route};
+
+/// A value of the model, with its hint behind the message: clap prints one line.
+pub fn model<T: FromStr<Err = Error>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: Error| with_hint(&error))
+}
+
+fn with_hint(error: &Error) -> String {
+    match error.hint_text() {
+        Some(hint) => format!("{} ({hint})", error.message()),
+        None => error.message().to_owned(),
+    }
+}
+
+/// `90`, `90s`, `1h 30m`: a bare number is seconds, as in func.yaml.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    humantime::parse_duration(text)
+        .map_err(|_| format!("`{text}` is not a duration like 30s, 1500ms or 1h30m"))
+}
+
+/// How a function is named on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FunctionRef {
+    /// `/asyncfn`
+    Route(Route),
+    /// `asyncfn`: the function of that name, or the route without its slash.
+    Name(FunctionName),
+}
+
+pub fn function(text: &str) -> Result<FunctionRef, String> {
+    if let (false, Ok(name)) = (text.starts_with('/'), text.parse()) {
+        return Ok(FunctionRef::Name(name));
+    }
+    Route::lenient(text).map(FunctionRef::Route).map_err(|error| with_hint(&error))
+}
+
+/// Which call of an app is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    Newest,
+    Call(CallId),
+}
+
+pub fn call(text: &str) -> Result<Which, String> {
+    match text {
+        "last" | "l" => Ok(Which::Newest),
+        id => model(id).map(Which::Call),
+    }
+}
+
+/// `KEY=VALUE`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    pub key: String,
+    pub value: String,
+}
+
+pub fn pair(text: &str) -> Result<Pair, String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok(Pair { key: key.to_owned(), value: value.to_owned() }),
+        _ => Err(format!("`{text}` is not KEY=VALUE")),
+    }
+}
+
+/// `Name: value`, as in HTTP; Fn's `Name=value` is taken too.
+pub fn header(text: &str) -> Result<Pair, String> {
+    let Some(at) = text.find([':', '=']) else {
+        return Err(format!("`{text}` is not a header like Name: value"));
+    };
+    let (name, value) = (text[..at].trim(), text[at + 1..].trim());
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err(format!("`{name}` cannot be the name of a header"));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(format!("the value of header `{name}` has a control character"));
+    }
+    Ok(Pair { key: name.to_owned(), value: value.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_number_is_seconds() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert!(duration("soon").is_err());
+    }
+
+    #[test]
+    fn a_slash_makes_a_route() {
+        assert_eq!(function("asyncfn"), Ok(FunctionRef::Name("asyncfn".parse().unwrap())));
+        assert_eq!(function("/asyncfn"), Ok(FunctionRef::Route("/asyncfn".parse().unwrap())));
+        assert_eq!(function("greet/hello"), Ok(FunctionRef::Route("/greet/hello".parse().unwrap())));
+        assert!(function("/a b").is_err());
+    }
+
+    #[test]
+    fn headers_are_split_at_the_first_separator() {
+        assert_eq!(header("X-When: 12:30"), Ok(Pair { key: "X-When".into(), value: "12:30".into() }));
+        assert_eq!(header("X-A=b"), Ok(Pair { key: "X-A".into(), value: "b".into() }));
+        assert!(header("no separator").is_err());
+        assert!(header("bad name: x").is_err());
+        assert!(header("X: a\nb").is_err());
+    }
+
+    #[test]
+    fn pairs_keep_what_follows_the_first_equals_sign() {
+        assert_eq!(pair("A=b=c"), Ok(Pair { key: "A".into(), value: "b=c".into() }));
+        assert!(pair("=x").is_err());
+        assert!(pair("x").is_err());
+    }
+}

@@ -1,0 +1,22 @@
+//! `afn status`
+
+use serde_json::Value;
+
+use crate::cli::args::AppAndCall;
+use crate::cli::session::Session;
+use crate::cli::{call_view, find};
+use crate::error::{Error, Result};
+use crate::results::why::why;
+
+pub async fn run(session: &Session, args: AppAndCall) -> Result<()> {
+    let engine = session.open().await?;
+    let call = find::call_anywhere(&engine.seams, &args).await?;
+    let why = why(&engine.seams, &call).await?;
+    if !session.printer.is_json() {
+        return session.printer.data(call_view::detailed(&call, why.as_deref()));
+    }
+    let mut record = serde_json::to_value(&call)
+        .map_err(|error| Error::internal(format!("encode the answer: {error}")))?;
+    record["why"] = why.map_or(Value::Null, Value::String);
+    session.printer.json(&record)
+}

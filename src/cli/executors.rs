@@ -1,0 +1,97 @@
+//! What runs functions on this machine: Docker when it answers, and child processes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::session::{Engine, Session};
+use crate::error::{Error, Result};
+use crate::executor::docker::{Builder, DockerLauncher, DockerOptions};
+use crate::executor::process::{ProcessLauncher, ProcessOptions};
+use crate::executor::sandbox::Launcher;
+use crate::executor::{Composite, Pool};
+use crate::model::{Source, Version};
+use crate::seam::Executor;
+use crate::seam::clock::SystemClock;
+
+/// An executor for as many calls at once as `slots`; each keeps a sandbox hot.
+pub async fn open(session: &Session, engine: &Engine, slots: usize) -> Result<Arc<dyn Executor>> {
+    let processes = processes(session, engine, slots)?;
+    match docker(session).await {
+        Ok(docker) => Ok(Arc::new(Composite::new(vec![pool(docker, engine, slots), processes]))),
+        Err(why) => {
+            session.printer.note(format!("only functions without an image run here: {why}"));
+            Ok(Arc::new(Composite::new(vec![processes])))
+        }
+    }
+}
+
+/// An executor for calls of this version alone.
+pub async fn open_for(
+    session: &Session,
+    engine: &Engine,
+    slots: usize,
+    version: &Version,
+) -> Result<Arc<dyn Executor>> {
+    match &version.source {
+        Source::Archive { .. } => processes(session, engine, slots),
+        Source::Image { .. } => {
+            let docker = docker(session).await.map_err(Error::unreachable)?;
+            Ok(pool(docker, engine, slots))
+        }
+    }
+}
+
+fn processes(session: &Session, engine: &Engine, slots: usize) -> Result<Arc<dyn Executor>> {
+    let launcher = ProcessLauncher::new(ProcessOptions {
+        archives: engine.seams.store.clone(),
+        clock: engine.seams.clock.clone(),
+        work_dir: work_dir(session, engine)?,
+    });
+    Ok(pool(launcher, engine, slots))
+}
+
+fn pool(launcher: impl Launcher + 'static, engine: &Engine, slots: usize) -> Arc<dyn Executor> {
+    Arc::new(Pool::new(Arc::new(launcher), engine.seams.clock.clone(), slots))
+}
+
+/// What builds images here, if anything does.
+pub fn builder(session: &Session) -> Result<Builder, String> {
+    Ok(Builder::new(docker_options(session)?))
+}
+
+/// Where functions' folders are unpacked and kept: beside the store of a local context, else in the user's data folder.
+fn work_dir(session: &Session, engine: &Engine) -> Result<PathBuf> {
+    let dir = match &engine.context.data_dir {
+        Some(dir) => dir.clone(),
+        None => session.env.data_dir()?,
+    };
+    Ok(dir.join("work"))
+}
+
+/// Docker, when it answers; else why not.
+pub async fn docker(session: &Session) -> Result<DockerLauncher, String> {
+    DockerLauncher::connect(docker_options(session)?).await
+}
+
+fn docker_options(session: &Session) -> Result<DockerOptions, String> {
+    let variable = |name| session.env.text(name).map_err(|error| error.to_string());
+    let mut options = DockerOptions::new(Arc::new(SystemClock));
+    options.host = variable("DOCKER_HOST")?;
+    if let Some(dir) = variable("DOCKER_CONFIG")? {
+        options.config_dir = dir.into();
+    }
+    Ok(options)
+}
+
+/// As many calls at once as were asked for, else one per CPU.
+pub fn slots(concurrency: Option<u16>) -> usize {
+    match concurrency {
+        Some(count) => usize::from(count),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+/// Names a worker to people: `laptop-4711`.
+pub fn worker_name() -> String {
+    format!("{}-{}", rustix::system::uname().nodename().to_string_lossy(), std::process::id())
+}

@@ -1,0 +1,49 @@
+//! Why a call does not move, for whoever looks at it or waits for it: nothing is met with silence.
+
+use std::convert::Infallible;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::printer::Printer;
+use crate::error::Result;
+use crate::results::CallView;
+use crate::results::why::why;
+use crate::seam::Seams;
+
+/// A wait is explained once it has lasted this long, and looked at again this often.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Says beside the answer why a call has no outcome yet.
+pub async fn tell(printer: &Printer, seams: &Seams, call: &CallView) -> Result<()> {
+    if call.state.is_final() || printer.is_quiet() {
+        return Ok(());
+    }
+    if let Some(why) = why(seams, call).await? {
+        printer.note(format!("Why: {why}"));
+    }
+    Ok(())
+}
+
+/// Says during a wait why nothing moves, whenever the reason changes. Never ends. What it cannot find out it leaves
+/// unsaid: the wait itself will fail of the same cause.
+pub async fn keep_telling(printer: &Printer, seams: &Seams, seen: &Mutex<Option<CallView>>) -> Infallible {
+    let mut told = None;
+    seams.clock.sleep(PATIENCE).await;
+    loop {
+        let call = seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        if let Some(call) = call {
+            let reason = why(seams, &call).await.ok().flatten();
+            if reason.is_some() && reason != told {
+                printer.hint(format!(
+                    "{} is {}: {}",
+                    call.id,
+                    call.state,
+                    reason.as_deref().unwrap_or_default()
+                ));
+                told = reason;
+            }
+        }
+        seams.clock.sleep(LOOK_AGAIN).await;
+    }
+}

@@ -1,0 +1,132 @@
+//! What a worker does, one line each on stderr.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use super::call_view::millis;
+use super::printer::Printer;
+use super::style::{Palette, Role};
+use crate::event::{Event, Listener};
+use crate::model::State;
+
+/// Lines that may wait for a slow terminal; past that they are left out rather than hold up the calls.
+const WAITING_MAX: usize = 1_024;
+
+/// A listener whose lines are written by a thread of its own: the engine never waits for whoever reads stderr.
+pub struct Lines {
+    lines: Mutex<Option<SyncSender<String>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    palette: Palette,
+}
+
+impl Lines {
+    pub fn new(printer: &Printer) -> Lines {
+        let (sender, receiver) = sync_channel::<String>(WAITING_MAX);
+        let to = printer.clone();
+        let writer = std::thread::spawn(move || receiver.iter().for_each(|line| to.note(line)));
+        Lines {
+            lines: Mutex::new(Some(sender)),
+            writer: Mutex::new(Some(writer)),
+            palette: printer.palette(),
+        }
+    }
+}
+
+impl Listener for Lines {
+    fn on(&self, event: Event) {
+        let line = line(&event, self.palette);
+        let lines = self.lines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(lines) = lines.as_ref() {
+            // Full: the reader is slower than the calls, and this line is left out.
+            let _ = lines.try_send(line);
+        }
+    }
+}
+
+impl Lines {
+    /// Writes what waits; what is said later is lost. To be called before the process ends.
+    pub fn finish(&self) {
+        drop(self.lines.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take());
+        let writer = self.writer.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(writer) = writer {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn line(event: &Event, palette: Palette) -> String {
+    let warning = |text: String| format!("{} {text}", palette.paint(Role::Warning, "warning:"));
+    match event {
+        Event::WorkerStarted { worker, slots } => {
+            format!("worker {worker} runs {} at once", plural(*slots as u64, "call"))
+        }
+        Event::WorkerStopped { worker, finished, handed_back } => {
+            format!("worker {worker} stopped: {finished} finished, {handed_back} handed back")
+        }
+        Event::Draining { worker, running } => {
+            format!("worker {worker} drains: {} still running", plural(*running as u64, "call"))
+        }
+        Event::WorkerSick { worker, why } => {
+            warning(format!("worker {worker} cannot run functions and takes no calls: {why}"))
+        }
+        Event::WorkerHealthy { worker } => format!("worker {worker} can run functions again"),
+        Event::CallStarted { app, call, function, attempt } => {
+            let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+            format!("{call} started: {app}/{function}{again}")
+        }
+        Event::CallRetried { call, attempt, why, wait_ms, .. } => {
+            format!("{call} attempt {attempt} failed: {why}; next in {}", millis(*wait_ms))
+        }
+        Event::CallFinished { call, status, reason, run_ms, adopted, .. } => {
+            let role = if *status == State::Success { Role::Good } else { Role::Error };
+            let reason = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let adopted = if *adopted { " (recorded by somebody else)" } else { "" };
+            let status = palette.paint(role, status.as_str()).to_string();
+            format!("{call} {status} in {}{reason}{adopted}", millis(*run_ms))
+        }
+        Event::CallMismatched { call, why, .. } => {
+            warning(format!("{call} cannot run on this worker: {why}"))
+        }
+        Event::CallRedelivered { call, delivery, suspect, .. } => {
+            let alone = if *suspect { ", runs alone" } else { "" };
+            format!("{call} came back from a lost worker: delivery {delivery}{alone}")
+        }
+        Event::DeadLettered { queue, why } => {
+            warning(format!("a message of queue {queue} went to the dead letters: {why}"))
+        }
+        Event::NewerMessage { queue, version } => warning(format!(
+            "queue {queue} has messages of format {version}, which is newer than this afn: it is left to newer workers"
+        )),
+        Event::RequestFailed { what, why } => warning(format!("{what}: {why}")),
+        Event::CallResent { app, call } => format!("{call} of {app} had lost its message and was sent again"),
+    }
+}
+
+/// `1 call`, `2 calls`
+pub fn plural(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_followed_by_its_id() {
+        let app: crate::model::AppName = "asyncapp".parse().unwrap();
+        let call: crate::model::CallId = "01BVJ5T7CA07WGE00000000000".parse().unwrap();
+        let shown = |event: Event| line(&event, Palette::PLAIN);
+        let started = Event::CallStarted { app: app.clone(), call, function: "asyncfn".into(), attempt: 2 };
+        assert_eq!(shown(started), "01BVJ5T7CA07WGE00000000000 started: asyncapp/asyncfn, attempt 2");
+        let finished = Event::CallFinished {
+            app,
+            call,
+            status: State::Error,
+            reason: Some("exit code 3".into()),
+            run_ms: 12,
+            adopted: false,
+        };
+        assert_eq!(shown(finished), "01BVJ5T7CA07WGE00000000000 error in 12 ms: exit code 3");
+    }
+}

@@ -1,0 +1,260 @@
+//! Help, wrong usage, what goes to which stream.
+
+use snapbox::assert_data_eq;
+use snapbox::str;
+
+use crate::world::World;
+
+#[test]
+fn help_lists_commands_and_exit_codes() {
+    let help = World::new().afn("--help").ok();
+    assert_data_eq!(
+        help,
+        str![[r#"
+Asynchronous functions on object storage: a bucket, queues and workers.
+
+A call is written as an object, a pointer to it goes on a queue, a worker runs the function and
+writes the outcome back. Without any set-up everything lies in one file on this machine.
+
+Usage: afn [OPTIONS] <COMMAND>
+
+Commands:
+  init        Make a new function in a folder [alias: in]
+  deploy      Build a function and publish it in an app [alias: dp]
+  run         Run a function once, on a store that is thrown away: nothing is deployed, nothing
+              needs to run [alias: r]
+  call        Call a function: an async one answers with the call's id, a sync one with its response
+              [aliases: invoke, cl]
+  submit      Submit one call and print its id, whatever the function's type
+  status      Tell where a call stands, and why it does not move
+  wait        Wait until a call is done; the exit code tells how it ended
+  cancel      Cancel a call: what has not finished, does not
+  get         Read one thing: a call, its result or log, a config value [alias: g]
+  list        List apps, functions, calls, config or contexts [alias: ls]
+  inspect     Show everything about an app or function [alias: i]
+  create      Create an app, a function from an image, or a context [alias: c]
+  update      Change an app or function [alias: up]
+  delete      Delete an app, function or context [alias: d]
+  config      Set a config value of an app or function [alias: cf]
+  unset       Remove a config value of an app or function [alias: un]
+  context     Work with contexts: named stores with their queues [alias: ctx]
+  worker      Run calls from the queues until stopped
+  start       Run a worker and the HTTP API in one process
+  doctor      Check store, queues, Docker, credentials and clock, and tell what to do
+  dlq         Look at, put back or throw away messages that nobody could read
+  gc          Delete calls that are past their retention, and send again what lost its message
+  version     Print the version
+  completion  Print a completion script for a shell
+  help        Print this message or the help of the given subcommand(s)
+
+Options:
+  -h, --help
+          Print help (see a summary with '-h')
+
+  -V, --version
+          Print version
+
+Global options:
+      --context <NAME>
+          The context to work in, instead of AFN_CONTEXT and the current one
+
+  -o, --output <FORMAT>
+          How answers are printed on stdout
+
+          Possible values:
+          - text: For people
+          - json: For programs: one JSON document, its keys stable
+          
+          [default: text]
+
+  -q, --quiet
+          Only answers and errors: no progress, no hints, no confirmations
+
+  -v, --verbose
+          Tell more on stderr: the context, build logs, requests to store and queues
+
+Environment variables:
+  AFN_CONTEXT   the context to use, instead of the current one
+  AFN_HOME      where contexts are kept; default ~/.afn
+  AFN_DATA_DIR  where a `local` context keeps its file afn.db; default ~/.local/share/afn
+  AFN_BUCKET    the bucket, instead of the context's
+  AFN_PREFIX    what all keys in the bucket begin with, instead of the context's
+  AFN_QUEUES    base name of the queues (NAME-calls, …), instead of the context's
+  AFN_ENDPOINT  URL of S3, SQS and CloudFormation, instead of the context's or AWS's own
+  AFN_REGION    the region, instead of the context's; else AWS_REGION counts
+  AFN_PROFILE   profile of the AWS files, instead of the context's; else AWS_PROFILE counts
+  AFN_REGISTRY  what stands before the names of images, like registry.example.com/team
+  AFN_PORT      the port that `afn start` listens on; default 8080
+
+Exit codes:
+    0  done; reading a call that failed is done too
+    1  the call failed, of commands that wait for it
+    2  wrong usage or input, or it conflicts with what is there
+    3  no such app, function, call, context
+    4  the wait ended before the call did
+    5  store, queues or another service did not answer, or refused
+    6  stopped early, or the call was cancelled
+   70  a bug, or what is stored contradicts the rules
+  130  interrupted by Ctrl-C
+
+"#]]
+    );
+}
+
+#[test]
+fn no_command_shows_help_and_is_wrong_usage() {
+    let ran = World::new().afn("");
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    assert!(ran.stderr.contains("Usage: afn"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_unknown_command_is_wrong_usage_and_the_nearest_is_named() {
+    let stderr = World::new().afn("lst apps").failed(2);
+    assert_data_eq!(
+        stderr,
+        str![[r#"
+error: unrecognized subcommand 'lst'
+
+  tip: some similar subcommands exist: 'ls', 'list'
+
+Usage: afn [OPTIONS] <COMMAND>
+
+For more information, try '--help'.
+
+"#]]
+    );
+}
+
+#[test]
+fn missing_arguments_are_named() {
+    let stderr = World::new().afn("get call asyncapp").failed(2);
+    assert_data_eq!(
+        stderr,
+        str![[r#"
+error: the following required arguments were not provided:
+  <CALL_ID>
+
+Usage: afn get call <APP> <CALL_ID>
+
+For more information, try '--help'.
+
+"#]]
+    );
+}
+
+#[test]
+fn a_wrong_id_is_told_apart_from_a_missing_call() {
+    let world = World::new();
+    let stderr = world.afn("get call asyncapp nonsense").failed(2);
+    assert_data_eq!(
+        stderr,
+        str![[r#"
+error: invalid value 'nonsense' for '<CALL_ID>': `nonsense` is not a call id (an id has 26 characters, like 01BVJ5T7CA07WGE00000000000)
+
+For more information, try '--help'.
+
+"#]]
+    );
+    let stderr = world.afn("get call asyncapp 01BVJ5T7CA07WGE00000000000").failed(3);
+    assert_data_eq!(
+        stderr,
+        str![[r#"
+error: app `asyncapp` has no call `01BVJ5T7CA07WGE00000000000`
+hint: `afn list calls asyncapp` lists them; calls are deleted some two weeks after they end
+
+"#]]
+    );
+}
+
+#[test]
+fn quiet_leaves_the_hint_out() {
+    let stderr = World::new().afn("-q get call asyncapp 01BVJ5T7CA07WGE00000000000").failed(3);
+    assert_data_eq!(
+        stderr,
+        str![[r#"
+error: app `asyncapp` has no call `01BVJ5T7CA07WGE00000000000`
+
+"#]]
+    );
+}
+
+#[test]
+fn an_unknown_context_is_not_found() {
+    let stderr = World::new().afn("--context nowhere list apps").failed(3);
+    assert_data_eq!(
+        stderr,
+        str![[r#"
+error: no context `nowhere`
+hint: there are `aws`, `local`, `localstack`; `afn context create nowhere` makes one
+
+"#]]
+    );
+}
+
+#[test]
+fn versions_agree() {
+    let world = World::new();
+    let expected = format!("afn {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(world.afn("version").ok(), expected);
+    assert_eq!(world.afn("--version").ok(), expected);
+    assert_eq!(world.afn("version --output json").json()["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn completions_are_made_for_the_shells_that_people_use() {
+    let world = World::new();
+    for (shell, mark) in [("bash", "complete -F _afn"), ("zsh", "#compdef afn"), ("fish", "complete -c afn")]
+    {
+        let script = world.afn(&format!("completion {shell}")).ok();
+        assert!(script.contains(mark), "{shell}");
+        assert!(script.contains("idempotency-key"), "{shell}");
+    }
+}
+
+#[test]
+fn fns_aliases_are_taken() {
+    let world = World::new();
+    world.afn("c a asyncapp").ok();
+    for line in ["ls a", "list apps", "list app", "ls apps"] {
+        assert_eq!(world.afn(line).ok(), "asyncapp\n", "{line}");
+    }
+    for line in ["g cl asyncapp last", "get calls asyncapp l", "get lg asyncapp last", "get log asyncapp l"] {
+        let stderr = world.afn(line).failed(3);
+        assert!(stderr.contains("app `asyncapp` has no calls"), "{line}: {stderr}");
+    }
+    for line in ["ls r asyncapp", "ls f asyncapp", "ls fn asyncapp", "list routes asyncapp"] {
+        assert_eq!(world.afn(line).ok(), "", "{line}");
+    }
+    for line in
+        ["cf a asyncapp K v", "g cf a asyncapp K", "ls cf a asyncapp", "un cf a asyncapp K", "d a asyncapp"]
+    {
+        world.afn(line).ok();
+    }
+}
+
+#[test]
+fn no_colour_reaches_a_pipe() {
+    let ran = World::new().afn("list functions nowhere");
+    assert_eq!(ran.code, 3);
+    assert!(!ran.stderr.contains('\u{1b}'), "{:?}", ran.stderr);
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let world = World::new();
+    let mut child = world.command(&world.work()).args(["completion", "bash"]).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_readme_has_every_variable_and_exit_code() {
+    let readme = include_str!("../../README.md");
+    for variable in afn::context::env::VARIABLES {
+        assert!(readme.contains(&format!("| `{}` |", variable.name)), "{}", variable.name);
+    }
+    for code in afn::cli::exit::ExitCode::ALL {
+        assert!(readme.contains(&format!("| {} | {}", code.number(), code.about())), "{code:?}");
+    }
+}
