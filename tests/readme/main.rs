@@ -1,0 +1,158 @@
+//! The README's console blocks, run as they stand. A line `$ command` is run by a shell, the lines below it are what it
+//! has to write to stdout (`[..]` stands for anything in a line, `...` for any lines). The blocks of one section share a
+//! shell, a home and a store; `&` starts something that is ended with the section. A comment before a block says what
+//! it needs: `<!-- needs: docker -->`, `<!-- needs: localstack -->`. What is needed and absent is a failure.
+
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const README: &str = include_str!("../../README.md");
+/// Written between commands, so that each one's output is known.
+const MARK: &str = "--- end of command";
+
+#[derive(Debug, Default)]
+struct Section {
+    title: String,
+    needs: Vec<String>,
+    commands: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    line: usize,
+    command: String,
+    expected: String,
+}
+
+fn sections(text: &str) -> Vec<Section> {
+    let mut sections = vec![Section::default()];
+    let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
+    while let Some((_, line)) = lines.next() {
+        let section = sections.last_mut().expect("there is one from the start");
+        if let Some(title) = line.strip_prefix("## ").or_else(|| line.strip_prefix("### ")) {
+            sections.push(Section { title: title.to_owned(), ..Section::default() });
+        } else if let Some(need) = line.strip_prefix("<!-- needs: ") {
+            let need =
+                need.strip_suffix(" -->").unwrap_or_else(|| panic!("a comment that does not end: {line}"));
+            section.needs.push(need.to_owned());
+        } else if line == "```console" {
+            for (number, line) in lines.by_ref().take_while(|(_, line)| *line != "```") {
+                match (line.strip_prefix("$ "), section.commands.last_mut()) {
+                    (Some(command), _) => section.commands.push(Entry {
+                        line: number,
+                        command: command.to_owned(),
+                        expected: String::new(),
+                    }),
+                    (None, Some(entry)) => {
+                        if let Some(more) = line.strip_prefix("> ") {
+                            let _ = write!(entry.command, "\n{more}");
+                        } else {
+                            let _ = writeln!(entry.expected, "{line}");
+                        }
+                    }
+                    (None, None) => panic!("README.md:{number}: a console block begins with `$ `"),
+                }
+            }
+        }
+    }
+    sections.retain(|section| !section.commands.is_empty());
+    sections
+}
+
+/// Runs the sections that need exactly this.
+fn run(needs: &[&str], environment: &[(&str, String)]) {
+    let chosen: Vec<Section> =
+        sections(README).into_iter().filter(|section| section.needs == needs).collect();
+    assert!(!chosen.is_empty(), "no section of README.md needs {needs:?}");
+    for section in chosen {
+        run_section(&section, environment);
+    }
+}
+
+fn run_section(section: &Section, environment: &[(&str, String)]) {
+    let home = tempfile::tempdir().unwrap();
+    let work = home.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    // The README says 8080, which may be somebody else's on this machine.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let mut script = String::from("trap 'kill $jobs 2>/dev/null; wait' EXIT\n");
+    for entry in &section.commands {
+        let command = entry.command.replace(":8080", &format!(":{port}"));
+        let job = if command.ends_with('&') { "jobs=\"$jobs $!\"; " } else { "" };
+        let _ = writeln!(script, "{command}\ncode=$?; {job}echo; echo \"{MARK} $code\"");
+    }
+    std::fs::write(home.path().join("script"), script).unwrap();
+    let bin = Path::new(env!("CARGO_BIN_EXE_afn")).parent().unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new("sh")
+        .arg(home.path().join("script"))
+        .current_dir(&work)
+        .env("PATH", format!("{}:{path}", bin.display()))
+        .env("HOME", home.path())
+        .env("AFN_HOME", home.path().join("afn"))
+        .env("AFN_DATA_DIR", home.path().join("data"))
+        .env("AFN_PORT", &port)
+        .env_remove("AFN_CONTEXT")
+        .envs(environment.iter().map(|(name, value)| (*name, value)))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let mut rest = stdout.as_str();
+    for entry in &section.commands {
+        let place = format!("README.md:{} `{}` ({})", entry.line, entry.command, section.title);
+        let Some((written, after)) = rest.split_once(&format!("\n{MARK} ")) else {
+            panic!("{place} did not end; it wrote {rest:?}, and on stderr:\n{stderr}");
+        };
+        let (code, after) = after.split_once('\n').unwrap_or((after, ""));
+        assert_eq!(code, "0", "{place} failed; it wrote {written:?}, and on stderr:\n{stderr}");
+        let written = if written.is_empty() || written.ends_with('\n') {
+            written.to_owned()
+        } else {
+            format!("{written}\n")
+        };
+        let matches =
+            snapbox::Assert::new().try_eq(Some(&place), written.into(), entry.expected.as_str().into());
+        if let Err(difference) = matches {
+            panic!("{place}\n{difference}\non stderr:\n{stderr}");
+        }
+        rest = after;
+    }
+}
+
+#[track_caller]
+fn require(variable: &str, what: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| panic!("{what}: set {variable}; `sh tests/run` does"))
+}
+
+#[test]
+fn what_needs_nothing() {
+    run(&[], &[("DOCKER_HOST", "unix:///nowhere/docker.sock".to_owned())]);
+}
+
+#[test]
+fn what_needs_localstack() {
+    let endpoint = require("AFN_TEST_LOCALSTACK", "these blocks need LocalStack, the URL where it answers");
+    run(
+        &["localstack"],
+        &[("AFN_ENDPOINT", endpoint), ("DOCKER_HOST", "unix:///nowhere/docker.sock".to_owned())],
+    );
+}
+
+#[test]
+fn blocks_are_read_as_they_are_meant() {
+    let text =
+        "## One\n<!-- needs: docker -->\n```console\n$ echo a \\\n> b\na b\n$ true\n```\n```sh\n$ no\n```\n";
+    let sections = sections(text);
+    let [section] = &sections[..] else { panic!("{sections:?}") };
+    assert_eq!((section.title.as_str(), &section.needs[..]), ("One", &["docker".to_owned()][..]));
+    let commands: Vec<_> = section
+        .commands
+        .iter()
+        .map(|entry| (entry.line, entry.command.as_str(), entry.expected.as_str()))
+        .collect();
+    assert_eq!(commands, [(4, "echo a \\\nb", "a b\n"), (7, "true", "")]);
+}
