@@ -149,7 +149,7 @@ impl FuncFile {
 
     /// The folder that it lies in.
     pub fn dir(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("."))
+        self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 }
 

@@ -122,6 +122,12 @@ fn a_version_is_no_number_and_a_missing_name_is_the_folders() {
 }
 
 #[test]
+fn a_file_in_the_current_folder_has_a_folder() {
+    let file = FuncFile::parse(Path::new("func.yaml"), "name: f").unwrap();
+    assert_eq!(file.dir(), Path::new("."));
+}
+
+#[test]
 fn the_default_format_follows_the_runtime() {
     for (runtime, format) in [
         ("go", Format::HttpStream),
