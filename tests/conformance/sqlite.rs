@@ -264,11 +264,11 @@ async fn a_lock_held_elsewhere_is_waited_for() {
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let held = Duration::from_millis(400);
+    let before = SystemClock.monotonic();
     let release = std::thread::spawn(move || {
         std::thread::sleep(held);
         other.execute_batch("ROLLBACK").unwrap();
     });
-    let before = SystemClock.monotonic();
     let opened = path.clone();
     let (put, opened) = tokio::join!(
         store.put("a", PutObject::create("x")),

@@ -185,14 +185,15 @@ pub async fn a_lapsed_lease_brings_the_message_back(stand: &QueueStand) {
 }
 
 pub async fn an_extended_lease_lasts(stand: &QueueStand) {
+    let lease = stand.tick * 2 + stand.slack;
     stand.send("work").await;
-    let message = stand.one(stand.slack, stand.tick * 2).await;
+    let message = stand.one(stand.slack, lease).await;
     for _ in 0..3 {
-        stand.clock.sleep(stand.tick).await;
-        stand.queue.extend(&message.receipt, stand.tick * 2).await.unwrap();
+        stand.clock.sleep(stand.tick * 2).await;
+        stand.queue.extend(&message.receipt, lease).await.unwrap();
         assert!(stand.receive(LONG).await.is_empty());
     }
-    let again = stand.one(stand.tick * 2 + stand.slack, LONG).await;
+    let again = stand.one(lease + stand.slack, LONG).await;
     assert_eq!(again.delivery, 2, "the last extension ends too");
 }
 
