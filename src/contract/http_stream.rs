@@ -134,6 +134,7 @@ impl Connection {
         }
         let mut request = request(work, deadline);
         loop {
+            let kept = self.link.is_some();
             let link = match &mut self.link {
                 Some(link) => link,
                 None => match Link::open(&self.dir).await {
@@ -145,16 +146,20 @@ impl Connection {
             match link.send(request).await {
                 Ok(response) => {
                     let answer = link.take_in(response).await;
-                    let kept = matches!(answer, Ok(Answer::Verdict { keep: true, .. }));
-                    if !kept || link.closed {
+                    let whole = matches!(answer, Ok(Answer::Verdict { keep: true, .. }));
+                    if !whole || link.closed {
                         self.link = None;
                     }
                     return answer;
                 }
                 // The function closed the connection between two calls.
-                Err(Unsent::Back(unsent)) => {
+                Err(Unsent::Back(unsent)) if kept => {
                     self.link = None;
                     request = *unsent;
+                }
+                Err(Unsent::Back(_)) => {
+                    self.link = None;
+                    return Ok(Answer::Gone("it closes connections before it has read a call".to_owned()));
                 }
                 Err(Unsent::Broken(why)) => {
                     self.link = None;

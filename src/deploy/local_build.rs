@@ -143,7 +143,17 @@ async fn python(dir: &Path, log: &Log<'_>) -> Result<LocalBuild> {
     if !requirements.lines().any(asks) {
         return Ok(anywhere(&["python3", "func.py"]));
     }
-    let pip = ["python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"];
+    let pip = [
+        "env",
+        "PIP_ROOT_USER_ACTION=ignore",
+        "python3",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--upgrade",
+    ];
     run(dir, &[&pip[..], &["--target", PYTHON_PACKAGES, "-r", "requirements.txt"]].concat(), log).await?;
     // Packages may hold native code.
     Ok(here(&["env", &format!("PYTHONPATH={PYTHON_PACKAGES}"), "python3", "func.py"]))

@@ -252,6 +252,22 @@ async fn a_function_that_went_away_is_told_from_one_that_broke() {
     assert_eq!(answer.0, "gone: it no longer listens");
 }
 
+#[tokio::test]
+async fn a_function_that_only_hangs_up_is_not_asked_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(dir.path().join(SOCKET_NAME)).unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        loop {
+            drop(listener.accept().await.unwrap());
+        }
+    });
+    let mut connection = Connection::establish(dir.path(), std::future::pending()).await.unwrap();
+    until_closed(&mut connection).await;
+    let answer = show(connection.call(&testing::work(Format::HttpStream, b""), Time(0)).await.unwrap()).0;
+    assert!(answer.starts_with("gone: ") || answer.starts_with("broken: "), "{answer}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn time_runs_out() {
     let function = Function::listen(&[Reply::Never]);

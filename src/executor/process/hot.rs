@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Folder;
@@ -89,7 +90,8 @@ fn why(not_ready: NotReady, group: &mut Group, log: &LogBuffer) -> String {
 #[async_trait]
 impl Sandbox for Hot {
     async fn invoke(&mut self, work: &Work) -> Result<Run, Fault> {
-        if let Ok(Some(status)) = self.group.try_wait() {
+        // Costs no system call while it lives.
+        if let Some(Ok(status)) = self.group.wait().now_or_never() {
             self.usable = false;
             return Err(Fault::Function(format!("ended between two calls: {}", exit_reason(status))));
         }
