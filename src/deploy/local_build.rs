@@ -118,10 +118,8 @@ async fn go(dir: &Path, log: &Log<'_>) -> Result<LocalBuild> {
         // Notes down what the modules weigh, without which Go builds nothing.
         run(dir, &["go", "mod", "tidy"], log).await?;
     }
-    // Static, so that it starts wherever the kernel is the same; without paths and commits in it, so that the same code is
-    // the same function.
-    let build = ["env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-buildvcs=false", "-o", "func", "."];
-    run(dir, &build, log).await?;
+    // Static, so that it starts wherever the kernel is the same.
+    run(dir, &["env", "CGO_ENABLED=0", "go", "build", "-o", "func", "."], log).await?;
     Ok(here(&["./func"]))
 }
 

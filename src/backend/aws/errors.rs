@@ -81,7 +81,10 @@ fn no_credentials(error: &CredentialsError) -> Failure {
     }
     match error {
         CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_) => {
-            Failure::NotSent(format!("AWS credentials cannot be fetched: {why}"))
+            Failure::NotSent(format!(
+                "AWS credentials cannot be fetched: {why}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY"
+            ))
         }
         CredentialsError::CredentialsNotLoaded(_) => Failure::Impossible(format!(
             "no AWS credentials were found ({why}); set AWS_PROFILE, or AWS_ACCESS_KEY_ID and \
