@@ -155,7 +155,7 @@ async fn a_go_function_that_does_not_build_says_why() {
     fs::write(dir.path().join("func.go"), "package main\n\nfunc main() { missing() }\n").unwrap();
     let file = FuncFile::load(dir.path()).unwrap();
     let error = local_build::build(&file, &|_| {}).await.unwrap_err();
-    assert!(error.message().contains("-o func .` failed"), "{error}");
+    assert!(error.message().contains("go build -o func .` failed"), "{error}");
     assert!(error.hint_text().unwrap().contains("undefined: missing"), "{error:?}");
 }
 
