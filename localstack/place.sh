@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What up, down and status share: where things lie, and how to tell whether LocalStack runs. Read by them with `.`.
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -27,7 +27,15 @@ pub async fn docker() -> Docker {
 
 pub fn options(work_dir: &Path) -> DockerOptions {
     let options = DockerOptions::new(Arc::new(SystemClock));
-    DockerOptions { work_dir: work_dir.to_owned(), config_dir: work_dir.to_owned(), ..options }
+    // The same Docker that the tests look into.
+    let host = std::env::var("DOCKER_HOST").ok();
+    DockerOptions { host, work_dir: work_dir.to_owned(), config_dir: work_dir.to_owned(), ..options }
+}
+
+/// Where Docker listens.
+pub fn docker_socket() -> String {
+    let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+    host.trim_start_matches("unix://").to_owned()
 }
 
 /// A launcher with a folder of its own.

@@ -9,7 +9,7 @@ use afn::seam::executor::Fault;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
-use super::fixtures::{containers, eventually, options, script};
+use super::fixtures::{containers, docker_socket, eventually, options, script};
 
 /// A way to Docker that can be cut.
 fn way(socket: &Path) -> JoinSet<()> {
@@ -20,7 +20,7 @@ fn way(socket: &Path) -> JoinSet<()> {
         loop {
             let (mut near, _) = listener.accept().await.expect("it accepts");
             open.spawn(async move {
-                let mut far = UnixStream::connect("/var/run/docker.sock").await.expect("Docker listens");
+                let mut far = UnixStream::connect(docker_socket()).await.expect("Docker listens");
                 let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
             });
         }

@@ -7,5 +7,6 @@ mod suite;
 
 mod conformance;
 mod context;
+mod credentials;
 mod harness;
 mod stack;

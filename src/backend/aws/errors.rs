@@ -81,15 +81,13 @@ fn no_credentials(error: &CredentialsError) -> Failure {
     }
     match error {
         CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_) => {
-            Failure::NotSent(format!(
-                "AWS credentials cannot be fetched: {why}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and \
-                 AWS_SECRET_ACCESS_KEY"
-            ))
+            Failure::NotSent(format!("AWS credentials cannot be fetched: {why}"))
         }
-        CredentialsError::CredentialsNotLoaded(_) => Failure::Impossible(format!(
-            "no AWS credentials were found ({why}); set AWS_PROFILE, or AWS_ACCESS_KEY_ID and \
-             AWS_SECRET_ACCESS_KEY"
-        )),
+        CredentialsError::CredentialsNotLoaded(_) => Failure::Impossible(
+            "no AWS credentials were found, neither in the environment nor in the profile, nor of a web identity, a \
+             container or an instance; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                .to_owned(),
+        ),
         _ => Failure::Impossible(format!("the AWS credentials cannot be used: {why}")),
     }
 }
