@@ -414,3 +414,74 @@ fn a_failing_init_leaves_what_is_there() {
     let stderr = world.afn("init --runtime cobol other").failed(2);
     assert!(stderr.contains("cobol"), "{stderr}");
 }
+
+#[test]
+fn json_answers_keep_their_keys() {
+    let world = World::new();
+    let keys =
+        |value: &serde_json::Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    world.write("f/func.yaml", "name: f\nversion: 0.0.1\nruntime: shell\ntype: async\n");
+    world.write("f/func.sh", "echo hello\n");
+    let deployed = world.run_in("f", &["deploy", "--local", "--app", "app", "-o", "json"], b"").json();
+    let function = [
+        "app",
+        "name",
+        "route",
+        "type",
+        "version",
+        "config",
+        "annotations",
+        "created_at",
+        "updated_at",
+        "label",
+        "source",
+        "os",
+        "arch",
+        "runtime",
+        "format",
+        "command",
+        "content_type",
+        "limits",
+        "deployed_at",
+    ];
+    assert_eq!(keys(&deployed["deployed"][0]), function);
+    assert_eq!(keys(&world.afn("inspect function app f").json()), function);
+    let submitted = world.afn("submit app /f -o json").json();
+    assert_eq!(keys(&submitted), ["call_id", "repeated"]);
+    assert_eq!(keys(&world.afn("call app /f -o json").json()), ["call_id"]);
+    world.drain();
+    let call = [
+        "id",
+        "app",
+        "function",
+        "route",
+        "version",
+        "status",
+        "reason",
+        "attempts",
+        "created_at",
+        "started_at",
+        "completed_at",
+        "run_ms",
+        "not_before",
+        "payload_bytes",
+        "content_type",
+        "result",
+        "log",
+        "attempt",
+        "worker",
+    ];
+    assert_eq!(keys(&world.afn("get call app last -o json").json()), call);
+    assert_eq!(keys(&world.afn("status app last -o json").json()), [&call[..], &["why"]].concat());
+    assert_eq!(keys(&world.afn("wait app last -o json").json()), call);
+    let listed = world.afn("list calls app -o json").json();
+    assert_eq!(keys(&listed), ["calls", "scanned", "cursor", "unreadable"]);
+    assert_eq!(keys(&listed["calls"][0]), call);
+    assert_eq!(
+        keys(&world.afn("get result app last -o json").json()),
+        ["id", "app", "content_type", "bytes", "text"]
+    );
+    assert_eq!(keys(&world.afn("get logs app last -o json").json()), ["call_id", "log"]);
+    assert_eq!(keys(&world.afn("list functions app -o json").json()["functions"][0]), function[..9],);
+    assert_eq!(keys(&world.afn("gc -o json").json()), ["dry_run", "deleted", "resent"]);
+}

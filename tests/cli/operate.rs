@@ -134,6 +134,27 @@ hint: `afn dlq list` shows those there are
 }
 
 #[test]
+fn what_nobody_can_read_is_shown_and_stays_until_it_is_thrown_away() {
+    let world = World::new();
+    world.afn("list apps").ok();
+    world.send("this is no message");
+    let stderr = world.drain();
+    assert!(stderr.contains("went to the dead letters"), "{stderr}");
+    let letters = world.afn("dlq list -o json").json();
+    let letter = &letters["letters"][0];
+    assert_eq!((&letter["queue"], &letter["body"]), (&"calls".into(), &"this is no message".into()));
+    let id = letter["id"].as_str().unwrap();
+    let listed = world.afn("dlq list").ok();
+    assert!(listed.starts_with("ID") && listed.contains(id) && listed.contains("not a message"), "{listed}");
+    assert_eq!(world.afn(&format!("dlq show {id}")).json()["id"], id);
+    let redriven = world.afn("dlq redrive --all");
+    assert_eq!((redriven.code, redriven.stdout.as_str()), (2, "0 dead letters put back\n"), "{redriven:#?}");
+    assert!(redriven.stderr.contains("`afn dlq purge` throws them away"), "{redriven:#?}");
+    assert_eq!(world.afn(&format!("dlq purge {id}")).ok(), "1 dead letter thrown away\n");
+    assert_eq!(world.afn("dlq list").ok(), "");
+}
+
+#[test]
 fn the_doctor_says_what_works_and_what_to_do() {
     let world = World::new();
     let ran = world.afn("doctor");

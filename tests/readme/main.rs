@@ -1,5 +1,6 @@
 //! The README's console blocks, run as they stand. A line `$ command` is run by a shell, the lines below it are what it
-//! has to write to stdout (`[..]` stands for anything in a line, `...` for any lines). The blocks of one section share a
+//! has to write to stdout. Ids, times and digests differ from run to run and match any other of their kind; `[..]` stands
+//! for anything in a line, `...` for any lines. The blocks of one section share a
 //! shell, a home and a store; `&` starts something that is ended with the section. A comment before a block says what
 //! it needs: `<!-- needs: docker -->`, `<!-- needs: localstack -->`. What is needed and absent is a failure.
 
@@ -81,7 +82,8 @@ fn run_section(section: &Section, environment: &[(&str, String)]) {
     for entry in &section.commands {
         let command = entry.command.replace(":8080", &format!(":{port}"));
         let job = if command.ends_with('&') { "jobs=\"$jobs $!\"; " } else { "" };
-        let _ = writeln!(script, "{command}\ncode=$?; {job}echo; echo \"{MARK} $code\"");
+        let _ =
+            writeln!(script, "{command}\ncode=$?; {job}echo; echo \"{MARK} $code\"; [ $code = 0 ] || exit");
     }
     std::fs::write(home.path().join("script"), script).unwrap();
     let bin = Path::new(env!("CARGO_BIN_EXE_afn")).parent().unwrap();
@@ -115,12 +117,58 @@ fn run_section(section: &Section, environment: &[(&str, String)]) {
             format!("{written}\n")
         };
         let matches =
-            snapbox::Assert::new().try_eq(Some(&place), written.into(), entry.expected.as_str().into());
+            snapbox::Assert::new().try_eq(Some(&place), like(&written).into(), like(&entry.expected).into());
         if let Err(difference) = matches {
             panic!("{place}\n{difference}\non stderr:\n{stderr}");
         }
         rest = after;
     }
+}
+
+/// The text with what differs from run to run named by its kind.
+fn like(text: &str) -> String {
+    let mut alike = String::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let kind = KINDS.iter().find_map(|(name, pattern)| Some((name, matched(rest, pattern)?)));
+        let taken = match kind {
+            Some((name, length)) => {
+                alike.push_str(name);
+                length
+            }
+            None => {
+                // A whole word, so that the end of one is not taken for an id.
+                let word = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+                let length = if word > 0 { word } else { rest.chars().next().map_or(0, char::len_utf8) };
+                alike.push_str(&rest[..length]);
+                length
+            }
+        };
+        rest = &rest[taken..];
+    }
+    alike
+}
+
+/// `d` a digit, `x` a hex digit, `U` a digit or capital; all else is itself.
+const KINDS: [(&str, &str); 3] = [
+    ("(time)", "dddd-dd-ddTdd:dd:dd.dddZ"),
+    ("(id)", "UUUUUUUUUUUUUUUUUUUUUUUUUU"),
+    ("(digest)", "xxxxxxxxxxxx"),
+];
+
+/// How many bytes of the text are of this pattern, if it ends where a word does.
+fn matched(text: &str, pattern: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let fits = |(at, kind): (usize, u8)| {
+        bytes.get(at).is_some_and(|byte| match kind {
+            b'd' => byte.is_ascii_digit(),
+            b'x' => byte.is_ascii_digit() || (b'a'..=b'f').contains(byte),
+            b'U' => byte.is_ascii_digit() || byte.is_ascii_uppercase(),
+            kind => *byte == kind,
+        })
+    };
+    let ends = !bytes.get(pattern.len()).is_some_and(u8::is_ascii_alphanumeric);
+    (ends && pattern.bytes().enumerate().all(fits)).then_some(pattern.len())
 }
 
 #[track_caller]
@@ -136,10 +184,14 @@ fn what_needs_nothing() {
 #[test]
 fn what_needs_localstack() {
     let endpoint = require("AFN_TEST_LOCALSTACK", "these blocks need LocalStack, the URL where it answers");
-    run(
-        &["localstack"],
-        &[("AFN_ENDPOINT", endpoint), ("DOCKER_HOST", "unix:///nowhere/docker.sock".to_owned())],
-    );
+    let environment = [
+        ("AFN_ENDPOINT", endpoint),
+        // LocalStack takes any.
+        ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ("DOCKER_HOST", "unix:///nowhere/docker.sock".to_owned()),
+    ];
+    run(&["localstack"], &environment);
 }
 
 #[test]
@@ -155,4 +207,11 @@ fn blocks_are_read_as_they_are_meant() {
         .map(|entry| (entry.line, entry.command.as_str(), entry.expected.as_str()))
         .collect();
     assert_eq!(commands, [(4, "echo a \\\nb", "a b\n"), (7, "true", "")]);
+}
+
+#[test]
+fn ids_times_and_digests_are_alike() {
+    let text = "{\"call_id\":\"01BVJ5T7CA07WGE00000000000\"} at 2026-11-24T05:38:36.205Z, 0.0.2-52a955bd9ea5: feed\n";
+    assert_eq!(like(text), "{\"call_id\":\"(id)\"} at (time), 0.0.2-(digest): feed\n");
+    assert_eq!(like("X01BVJ5T7CA07WGE00000000000"), "X01BVJ5T7CA07WGE00000000000");
 }

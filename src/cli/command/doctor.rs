@@ -45,13 +45,29 @@ impl Check {
         Check { name: name.into(), state: State::Warning, found: found.into(), advice: Some(advice.into()) }
     }
 
-    fn error(name: impl Into<String>, error: &Error) -> Check {
+    /// The error's own hint, unless it leads here.
+    fn error(name: impl Into<String>, error: &Error, context: &Context) -> Check {
+        let hint = error.hint_text().filter(|hint| !hint.contains("afn doctor"));
+        let advice = hint.map_or_else(|| advice(context), str::to_owned);
         Check {
             name: name.into(),
             state: State::Error,
             found: error.message().to_owned(),
-            advice: error.hint_text().map(str::to_owned),
+            advice: Some(advice),
         }
+    }
+}
+
+fn advice(context: &Context) -> String {
+    let name = &context.name;
+    match context.kind {
+        Kind::Local => {
+            format!("see that the folder of `afn context show {name}` can be written and has room")
+        }
+        Kind::Localstack | Kind::Aws => format!(
+            "see that endpoint, region, bucket and queues of `afn context show` are right and that the credentials may \
+             use them; `afn context create {name}` makes what is missing"
+        ),
     }
 }
 
@@ -63,10 +79,10 @@ pub async fn run(session: &Session) -> Result<ExitCode> {
         Ok(engine) => {
             checks.extend(store(&engine).await);
             for (name, lane) in engine.seams.queues.lanes() {
-                checks.push(queue(name, lane).await);
+                checks.push(queue(&engine.context, name, lane).await);
             }
         }
-        Err(error) => checks.push(Check::error("store", &error)),
+        Err(error) => checks.push(Check::error("store", &error, &context)),
     }
     checks.push(localstack(&context).await);
     checks.push(docker(session).await);
@@ -79,7 +95,7 @@ async fn store(engine: &Engine) -> Vec<Check> {
     let before = engine.seams.clock.monotonic();
     let theirs = match store_clock::now(&engine.seams).await {
         Ok(time) => time,
-        Err(error) => return vec![Check::error("store", &error)],
+        Err(error) => return vec![Check::error("store", &error, &engine.context)],
     };
     let took = engine.seams.clock.monotonic().saturating_sub(before);
     let ours = engine.seams.now();
@@ -95,18 +111,21 @@ async fn store(engine: &Engine) -> Vec<Check> {
             "let NTP set this machine's clock: ids are times, and AWS refuses signatures that are 15 minutes off",
         ),
     };
-    vec![
-        Check::ok("store", format!("writes, reads and deletes in {}", millis(took.as_millis() as u64))),
-        clock,
-    ]
+    let mut checks =
+        vec![Check::ok("store", format!("writes, reads and deletes in {}", millis(took.as_millis() as u64)))];
+    if engine.context.kind.is_remote() {
+        checks.push(Check::ok("credentials", "are taken by the store"));
+    }
+    checks.push(clock);
+    checks
 }
 
-async fn queue(name: &str, lane: &Lane) -> Check {
+async fn queue(context: &Context, name: &str, lane: &Lane) -> Check {
     let name = format!("queue {name}");
     let depths = async { Ok::<_, Error>((lane.live.depth().await?, lane.dead.depth().await?)) };
     let (live, dead) = match depths.await {
         Ok(depths) => depths,
-        Err(error) => return Check::error(name, &error),
+        Err(error) => return Check::error(name, &error, context),
     };
     let found = format!("{} waiting, {} delayed, {} in work", live.visible, live.delayed, live.in_flight);
     match dead.visible + dead.in_flight {

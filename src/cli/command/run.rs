@@ -60,18 +60,19 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<ExitCode> {
     // The worker is dropped where it stands once the outcome is there: its store goes with it.
     let ended = tokio::select! {
         biased;
-        view = waiting::wait(&session.printer, &engine, &app, call, None) => view,
+        view = waiting::wait(&session.printer, &engine, &app, call, None) => view.map_err(bare),
         worker = worker.run(wanted) => Err(worker.err().unwrap_or_else(|| Error::internal("the worker stopped"))),
     };
     executor.close().await;
     lines.finish();
     let view = ended?;
     show_log(&session.printer, &engine.seams, &view).await?;
-    match waiting::answer(&session.printer, &engine.seams, &view).await {
-        // Its log was just shown, and is gone with the store.
-        Err(error) => Err(Error::new(error.code(), error.message())),
-        answered => answered,
-    }
+    waiting::answer(&session.printer, &engine.seams, &view).await.map_err(bare)
+}
+
+/// Hints name a call that goes with this process, and a log that was just shown.
+fn bare(error: Error) -> Error {
+    Error::new(error.code(), error.message())
 }
 
 async fn show_log(printer: &Printer, seams: &Seams, view: &CallView) -> Result<()> {

@@ -182,7 +182,10 @@ fn build_error(tag: &str, step: Option<&str>, error: &DockerError) -> Error {
         DockerError::DockerResponseServerError { .. } | DockerError::DockerStreamError { .. } => {
             let failed = Error::invalid(format!("building {tag} failed{at}: {said}"));
             if base_is_missing.iter().any(|words| said.contains(words)) {
-                failed.hint("set `build_image` and `run_image` in func.yaml to images that can be had here")
+                failed.hint(
+                    "set `build_image` and `run_image` in func.yaml to images that can be had here; or publish the \
+                     folder itself, with `afn deploy --no-image`",
+                )
             } else {
                 failed.hint("`afn deploy --verbose` shows all that the build said")
             }
