@@ -91,6 +91,9 @@ pub const REAP_EVERY_MS: u64 = MINUTE_MS;
 pub const DELAY_MS_MAX: u64 = 15 * MINUTE_MS;
 /// A lease, and by the third of it extended.
 pub const VISIBILITY_MS: u64 = MINUTE_MS;
+/// What a worker may be told instead. Shorter, and a busy moment costs a lease; the queue counts in seconds.
+pub const VISIBILITY_MS_MIN: u64 = 3 * SECOND_MS;
+pub const VISIBILITY_MS_MAX: u64 = HOUR_MS;
 pub const LONG_POLL_MS: u64 = 20 * SECOND_MS;
 pub const RETENTION_MS: u64 = 14 * DAY_MS;
 /// Messages in one request.
@@ -213,6 +216,12 @@ const _: () = assert!(
 const _: () = assert!(LONG_POLL_MS < VISIBILITY_MS, "a received message is leased before the next poll ends");
 const _: () =
     assert!(RETRY_IN_PLACE_MS_MAX < VISIBILITY_MS / 3, "a wait in place never outlasts an extension");
+const _: () = assert!(
+    VISIBILITY_MS_MIN <= VISIBILITY_MS
+        && VISIBILITY_MS <= VISIBILITY_MS_MAX
+        && VISIBILITY_MS_MAX <= LEASE_MS_MAX,
+    "a lease may be as long as it is by default, and never longer than the queue lets it be"
+);
 const _: () = assert!(RETRY_BACKOFF_MS_MAX <= DELAY_MS_MAX, "a retry's wait fits a delayed message");
 const _: () =
     assert!(REQUEST_MS_MAX <= VISIBILITY_MS, "a request is given up before a lease of its own length lapses");

@@ -23,13 +23,19 @@ pub struct SqsQueue {
     client: aws_sdk_sqs::Client,
     name: String,
     url: OnceCell<String>,
+    long_poll: Duration,
 }
 
 impl SqsQueue {
     /// `name` may be a URL as well, of a queue in another account.
     pub fn new(connection: &Connection, name: &str) -> SqsQueue {
         let url = if is_url(name) { OnceCell::new_with(Some(name.to_owned())) } else { OnceCell::new() };
-        SqsQueue { client: connection.sqs.clone(), name: name.to_owned(), url }
+        SqsQueue {
+            client: connection.sqs.clone(),
+            name: name.to_owned(),
+            url,
+            long_poll: connection.long_poll,
+        }
     }
 
     async fn url(&self) -> Result<&str, QueueError> {
@@ -39,6 +45,33 @@ impl SqsQueue {
             url.ok_or_else(|| QueueError::Lost("SQS answered without the queue's URL".to_owned()))
         };
         self.url.get_or_try_init(look_up).await.map(String::as_str)
+    }
+
+    async fn receive_once(
+        &self,
+        max: usize,
+        wait: u64,
+        visibility: Duration,
+    ) -> Result<Vec<Message>, QueueError> {
+        let received = self
+            .client
+            .receive_message()
+            .queue_url(self.url().await?)
+            .max_number_of_messages(max.clamp(1, limits::QUEUE_BATCH_MAX) as i32)
+            .wait_time_seconds(wait as i32)
+            .visibility_timeout(whole_seconds(visibility))
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+            .message_attribute_names(NOTE)
+            .customize()
+            .config_override(
+                aws_sdk_sqs::config::Builder::new()
+                    .timeout_config(config::timeouts(Duration::from_secs(wait))),
+            )
+            .send()
+            .await
+            .map_err(|error| self.error(error))?;
+        Ok(received.messages.unwrap_or_default())
     }
 
     fn error(&self, failure: impl Into<Failure>) -> QueueError {
@@ -134,26 +167,15 @@ impl Queue for SqsQueue {
         wait: Duration,
         visibility: Duration,
     ) -> Result<Vec<Received>, QueueError> {
-        let wait = wait.min(Duration::from_millis(limits::LONG_POLL_MS)).as_secs();
-        let received = self
-            .client
-            .receive_message()
-            .queue_url(self.url().await?)
-            .max_number_of_messages(max.clamp(1, limits::QUEUE_BATCH_MAX) as i32)
-            .wait_time_seconds(wait as i32)
-            .visibility_timeout(whole_seconds(visibility))
-            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
-            .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
-            .message_attribute_names(NOTE)
-            .customize()
-            .config_override(
-                aws_sdk_sqs::config::Builder::new()
-                    .timeout_config(config::timeouts(Duration::from_secs(wait))),
-            )
-            .send()
-            .await
-            .map_err(|error| self.error(error))?;
-        received.messages.unwrap_or_default().into_iter().map(incoming).collect()
+        let mut left = wait.min(Duration::from_millis(limits::LONG_POLL_MS)).as_secs();
+        loop {
+            let wait = left.min(self.long_poll.as_secs());
+            left -= wait;
+            let messages = self.receive_once(max, wait, visibility).await?;
+            if left == 0 || !messages.is_empty() {
+                return messages.into_iter().map(incoming).collect();
+            }
+        }
     }
 
     async fn extend(&self, receipt: &Receipt, visibility: Duration) -> Result<(), QueueError> {

@@ -20,6 +20,11 @@ pub struct WorkerArgs {
     /// What running calls get after SIGTERM or Ctrl-C before they go back to the queue.
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub grace: Option<Duration>,
+
+    /// How long a message is hidden from other workers unless this one extends it, which it does three times as often:
+    /// so long do the calls of a lost worker wait. 3s to 1h; 60s by default.
+    #[arg(long, hide_short_help = true, value_name = "DURATION", value_parser = parse::visibility)]
+    pub visibility: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::limits;
 use crate::model::{CallId, FunctionName, Route};
 
 /// A value of the model, with its hint behind the message: clap prints one line.
@@ -25,6 +26,16 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
     humantime::parse_duration(text)
         .map_err(|_| format!("`{text}` is not a duration like 30s, 1500ms or 1h30m"))
+}
+
+/// How long a lease is: whole seconds, as queues count them.
+pub fn visibility(text: &str) -> Result<Duration, String> {
+    let visibility = duration(text)?;
+    let (min, max) = (limits::VISIBILITY_MS_MIN / 1_000, limits::VISIBILITY_MS_MAX / 1_000);
+    if visibility.subsec_nanos() > 0 || !(min..=max).contains(&visibility.as_secs()) {
+        return Err(format!("`{text}` is not {min} to {max} whole seconds"));
+    }
+    Ok(visibility)
 }
 
 /// How a function is named on the command line.
@@ -97,6 +108,15 @@ mod tests {
         assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
         assert!(duration("soon").is_err());
+    }
+
+    #[test]
+    fn a_lease_is_a_number_of_seconds_within_bounds() {
+        assert_eq!(visibility("3s"), Ok(Duration::from_secs(3)));
+        assert_eq!(visibility("1h"), Ok(Duration::from_secs(3600)));
+        for wrong in ["2s", "3500ms", "3601s", "soon"] {
+            assert!(visibility(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub async fn run(session: &Session, args: WorkerArgs) -> Result<ExitCode> {
     let executor = executors::open(session, &engine, slots).await?;
     let mut config = Config::new(executors::worker_name(), slots);
     config.grace = args.grace.unwrap_or(config.grace);
+    config.visibility = args.visibility.unwrap_or(config.visibility);
     config.until_dry = args.drain;
     let (stop, wanted) = watch::channel(Stop::Run);
     let worker = Worker::new(engine.seams.clone(), executor.clone(), config);

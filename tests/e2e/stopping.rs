@@ -1,0 +1,70 @@
+//! Workers that are told to end: what runs may finish, the rest is somebody else's within a second.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::bucket;
+use crate::world::World;
+
+#[tokio::test]
+async fn what_finishes_within_the_grace_is_finished() {
+    let world = World::new("grace").await;
+    world.create_sh("sh", "").await;
+    let call = world.submit("sh", "sleep 3; echo done", "").await;
+    let waiting = world.submit("sh", "echo not here", "").await;
+    let mut worker = world.worker("-j 1").await;
+    worker.said_all(&[&call.to_string(), "started"]).await;
+    worker.terminate();
+    worker.said("drains: 1 call still running").await;
+    assert_eq!(worker.ended().await, 0, "{:#?}", worker.lines());
+    worker.said("1 finished, 0 handed back").await;
+    assert_eq!(world.result(call).await, b"done\n");
+    bucket::one_outcome(&world, call).await;
+    assert_eq!(world.status(waiting).await["status"], "queued", "a draining worker begins nothing");
+    let drained = world.afn("worker --drain -j 1").await;
+    assert_eq!(drained.code, 0, "{drained:?}");
+    assert_eq!(world.result(waiting).await, b"not here\n");
+}
+
+#[tokio::test]
+async fn what_does_not_finish_runs_elsewhere_within_a_second() {
+    let world = World::new("handback").await;
+    world.create_sh("sh", "").await;
+    let script = "[ $AFN_ATTEMPT = 1 ] && sleep 100; echo attempt $AFN_ATTEMPT";
+    let call = world.submit("sh", script, "").await;
+    let mut first = world.worker("-j 1 --grace 1s").await;
+    first.said_all(&[&call.to_string(), "started"]).await;
+    let second = world.worker("-j 1").await;
+    first.terminate();
+    let code = first.ended().await;
+    let ended = Instant::now();
+    assert_eq!(code, 0, "{:#?}", first.lines());
+    first.said("0 finished, 1 handed back").await;
+    // A message of its own, not a lease that lapses: that would take a minute.
+    second.said_all(&[&call.to_string(), "started", "attempt 2"]).await;
+    assert!(ended.elapsed() < Duration::from_secs(1), "{:?}", ended.elapsed());
+    assert_eq!(world.wait(call).await["status"], "success");
+    assert_eq!(world.result(call).await, b"attempt 2\n");
+    assert_eq!(bucket::one_outcome(&world, call).await.outcome.attempts, 2);
+    world.queue_is_dry().await;
+}
+
+#[tokio::test]
+async fn a_second_signal_hands_back_at_once() {
+    let world = World::new("now").await;
+    world.create_sh("sh", "").await;
+    let script = "[ $AFN_ATTEMPT = 1 ] && sleep 100; echo attempt $AFN_ATTEMPT";
+    let call = world.submit("sh", script, "").await;
+    let mut first = world.worker("-j 1 --grace 5m").await;
+    first.said_all(&[&call.to_string(), "started"]).await;
+    first.terminate();
+    first.said("drains: 1 call still running").await;
+    first.terminate();
+    assert_eq!(first.ended().await, 6, "{:#?}", first.lines());
+    assert!(world.containers().await.is_empty());
+    let drained = world.afn("worker --drain -j 1").await;
+    assert_eq!(drained.code, 0, "{drained:?}");
+    assert_eq!(world.result(call).await, b"attempt 2\n");
+    bucket::one_outcome(&world, call).await;
+}
