@@ -6,4 +6,5 @@ mod context;
 mod definitions;
 mod operate;
 mod usage;
+mod workers;
 mod world;

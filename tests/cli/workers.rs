@@ -1,0 +1,225 @@
+//! Worker processes on one file that are killed, told to end, and share work; functions are child processes.
+
+use std::time::Duration;
+
+use afn::seam::Clock as _;
+use afn::seam::clock::SystemClock;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::world::{Running, World};
+
+/// Says who it is, sleeps in its first attempt, and answers in any other.
+const SLOW_AT_FIRST: &str = "#!/bin/sh
+echo $$ > \"$PIDS/$FN_CALL_ID\"
+[ $AFN_ATTEMPT = 1 ] && sleep 100
+echo attempt $AFN_ATTEMPT
+";
+
+fn now() -> Duration {
+    SystemClock.monotonic()
+}
+
+impl World {
+    fn deploy_slow(&self) {
+        let pids = self.work().display().to_string();
+        let more = format!("type: async\ntimeout: 200\nconfig:\n  PIDS: {pids}\n");
+        self.deploy("slow", "app", &more, SLOW_AT_FIRST);
+    }
+
+    fn submit(&self, function: &str) -> String {
+        self.afn(&format!("submit app /{function}")).ok().trim().to_owned()
+    }
+
+    fn call(&self, id: &str) -> Value {
+        self.afn(&format!("get call app {id} -o json")).json()
+    }
+
+    fn until(&self, id: &str, state: &str) -> Value {
+        let begun = now();
+        loop {
+            let call = self.call(id);
+            if call["status"] == state {
+                return call;
+            }
+            assert!((now() - begun) < Duration::from_secs(60), "not {state}: {call}");
+        }
+    }
+
+    fn receiving(&self, options: &str) -> Running {
+        let mut worker = self.spawn(&format!("worker {options}"));
+        worker.until("at once");
+        worker
+    }
+
+    /// Whether the function's process of this call lives.
+    fn lives(&self, id: &str) -> bool {
+        let pid = self.read(id);
+        std::path::Path::new("/proc").join(pid.trim()).exists()
+    }
+}
+
+#[test]
+fn a_call_of_a_killed_worker_finishes_elsewhere_and_leaves_no_process() {
+    let world = World::new();
+    world.deploy_slow();
+    let id = world.submit("slow");
+    let mut first = world.receiving("-j 1 --visibility 3s");
+    first.until("started: app/slow");
+    let mut second = world.receiving("-j 1 --visibility 3s");
+    world.until(&id, "running");
+    assert!(world.lives(&id));
+    first.signal(Signal::KILL);
+    let killed = now();
+    first.end();
+    second.until("came back from a lost worker: delivery 2, runs alone");
+    assert!((now() - killed) < Duration::from_secs(10), "{:?}", (now() - killed));
+    let call = world.until(&id, "success");
+    assert_eq!(
+        (&call["attempts"], world.afn(&format!("get result app {id}")).ok().as_str()),
+        (&2.into(), "attempt 2\n")
+    );
+    second.signal(Signal::TERM);
+    assert!(second.end().stderr.contains("1 finished, 0 handed back"));
+    assert!(!world.lives(&id));
+}
+
+#[test]
+fn nothing_a_killed_worker_ran_outlives_it() {
+    let world = World::new();
+    world.deploy_slow();
+    let id = world.submit("slow");
+    let mut worker = world.receiving("-j 1");
+    worker.until("started: app/slow");
+    let begun = now();
+    while !world.work().join(&id).exists() || world.read(&id).is_empty() {
+        assert!((now() - begun) < Duration::from_secs(30), "the function does not begin");
+    }
+    assert!(world.lives(&id));
+    worker.signal(Signal::KILL);
+    worker.end();
+    let killed = now();
+    while world.lives(&id) {
+        assert!((now() - killed) < Duration::from_secs(10), "its function lives on");
+    }
+}
+
+#[test]
+fn a_draining_worker_hands_over_to_one_that_waits_within_a_second() {
+    let world = World::new();
+    world.deploy_slow();
+    let id = world.submit("slow");
+    let mut first = world.receiving("-j 1 --grace 300ms");
+    first.until("started: app/slow");
+    let mut second = world.receiving("-j 1");
+    first.signal(Signal::TERM);
+    let ended = first.end();
+    let since = now();
+    assert!(ended.stderr.contains("0 finished, 1 handed back"), "{ended:#?}");
+    second.until("started: app/slow, attempt 2");
+    assert!((now() - since) < Duration::from_secs(1), "{:?}", (now() - since));
+    assert_eq!(world.until(&id, "success")["attempts"], 2);
+}
+
+#[test]
+fn what_a_draining_worker_runs_may_finish() {
+    let world = World::new();
+    world.deploy("short", "app", "type: async\n", "#!/bin/sh\nsleep 1\necho done\n");
+    let (id, waiting) = (world.submit("short"), world.submit("short"));
+    let mut worker = world.receiving("-j 1");
+    worker.until("started: app/short");
+    worker.signal(Signal::TERM);
+    let ended = worker.end();
+    assert_eq!(ended.code, 0);
+    assert!(ended.stderr.contains("1 finished, 0 handed back"), "{ended:#?}");
+    let states: Vec<Value> = [&id, &waiting].map(|id| world.call(id)["status"].clone()).to_vec();
+    assert!(states.contains(&"success".into()) && states.contains(&"queued".into()), "{states:?}");
+}
+
+#[test]
+fn a_running_call_is_cancelled_and_its_process_is_gone() {
+    let world = World::new();
+    world.deploy_slow();
+    let id = world.submit("slow");
+    let mut worker = world.receiving("-j 1");
+    world.until(&id, "running");
+    assert!(world.lives(&id));
+    world.afn(&format!("cancel {id}")).ok();
+    // The only slot is free again long before the sleep is over.
+    world.deploy("next", "app", "type: async\n", "#!/bin/sh\n");
+    let next = world.submit("next");
+    worker.until("started: app/next");
+    world.until(&next, "success");
+    assert!(!world.lives(&id));
+    assert_eq!(world.call(&id)["status"], "cancelled");
+}
+
+#[test]
+fn a_delayed_call_begins_when_its_time_has_come() {
+    let world = World::new();
+    world.deploy("f", "app", "type: async\n", "#!/bin/sh\n");
+    let id = world.afn("submit app /f --delay 2s").ok().trim().to_owned();
+    assert_eq!(world.call(&id)["status"], "delayed");
+    let stderr = world.drain();
+    assert!(stderr.contains("1 finished"), "a delayed call keeps the queue from being dry: {stderr}");
+    let call = world.call(&id);
+    assert_eq!(call["status"], "success");
+    let time = |name: &str| call[name].as_str().unwrap().parse::<afn::model::Time>().unwrap();
+    assert!(time("started_at").since_ms(time("created_at")) >= 2_000, "{call}");
+}
+
+#[test]
+fn five_mebibytes_and_nothing_at_all_go_both_ways() {
+    let world = World::new();
+    world.deploy("echo", "app", "type: async\n", "#!/bin/sh\ncat\n");
+    let large: Vec<u8> = (0..5 << 20).map(|n: u32| (n * 31 % 251) as u8).collect();
+    let text = "ein Gruß · привет · 🦀".as_bytes().to_vec();
+    let payloads = [Vec::new(), text, large];
+    let ids: Vec<String> = payloads
+        .iter()
+        .map(|payload| {
+            let ran = world.run_in("", &["submit", "app", "/echo"], payload);
+            ran.ok().trim().to_owned()
+        })
+        .collect();
+    world.drain();
+    for (id, payload) in ids.iter().zip(&payloads) {
+        let mut command = world.command(&world.work());
+        let output = command.args(["get", "result", "app", id]).output().unwrap();
+        assert!(
+            output.status.success() && output.stdout == *payload,
+            "{} bytes came back otherwise",
+            payload.len()
+        );
+    }
+}
+
+#[test]
+fn every_failure_says_why() {
+    let world = World::new();
+    let async_and = |more: &str| format!("type: async\n{more}");
+    world.deploy("hasty", "app", &async_and("timeout: 1\n"), "#!/bin/sh\necho begun >&2\nsleep 100\n");
+    world.deploy("crash", "app", &async_and(""), "#!/bin/sh\nkill -SEGV $$\n");
+    world.deploy(
+        "again",
+        "app",
+        &async_and("max_attempts: 3\nretry_backoff: 10ms\n"),
+        "#!/bin/sh\n[ $AFN_ATTEMPT = 3 ]\n",
+    );
+    world.afn("create function app /image some/image --type async").ok();
+    let ids = ["hasty", "crash", "again", "image"].map(|name| world.submit(name));
+    let mut worker = world.receiving("-j 2");
+    let [hasty, crash, again] = [0, 1, 2].map(|at| {
+        assert!([1, 0].contains(&world.afn(&format!("wait {}", ids[at])).code));
+        world.call(&ids[at])
+    });
+    assert_eq!((&hasty["status"], &hasty["reason"]), (&"timeout".into(), &"timed out after 1s".into()));
+    assert_eq!(world.afn(&format!("get logs app {}", ids[0])).ok(), "begun\n");
+    assert!(crash["reason"].as_str().unwrap().contains("signal 11"), "{crash}");
+    assert_eq!((&again["status"], &again["attempts"]), (&"success".into(), &3.into()), "{again}");
+    // Without Docker no image runs here; another worker may have it.
+    worker.until("cannot run on this worker");
+    let status = world.afn(&format!("status {} -o json", ids[3])).json();
+    assert_eq!(status["status"], "queued");
+    assert!(status["why"].as_str().unwrap().starts_with("no worker seen that can run it: "), "{status}");
+}
