@@ -49,9 +49,11 @@ CREATE INDEX messages_by_visibility ON messages (queue, visible_at, hidden_ms);
 
 /// Whether the file is empty or one that this program can use.
 pub(super) fn check(connection: &Connection, path: &Path) -> rusqlite::Result<Result<(), Error>> {
-    let (application, version) = stamps(connection)?;
+    // One snapshot for all of it, or tables that another process makes in between are taken for a stranger's.
+    let snapshot = connection.unchecked_transaction()?;
+    let (application, version) = stamps(&snapshot)?;
     let path = path.display();
-    Ok(if is_empty(connection)? {
+    Ok(if is_empty(&snapshot)? {
         Ok(())
     } else if application != APPLICATION_ID {
         Err(Error::invalid(format!("`{path}` is a SQLite file of another program"))
