@@ -1,6 +1,6 @@
 //! What the engine says. It never prints: whoever starts it gives it a listener.
 
-use crate::model::{AppName, CallId, State};
+use crate::model::{AppName, BatchId, CallId, State};
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,20 @@ pub enum Event {
         delivery: u32,
         suspect: bool,
     },
+    /// Outcomes of a batch were recorded; those adopted were decided by somebody else.
+    PartWritten {
+        app: AppName,
+        batch: BatchId,
+        recorded: u64,
+        adopted: u64,
+    },
+    /// A batch is over: everything of it is decided.
+    BatchFinished {
+        app: AppName,
+        batch: BatchId,
+        calls: u64,
+        failed: u64,
+    },
     /// A message that nobody can read was moved to the dead letters.
     DeadLettered {
         queue: &'static str,
@@ -83,6 +97,11 @@ pub enum Event {
     CallResent {
         app: AppName,
         call: CallId,
+    },
+    /// A batch that had lost its supervisor has one again.
+    SupervisorResent {
+        app: AppName,
+        batch: BatchId,
     },
 }
 

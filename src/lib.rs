@@ -17,8 +17,10 @@ pub mod executor;
 pub mod layout;
 pub mod limits;
 pub mod model;
+pub mod outcomes;
 pub mod results;
 pub mod seam;
+pub mod store_clock;
 pub mod submit;
 pub mod worker;
 

@@ -134,6 +134,75 @@ pub const PROBE_MS_MAX: u64 = MINUTE_MS;
 /// A single call is deleted this long after its `status`: no message, lease or run can still be alive.
 pub const DELETE_AFTER_MS: u64 = RETENTION_MS + LEASE_MS_MAX + TIMEOUT_MS_MAX;
 
+// ---- Batches.
+
+/// Calls of the first chunks, and of the last: small batches spread over many workers, large ones cost little.
+pub const CHUNK_CALLS_MIN: u64 = 64;
+pub const CHUNK_CALLS_MAX: u64 = 2_000;
+pub const CHUNKS_PER_DOUBLING: u64 = 8;
+/// Uncompressed records of one chunk.
+pub const CHUNK_BYTES_MAX: u64 = 8 * MIB;
+/// A record past this lies in an object of its own, which its chunk names.
+pub const RECORD_INLINE_BYTES_MAX: u64 = MIB;
+/// Chunks on their way into the store, in bytes of records.
+pub const SUBMIT_BYTES_IN_FLIGHT: u64 = 32 * MIB;
+/// Chunks on their way, until their messages are acknowledged: what a resume sends again at the most beside chunks that
+/// are not decided (H22).
+pub const SUBMIT_CHUNKS_IN_FLIGHT: usize = 32;
+/// A chunk's message waits this long for others to share a request with.
+pub const SUBMIT_SEND_WAIT_MS: u64 = 100;
+/// A submitter looks this often whether its batch was cancelled.
+pub const SUBMIT_LOOK_MS: u64 = SECOND_MS;
+/// A result up to here lies in its row.
+pub const RESULT_INLINE_BYTES_MAX: u64 = 16 * KIB;
+/// The end of a log that lies in its row.
+pub const ROW_LOG_BYTES_MAX: u64 = 64 * KIB;
+/// A buffer of rows is flushed when it has so many bytes, whatever the time.
+pub const FLUSH_BYTES: u64 = 8 * MIB;
+/// A slow chunk is flushed every clamp(elapsed / 4, MIN, MAX).
+pub const FLUSH_MS_MIN: u64 = 3 * SECOND_MS;
+pub const FLUSH_MS_MAX: u64 = 300 * SECOND_MS;
+/// A range is split when its rest takes at least this long.
+pub const SPLIT_REST_MS: u64 = 30 * SECOND_MS;
+/// The last empty receive on `chunks` is younger than this, or others may be as busy as we are.
+pub const SPLIT_EMPTY_RECEIVE_MS: u64 = 20 * SECOND_MS;
+/// How often a chunk can be split in all: ranges of one log that live at once (H18).
+pub const SHARES: u32 = 8;
+/// The supervisor looks every clamp(elapsed / 10, MIN, MAX).
+pub const SUPERVISE_MS_MIN: u64 = SECOND_MS;
+pub const SUPERVISE_MS_MAX: u64 = MINUTE_MS;
+/// Supervisors that one worker keeps.
+pub const SUPERVISORS_MAX: usize = 8;
+/// Whoever seals a batch before its source has ended lists its chunks this long after the last put it knows of.
+pub const SEAL_SETTLE_MS: u64 = MINUTE_MS;
+/// `seal` is refused while the youngest chunk is younger, and a cancelled batch is sealed by its supervisor after it.
+pub const SEAL_QUIET_MS: u64 = 10 * MINUTE_MS;
+/// The reconciler sends a supervisor again when its batch had no new chunk or part for this long.
+pub const SUPERVISOR_LOST_MS: u64 = 2 * HOUR_MS;
+/// How far back the reconciler looks for batches without `fired`.
+pub const SUPERVISOR_LOST_WITHIN_MS: u64 = 15 * DAY_MS;
+/// Tries of a webhook, within an hour.
+pub const WEBHOOK_TRIES_MAX: u32 = 10;
+
+// ---- Sources of batches.
+
+/// One line or record of a source; a longer one is a bad record, and is skipped without being held.
+pub const RECORD_BYTES_MAX: u64 = PAYLOAD_BYTES_MAX;
+/// What is read at a time, and about what is handed on at a time.
+pub const SOURCE_BLOCK_BYTES: u64 = 512 * KIB;
+pub const SOURCE_ITEMS_MAX: usize = 1_024;
+/// Compressed bytes inflated at a time: gzip makes at most 1,032 of one.
+pub const INFLATE_PIECE_BYTES: usize = 512;
+/// What a zstd stream may have the reader remember.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 25;
+pub const CSV_COLUMNS_MAX: usize = 4_096;
+/// Names in one folder: they are sorted in memory.
+pub const FOLDER_ENTRIES_MAX: usize = 1_000_000;
+pub const FOLDER_DEPTH_MAX: usize = 64;
+/// Objects of a source that are read side by side, and their bytes together.
+pub const OBJECTS_AHEAD_MAX: usize = 32;
+pub const OBJECTS_AHEAD_BYTES: u64 = 8 * MIB;
+
 // ---- Requests to store and queue.
 
 pub const REQUEST_TRIES_MAX: u32 = 12;
@@ -160,6 +229,9 @@ pub const READ_AHEAD_MAX: usize = 32;
 /// Who waits for an outcome looks again after the first of these, growing to the second.
 pub const WAIT_LOOK_MS_MIN: u64 = 50;
 pub const WAIT_LOOK_MS_MAX: u64 = 2 * SECOND_MS;
+/// A batch is looked at every clamp(watched / 10, MIN, MAX).
+pub const WATCH_LOOK_MS_MIN: u64 = SECOND_MS;
+pub const WATCH_LOOK_MS_MAX: u64 = 30 * SECOND_MS;
 /// Between two looks at a queue that tell whether somebody works on it.
 pub const WHY_LOOK_MS: u64 = 1_500;
 
@@ -237,4 +309,8 @@ const _: () =
 const _: () = assert!(
     SQLITE_BUSY_TRIES_MAX * SQLITE_BUSY_WAIT_MS_MAX < REQUEST_MS_MAX,
     "a lock is given up while the request may still be repeated"
+);
+const _: () = assert!(
+    RECORD_BYTES_MAX <= CHUNK_BYTES_MAX && 3 * CHUNK_BYTES_MAX <= SUBMIT_BYTES_IN_FLIGHT,
+    "a chunk is built and one waits while at least one is on its way"
 );

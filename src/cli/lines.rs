@@ -92,6 +92,16 @@ fn line(event: &Event, palette: Palette) -> String {
             let alone = if *suspect { ", runs alone" } else { "" };
             format!("{call} came back from a lost worker: delivery {delivery}{alone}")
         }
+        Event::PartWritten { batch, recorded, adopted, .. } => {
+            let adopted =
+                if *adopted > 0 { format!(", {adopted} recorded by others") } else { String::new() };
+            format!("{batch}: {} recorded{adopted}", plural(*recorded, "outcome"))
+        }
+        Event::BatchFinished { batch, calls, failed, .. } => {
+            let role = if *failed == 0 { Role::Good } else { Role::Error };
+            let end = palette.paint(role, &format!("{failed} failed")).to_string();
+            format!("{batch} finished: {}, {end}", plural(*calls, "call"))
+        }
         Event::DeadLettered { queue, why } => {
             warning(format!("a message of queue {queue} went to the dead letters: {why}"))
         }
@@ -99,6 +109,9 @@ fn line(event: &Event, palette: Palette) -> String {
             "queue {queue} has messages of format {version}, which is newer than this afn: it is left to newer workers"
         )),
         Event::RequestFailed { what, why } => warning(format!("{what}: {why}")),
+        Event::SupervisorResent { app, batch } => {
+            format!("batch {batch} of {app} had lost its supervisor and has one again")
+        }
         Event::CallResent { app, call } => format!("{call} of {app} had lost its message and was sent again"),
     }
 }

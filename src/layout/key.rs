@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::error::Error;
 use crate::model::{
-    AppName, AttemptId, CallId, DeliveryId, Digest, FunctionName, MessageId, Nonce, Route, VersionId,
+    AppName, AttemptId, BatchId, CallId, DeliveryId, Digest, FunctionName, MessageId, Nonce, Route, VersionId,
 };
 
 /// What stands for an object. Prefixes of lists are made by the functions below it.
@@ -39,6 +39,32 @@ pub enum Key {
     Log(AppName, CallId, AttemptId),
     /// Fact: the outcome.
     Status(AppName, CallId),
+    /// Fact: which app a batch belongs to; its first object.
+    Pointer(BatchId),
+    /// Fact: function, version, source, chunking.
+    Batch(AppName, BatchId),
+    /// Fact: one chunk, named by its last number.
+    Chunk(AppName, BatchId, u64),
+    /// Fact: a payload too big for its chunk, by number.
+    Input(AppName, BatchId, u64),
+    /// Fact: which calls belong.
+    Sealed(AppName, BatchId),
+    /// Fact: part of the log of the chunk that ends with the first number.
+    Part(AppName, BatchId, u64, u64),
+    /// Fact: a result over the inline limit, by number and attempt.
+    BatchResult(AppName, BatchId, u64, AttemptId),
+    /// Fact: calls of a chunk about to run, by delivery and group.
+    Mark(AppName, BatchId, u64, DeliveryId, u32),
+    /// Fact: the marks of this delivery say nothing, its worker was sick.
+    MarkVoid(AppName, BatchId, u64, DeliveryId),
+    /// Fact: cancel was asked for.
+    Cancelled(AppName, BatchId),
+    /// Fact: counts and times; stays as tombstone.
+    Summary(AppName, BatchId),
+    /// Fact: a batch made from this one's failures, from 1.
+    Retry(AppName, BatchId, u32),
+    /// Fact: follow-ups done; stays.
+    Fired(AppName, BatchId),
     /// Fact: who looks after the lost in this hour since the epoch.
     Reconciled(u64),
     /// Written and deleted at once, to read the store's clock and to see whether it takes writes.
@@ -82,6 +108,43 @@ pub fn unsuited(app: &AppName, call: CallId) -> String {
     format!("apps/{app}/calls/{call}/unsuited/")
 }
 
+/// Pointers of all batches, of every app.
+pub fn pointers() -> String {
+    "batches/".to_owned()
+}
+
+pub fn batches(app: &AppName) -> String {
+    format!("apps/{app}/batches/")
+}
+
+/// Under which all that belongs to one batch lies.
+pub fn batch(app: &AppName, batch: BatchId) -> String {
+    format!("apps/{app}/batches/{batch}/")
+}
+
+/// The chunks of a batch, in the order of their numbers.
+pub fn chunks(app: &AppName, batch: BatchId) -> String {
+    format!("apps/{app}/batches/{batch}/payloads/")
+}
+
+/// The logs of a batch's chunks.
+pub fn outcomes(app: &AppName, batch: BatchId) -> String {
+    format!("apps/{app}/batches/{batch}/outcomes/")
+}
+
+/// The log of one chunk.
+pub fn log(app: &AppName, batch: BatchId, last: u64) -> String {
+    format!("apps/{app}/batches/{batch}/outcomes/{}/", Number(last))
+}
+
+pub fn marks(app: &AppName, batch: BatchId, last: u64) -> String {
+    format!("apps/{app}/batches/{batch}/marks/{}/", Number(last))
+}
+
+pub fn retries(app: &AppName, batch: BatchId) -> String {
+    format!("apps/{app}/batches/{batch}/retries/")
+}
+
 pub fn keys(app: &AppName) -> String {
     format!("apps/{app}/keys/")
 }
@@ -114,10 +177,87 @@ impl fmt::Display for Key {
             Key::Result(app, call, attempt) => write!(f, "apps/{app}/calls/{call}/result/{attempt}"),
             Key::Log(app, call, attempt) => write!(f, "apps/{app}/calls/{call}/log/{attempt}"),
             Key::Status(app, call) => write!(f, "apps/{app}/calls/{call}/status"),
+            Key::Pointer(batch) => write!(f, "batches/{batch}"),
+            Key::Batch(app, batch) => write!(f, "apps/{app}/batches/{batch}/batch"),
+            Key::Chunk(app, batch, last) => {
+                write!(f, "apps/{app}/batches/{batch}/payloads/{}.parquet", Number(*last))
+            }
+            Key::Input(app, batch, number) => {
+                write!(f, "apps/{app}/batches/{batch}/inputs/{}", Number(*number))
+            }
+            Key::Sealed(app, batch) => write!(f, "apps/{app}/batches/{batch}/sealed"),
+            Key::Part(app, batch, last, part) => {
+                write!(f, "apps/{app}/batches/{batch}/outcomes/{}/{part:06}.parquet", Number(*last))
+            }
+            Key::BatchResult(app, batch, number, attempt) => {
+                write!(f, "apps/{app}/batches/{batch}/results/{}-{attempt}", Number(*number))
+            }
+            Key::Mark(app, batch, last, delivery, group) => {
+                write!(f, "apps/{app}/batches/{batch}/marks/{}/{delivery}.{group}", Number(*last))
+            }
+            Key::MarkVoid(app, batch, last, delivery) => {
+                write!(f, "apps/{app}/batches/{batch}/marks/{}/{delivery}.void", Number(*last))
+            }
+            Key::Cancelled(app, batch) => write!(f, "apps/{app}/batches/{batch}/cancelled"),
+            Key::Summary(app, batch) => write!(f, "apps/{app}/batches/{batch}/summary"),
+            Key::Retry(app, batch, number) => write!(f, "apps/{app}/batches/{batch}/retries/{number}"),
+            Key::Fired(app, batch) => write!(f, "apps/{app}/batches/{batch}/fired"),
             Key::Reconciled(hour) => write!(f, "reconciled/{hour:08}"),
             Key::Probe(nonce) => write!(f, "probes/{nonce}"),
         }
     }
+}
+
+/// A number as the last eight characters of its call's id: fixed width, so that keys sort as numbers do.
+struct Number(u64);
+
+const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const NUMBER_DIGITS: u32 = 8;
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for place in (0..NUMBER_DIGITS).rev() {
+            let digit = DIGITS[(self.0 >> (5 * place)) as usize & 31];
+            write!(f, "{}", digit as char)?;
+        }
+        Ok(())
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    if text.len() != NUMBER_DIGITS as usize {
+        return None;
+    }
+    let digits = text.bytes().map(|byte| DIGITS.iter().position(|digit| *digit == byte));
+    digits.into_iter().try_fold(0, |number, digit| Some(number << 5 | digit? as u64))
+}
+
+fn batch_key(app: AppName, batch: BatchId, rest: &[&str]) -> Option<Key> {
+    Some(match *rest {
+        ["batch"] => Key::Batch(app, batch),
+        ["payloads", chunk] => Key::Chunk(app, batch, number(chunk.strip_suffix(".parquet")?)?),
+        ["inputs", input] => Key::Input(app, batch, number(input)?),
+        ["sealed"] => Key::Sealed(app, batch),
+        ["outcomes", chunk, part] => {
+            Key::Part(app, batch, number(chunk)?, part.strip_suffix(".parquet")?.parse().ok()?)
+        }
+        ["results", result] => {
+            let (call, attempt) = result.split_once('-')?;
+            Key::BatchResult(app, batch, number(call)?, attempt.parse().ok()?)
+        }
+        ["marks", chunk, mark] => match mark.strip_suffix(".void") {
+            Some(delivery) => Key::MarkVoid(app, batch, number(chunk)?, delivery.parse().ok()?),
+            None => {
+                let (delivery, group) = mark.rsplit_once('.')?;
+                Key::Mark(app, batch, number(chunk)?, delivery.parse().ok()?, group.parse().ok()?)
+            }
+        },
+        ["cancelled"] => Key::Cancelled(app, batch),
+        ["summary"] => Key::Summary(app, batch),
+        ["retries", retry] => Key::Retry(app, batch, retry.parse().ok()?),
+        ["fired"] => Key::Fired(app, batch),
+        _ => return None,
+    })
 }
 
 impl FromStr for Key {
@@ -152,6 +292,10 @@ impl FromStr for Key {
             }
             ["apps", app, "calls", call, "log", attempt] => {
                 Key::Log(app.parse()?, call.parse()?, attempt.parse()?)
+            }
+            ["batches", batch] => Key::Pointer(batch.parse()?),
+            ["apps", app, "batches", batch, ref rest @ ..] => {
+                batch_key(app.parse()?, batch.parse()?, rest).ok_or_else(unknown)?
             }
             ["reconciled", hour] => Key::Reconciled(hour.parse().map_err(|_| unknown())?),
             ["probes", nonce] => Key::Probe(nonce.parse()?),

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
-use crate::model::{AppName, CallId, MessageId, Time};
+use crate::model::{AppName, BatchId, CallId, MessageId, Time};
 
 pub const VERSION: u32 = 1;
 
@@ -13,6 +13,8 @@ pub const VERSION: u32 = 1;
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Message {
     Call(CallMessage),
+    Range(RangeMessage),
+    Supervise(SuperviseMessage),
 }
 
 /// Points to one single call.
@@ -43,6 +45,40 @@ pub struct CallMessage {
     /// Sent by whoever looks after the lost: it may run already.
     #[serde(default, skip_serializing_if = "is_false")]
     pub again: bool,
+}
+
+/// Points to a range of a chunk. What of it is decided already is told by the chunk's log (H11, H13).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeMessage {
+    pub id: MessageId,
+    pub app: AppName,
+    pub batch: BatchId,
+    /// The last number of the chunk: names its objects.
+    pub chunk: u64,
+    /// The range, both ends included.
+    pub first: u64,
+    pub last: u64,
+    /// A split halves them; with 1 the range is not split (H18).
+    pub shares: u32,
+    /// Some of it may be decided or may run: the log is to be read first. A submitter's own first messages have it not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub again: bool,
+    /// Suspects of earlier messages, each with its marks that said `alone` (N13). Not empty: careful mode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspects: Vec<(u64, u32)>,
+    /// Calls that were tried already and wait for their next attempt: number, attempts begun, failures, function failures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<(u64, u32, u32, u32)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mismatch_since: Option<Time>,
+}
+
+/// Points to a batch that wants supervising.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuperviseMessage {
+    pub id: MessageId,
+    pub app: AppName,
+    pub batch: BatchId,
 }
 
 fn is_zero(count: &u32) -> bool {
@@ -109,10 +145,21 @@ impl Message {
         serde_json::from_value(value).map_err(malformed)
     }
 
+    /// Which queue it travels on.
+    pub fn queue(&self) -> &'static str {
+        match self {
+            Message::Call(_) => "calls",
+            Message::Range(_) => "chunks",
+            Message::Supervise(_) => "batches",
+        }
+    }
+
     /// Whose work it is, for fairness between apps.
     pub fn app(&self) -> &AppName {
         match self {
             Message::Call(call) => &call.app,
+            Message::Range(range) => &range.app,
+            Message::Supervise(supervise) => &supervise.app,
         }
     }
 }

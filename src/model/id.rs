@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use ulid::Ulid;
 
 use super::time::Time;
@@ -81,6 +82,14 @@ impl CallId {
         CallId(Ulid::from_parts(now.0, random & (BATCH_FLAG - 1)))
     }
 
+    /// The id of the one call that follows a batch: its time, and bits of its digest, so that whoever finishes the batch
+    /// sends the same call.
+    pub fn following(batch: BatchId) -> CallId {
+        let digest: [u8; 32] = Sha256::digest(batch.to_string().as_bytes()).into();
+        let random = digest.iter().take(16).fold(0u128, |bits, byte| bits << 8 | u128::from(*byte));
+        CallId::single(batch.time(), random)
+    }
+
     pub fn batch(&self) -> Option<BatchId> {
         let random = self.0.random();
         (random & BATCH_FLAG != 0)
@@ -126,6 +135,11 @@ impl BatchId {
         BatchId(Ulid::from_parts(now.0, random & !NUMBER_MASK))
     }
 
+    /// The id below this one, as a cursor of lists of calls: a batch's own id is none of a call.
+    pub fn cursor(&self) -> CallId {
+        CallId(Ulid(self.0.0 - 1))
+    }
+
     /// The id of call `number`, which counts from 1.
     pub fn call(&self, number: u64) -> CallId {
         assert!(
@@ -133,6 +147,13 @@ impl BatchId {
             "a call's number lies in 1 to {NUMBER_MAX}, not {number}"
         );
         CallId(Ulid(self.0.0 | u128::from(number)))
+    }
+}
+
+/// The whole id, whose order is that of its text.
+impl From<BatchId> for u128 {
+    fn from(id: BatchId) -> u128 {
+        id.0.0
     }
 }
 

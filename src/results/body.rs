@@ -1,10 +1,11 @@
 //! The bodies of a call (payload, result, log), read in pages so that memory stays small whatever they weigh, and
-//! checked against the digest that the outcome names.
+//! checked against the digest that the outcome names. Those that lie in a batch's row came with it.
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
+use super::batch;
 use super::call::{CallView, reading};
 use crate::error::{Error, Result};
 use crate::layout::Key;
@@ -18,7 +19,7 @@ pub type Sink<'a> = dyn AsyncWrite + Send + Unpin + 'a;
 
 /// Writes the payload as it was sent; answers how many bytes it has.
 pub async fn payload(seams: &Seams, view: &CallView, sink: &mut Sink<'_>) -> Result<u64> {
-    copy(payload_pages(seams, view), sink).await
+    copy(payload_pages(seams, view).await?, sink).await
 }
 
 /// Writes the answer. An error after the last byte says that the bytes are not those that were recorded.
@@ -32,16 +33,25 @@ pub async fn log(seams: &Seams, view: &CallView, sink: &mut Sink<'_>) -> Result<
     copy(log_pages(seams, view)?, sink).await
 }
 
-pub fn payload_pages(seams: &Seams, view: &CallView) -> Pages {
-    Pages::new(seams, Key::Payload(view.app.clone(), view.id).to_string(), None)
+pub async fn payload_pages(seams: &Seams, view: &CallView) -> Result<Pages> {
+    match view.id.batch() {
+        Some(_) => batch::call::payload(seams, view).await,
+        None => Ok(Pages::new(seams, Key::Payload(view.app.clone(), view.id).to_string(), None)),
+    }
 }
 
 pub fn result_pages(seams: &Seams, view: &CallView) -> Result<Pages> {
+    if let Some(result) = &view.inline.result {
+        return Ok(Pages::inline(seams, result.clone()));
+    }
     match (&view.result, view.state) {
         (Some(stored), _) => {
-            stored_pages(seams, view, stored, |view, attempt| Key::Result(view.app.clone(), view.id, attempt))
+            stored_pages(seams, view, stored, |view, attempt| match (view.id.batch(), view.id.number()) {
+                (Some(batch), Some(number)) => Key::BatchResult(view.app.clone(), batch, number, attempt),
+                _ => Key::Result(view.app.clone(), view.id, attempt),
+            })
         }
-        (None, State::Success) => Ok(Pages::empty(seams)),
+        (None, State::Success) => Ok(Pages::inline(seams, Bytes::new())),
         (None, state) if state.is_final() => {
             let reason = view.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
             Err(Error::not_found(format!("call `{}` has no result, it ended in {state}{reason}", view.id))
@@ -52,11 +62,14 @@ pub fn result_pages(seams: &Seams, view: &CallView) -> Result<Pages> {
 }
 
 pub fn log_pages(seams: &Seams, view: &CallView) -> Result<Pages> {
+    if let Some(log) = &view.inline.log {
+        return Ok(Pages::inline(seams, log.clone()));
+    }
     match (&view.log, view.state) {
         (Some(stored), _) => {
             stored_pages(seams, view, stored, |view, attempt| Key::Log(view.app.clone(), view.id, attempt))
         }
-        (None, state) if state.is_final() => Ok(Pages::empty(seams)),
+        (None, state) if state.is_final() => Ok(Pages::inline(seams, Bytes::new())),
         (None, state) => Err(not_yet(view, "log", state)),
     }
 }
@@ -75,7 +88,8 @@ fn stored_pages(
     let attempt = view.attempt.ok_or_else(|| {
         Error::internal(format!("the outcome of call `{}` names a body but no attempt", view.id))
     })?;
-    Ok(Pages::new(seams, key(view, attempt).to_string(), Some(stored.clone())))
+    let expected = Expected { bytes: Some(stored.bytes), sha256: stored.sha256.clone() };
+    Ok(Pages::new(seams, key(view, attempt).to_string(), Some(expected)))
 }
 
 async fn copy(mut pages: Pages, sink: &mut Sink<'_>) -> Result<u64> {
@@ -89,11 +103,19 @@ async fn copy(mut pages: Pages, sink: &mut Sink<'_>) -> Result<u64> {
     Ok(bytes)
 }
 
+/// What the bytes are to be.
+struct Expected {
+    bytes: Option<u64>,
+    sha256: Digest,
+}
+
 /// A body, page after page.
 pub struct Pages {
     seams: Seams,
     key: String,
-    expected: Option<Stored>,
+    expected: Option<Expected>,
+    /// All of it, where it is at hand.
+    inline: Option<Bytes>,
     offset: u64,
     hasher: Sha256,
     /// Of the first page, whose object every other page has to be of, and the length of the whole.
@@ -102,11 +124,12 @@ pub struct Pages {
 }
 
 impl Pages {
-    fn new(seams: &Seams, key: String, expected: Option<Stored>) -> Pages {
+    fn new(seams: &Seams, key: String, expected: Option<Expected>) -> Pages {
         Pages {
             seams: seams.clone(),
             key,
             expected,
+            inline: None,
             offset: 0,
             hasher: Sha256::new(),
             object: None,
@@ -114,12 +137,20 @@ impl Pages {
         }
     }
 
-    fn empty(seams: &Seams) -> Pages {
-        Pages { done: true, ..Pages::new(seams, String::new(), None) }
+    pub(super) fn inline(seams: &Seams, body: Bytes) -> Pages {
+        Pages { inline: Some(body), done: true, ..Pages::new(seams, String::new(), None) }
+    }
+
+    /// An object that is to have this digest.
+    pub(super) fn of_object(seams: &Seams, key: String, sha256: Digest) -> Pages {
+        Pages::new(seams, key, Some(Expected { bytes: None, sha256 }))
     }
 
     /// The next page, never empty; `None` after the last. Whatever follows an error is not to be trusted.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        if let Some(body) = self.inline.take().filter(|body| !body.is_empty()) {
+            return Ok(Some(body));
+        }
         if self.done {
             return Ok(None);
         }
@@ -148,12 +179,13 @@ impl Pages {
     fn check(&mut self) -> Result<()> {
         let Some(expected) = &self.expected else { return Ok(()) };
         let digest = Digest::from_bytes(std::mem::take(&mut self.hasher).finalize().into());
-        if self.offset == expected.bytes && digest == expected.sha256 {
+        let bytes = expected.bytes.unwrap_or(self.offset);
+        if self.offset == bytes && digest == expected.sha256 {
             return Ok(());
         }
         Err(Error::internal(format!(
-            "object `{}` is not what was recorded: {} bytes with SHA-256 {digest} instead of {} with {}",
-            self.key, self.offset, expected.bytes, expected.sha256
+            "object `{}` is not what was recorded: {} bytes with SHA-256 {digest} instead of {bytes} with {}",
+            self.key, self.offset, expected.sha256
         ))
         .hint("results are written once: something else writes into this bucket"))
     }

@@ -4,6 +4,8 @@
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
+use super::batch;
+use super::batch::call::{Found, Inline, find_call};
 pub use super::body::{log, payload, result};
 pub use super::wait::wait;
 use crate::error::{Code, Error, Result};
@@ -11,7 +13,8 @@ use crate::layout::object::{self, Started};
 use crate::layout::{Key, key, note};
 use crate::limits;
 use crate::model::{
-    AppName, AttemptId, CallFacts, CallId, FunctionName, Outcome, Route, State, Stored, Time, VersionId,
+    AppName, AttemptId, BatchId, CallFacts, CallId, FunctionName, Outcome, Route, State, Stored, Time,
+    VersionId,
 };
 use crate::seam::store::List;
 use crate::seam::{Seams, StoreError, StoreExt as _};
@@ -36,7 +39,7 @@ pub struct CallView {
     /// The function's own time.
     pub run_ms: Option<u64>,
     pub not_before: Option<Time>,
-    /// `None`: the call is being deleted, and its payload is gone already.
+    /// `None`: the call is being deleted, and its payload is gone already; or it is a batch's, and lies in its chunk.
     pub payload_bytes: Option<u64>,
     pub content_type: Option<String>,
     pub result: Option<Stored>,
@@ -44,10 +47,16 @@ pub struct CallView {
     /// The execution that the outcome is of.
     pub attempt: Option<AttemptId>,
     pub worker: Option<String>,
+    /// Bodies of a batch's call that were read with it.
+    #[serde(skip)]
+    pub inline: Inline,
 }
 
 /// A call of an app.
 pub async fn load(seams: &Seams, app: &AppName, id: CallId) -> Result<CallView> {
+    if let Some(batch) = id.batch() {
+        return of_batch(find_call(seams, app, id).await?, id, batch);
+    }
     look(seams, app, id, |_, _| true).await?.ok_or_else(|| {
         Error::not_found(format!("app `{app}` has no call `{id}`")).hint(format!(
             "`afn list calls {app}` lists them; calls are deleted some two weeks after they end"
@@ -55,8 +64,28 @@ pub async fn load(seams: &Seams, app: &AppName, id: CallId) -> Result<CallView> 
     })
 }
 
-/// A call by its id alone: looks into each app.
+fn of_batch(found: Found, id: CallId, batch: BatchId) -> Result<CallView> {
+    match found {
+        Found::Call(view) => Ok(*view),
+        Found::NotSubmitted { .. } => {
+            Err(Error::not_found(format!("call `{id}` is not submitted yet: its batch is still read in"))
+                .hint(format!("`afn batch status {batch}` tells how far it is")))
+        }
+        Found::NoNumber { calls } => {
+            Err(Error::not_found(format!("batch `{batch}` has no call `{id}`: it has {calls} calls")))
+        }
+        Found::NoBatch => Err(Error::not_found(format!("there is no call `{id}`, and no batch `{batch}`"))
+            .hint(
+                "`afn batch list APP` lists an app's batches; they are deleted some two weeks after they end",
+            )),
+    }
+}
+
+/// A call by its id alone: a batch's id says which app it is of, for a single call each app is looked into.
 pub async fn find(seams: &Seams, id: CallId) -> Result<CallView> {
+    if let Some(batch) = id.batch() {
+        return load(seams, &batch::app_of(seams, batch).await?, id).await;
+    }
     let listed = seams.store.list_all(List::grouped(key::apps())).await?;
     // Whatever has the form of an app's name is looked into, its definition may be gone and its calls still there.
     let apps: Vec<AppName> = listed.prefixes.iter().filter_map(|prefix| app_of(prefix)).collect();
@@ -129,6 +158,7 @@ fn finished(app: &AppName, id: CallId, outcome: Outcome) -> CallView {
         log: outcome.log,
         attempt: outcome.attempt,
         worker: outcome.worker,
+        inline: Inline::default(),
     }
 }
 
@@ -159,6 +189,7 @@ fn unfinished(now: Time, app: &AppName, id: CallId, payload: Payload, started: O
         log: None,
         attempt: None,
         worker: started.map(|started| started.worker),
+        inline: Inline::default(),
     }
 }
 

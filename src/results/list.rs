@@ -1,10 +1,13 @@
-//! Which calls there are, newest first.
+//! Which calls there are, newest first; a batch is one row among them, whatever it holds.
 
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
+use super::batch::BatchRow;
+use super::batch::list::row;
 use super::call::{CallView, look};
-use super::window::{Walk, bits};
+use super::merge::{Item, Merge};
+use super::window::bits;
 use crate::error::{Code, Result};
 use crate::limits;
 use crate::model::{AppName, CallId, Route, State, Time};
@@ -22,6 +25,8 @@ pub struct Filter {
     pub max: usize,
     /// Only calls older than this one.
     pub cursor: Option<CallId>,
+    /// A row for every batch too, unless calls of one status are asked for: a batch has calls of many.
+    pub batches: bool,
 }
 
 impl Default for Filter {
@@ -33,6 +38,7 @@ impl Default for Filter {
             to: None,
             max: limits::LIST_CALLS_DEFAULT,
             cursor: None,
+            batches: false,
         }
     }
 }
@@ -62,6 +68,9 @@ impl Filter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CallList {
     pub calls: Vec<CallView>,
+    /// Batches of the same stretch of time, newest first, if they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub batches: Vec<BatchRow>,
     /// How many calls were looked at to find these.
     pub scanned: usize,
     /// Set when there may be more: give it as the filter's cursor to go on.
@@ -70,9 +79,32 @@ pub struct CallList {
     pub unreadable: Vec<Unreadable>,
 }
 
+/// One line of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line<'a> {
+    Call(&'a CallView),
+    Batch(&'a BatchRow),
+}
+
+impl CallList {
+    /// Calls and batches together, newest first.
+    pub fn lines(&self) -> Vec<Line<'_>> {
+        let calls = self.calls.iter().map(|call| (u128::from(call.id), Line::Call(call)));
+        let batches = self.batches.iter().map(|batch| (u128::from(batch.batch), Line::Batch(batch)));
+        let mut lines: Vec<(u128, Line<'_>)> = calls.chain(batches).collect();
+        lines.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    fn len(&self) -> usize {
+        self.calls.len() + self.batches.len()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unreadable {
-    pub id: CallId,
+    /// Of a call, or of a batch.
+    pub id: String,
     pub why: String,
 }
 
@@ -81,45 +113,77 @@ pub struct Unreadable {
 pub async fn list(seams: &Seams, app: &AppName, filter: &Filter) -> Result<CallList> {
     let start = filter.from.map_or(0, |from| bits(from.plus_ms(1)));
     let end = filter.to.map_or(u128::MAX, bits).min(filter.cursor.map_or(u128::MAX, u128::from));
-    let mut found = CallList { calls: Vec::new(), scanned: 0, cursor: None, unreadable: Vec::new() };
+    let batches = filter.batches && filter.status.is_none();
+    let mut found =
+        CallList { calls: Vec::new(), batches: Vec::new(), scanned: 0, cursor: None, unreadable: Vec::new() };
     if filter.max == 0 {
         return Ok(found);
     }
-    let mut walk = Walk::new(seams, app, start..end);
-    while let Some(ids) = walk.next().await? {
-        let missing = filter.max - found.calls.len();
-        let worth_reading = if filter.wants_all() { missing } else { ids.len() };
-        let ahead = ids.iter().copied().take(worth_reading);
-        let mut looks =
-            stream::iter(ahead)
-                .map(|id| async move {
-                    (id, look(seams, app, id, |state, route| filter.wants(state, route)).await)
-                })
-                .buffered(limits::READ_AHEAD_MAX);
+    let mut merge = Merge::new(seams, app, start..end, batches);
+    while let Some(items) = merge.next().await? {
+        let missing = filter.max - found.len();
+        let worth_reading = if filter.wants_all() { missing } else { items.len() };
+        let ahead = items.iter().copied().take(worth_reading);
+        let mut looks = stream::iter(ahead)
+            .map(|item| async move { (item, look_at(seams, app, item, filter).await) })
+            .buffered(limits::READ_AHEAD_MAX);
         let mut looked_at = 0;
-        while let Some((id, look)) = looks.next().await {
+        while let Some((item, look)) = looks.next().await {
             looked_at += 1;
             found.scanned += 1;
             match look {
-                Ok(view) => found.calls.extend(view),
+                Ok(None) => {}
+                Ok(Some(Seen::Call(view))) => found.calls.push(*view),
+                Ok(Some(Seen::Batch(row))) => found.batches.push(*row),
                 Err(error) if error.code() == Code::Internal => {
+                    let id = match item {
+                        Item::Call(id) => id.to_string(),
+                        Item::Batch(id) => id.to_string(),
+                    };
                     found.unreadable.push(Unreadable { id, why: error.to_string() });
                 }
                 Err(error) => return Err(error),
             }
-            if found.calls.len() == filter.max || found.scanned == limits::LIST_SCAN_MAX {
-                let more = looked_at < ids.len() || !walk.is_done();
-                found.cursor = more.then_some(id);
+            if found.len() == filter.max || found.scanned == limits::LIST_SCAN_MAX {
+                let more = looked_at < items.len() || !merge.is_done();
+                found.cursor = more.then(|| cursor(item));
                 return Ok(found);
             }
         }
         drop(looks);
         // Calls that are gone meanwhile leave room that the rest of the page fills.
-        if looked_at < ids.len() {
-            walk.put_back(&ids[looked_at..]);
+        if looked_at < items.len() {
+            merge.put_back(&items[looked_at..]);
         }
     }
     Ok(found)
+}
+
+enum Seen {
+    Call(Box<CallView>),
+    Batch(Box<BatchRow>),
+}
+
+async fn look_at(seams: &Seams, app: &AppName, item: Item, filter: &Filter) -> Result<Option<Seen>> {
+    match item {
+        Item::Call(id) => {
+            let view = look(seams, app, id, |state, route| filter.wants(state, route)).await?;
+            Ok(view.map(|view| Seen::Call(Box::new(view))))
+        }
+        Item::Batch(id) => {
+            let row = row(seams, app, id).await?;
+            Ok(row.filter(|row| filter.wants(None, row.route.as_ref())).map(|row| Seen::Batch(Box::new(row))))
+        }
+    }
+}
+
+/// What only older ones than this come after. No call has a batch's own id: the id below it stands for it, which has
+/// the form of a call's and is nobody's.
+fn cursor(item: Item) -> CallId {
+    match item {
+        Item::Call(id) => id,
+        Item::Batch(id) => id.cursor(),
+    }
 }
 
 #[cfg(test)]
@@ -153,7 +217,10 @@ mod tests {
     async fn an_app_without_calls_has_an_empty_list() {
         let world = World::new();
         let list = listed(&world, &Filter::default()).await;
-        assert_eq!(list, CallList { calls: vec![], scanned: 0, cursor: None, unreadable: vec![] });
+        assert_eq!(
+            list,
+            CallList { calls: vec![], batches: vec![], scanned: 0, cursor: None, unreadable: vec![] }
+        );
         assert_eq!(world.counts.snapshot().list.requests, 2);
     }
 
@@ -255,7 +322,7 @@ mod tests {
         let list = listed(&world, &Filter::default()).await;
         assert_eq!((ids(&list), list.scanned), (vec![good], 2));
         assert_eq!(list.unreadable.len(), 1);
-        assert_eq!(list.unreadable[0].id, bad);
+        assert_eq!(list.unreadable[0].id, bad.to_string());
         assert!(list.unreadable[0].why.contains("cannot be read"), "{}", list.unreadable[0].why);
     }
 
@@ -341,6 +408,7 @@ mod tests {
                     to: to.map(moment),
                     max,
                     cursor: None,
+                    batches: false,
                 };
                 let expected: Vec<CallId> = model
                     .iter()

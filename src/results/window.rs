@@ -1,4 +1,4 @@
-//! Walking an app's calls from the newest back. A store lists in ascending order only, and ids begin with their time:
+//! Walking an app's calls, or its batches, from the newest back. A store lists in ascending order only, and ids begin with their time:
 //! so windows of time are listed, from now backwards, a minute first, doubled when one is short. A window that has
 //! more than a page is halved, and its pieces walked newest first; since ids are halved and not hours, it ends however
 //! many calls fall into one millisecond.
@@ -7,13 +7,13 @@
 //! years before it are not walked, and for an app of no more calls than a page it is all there is to read.
 
 use std::ops::Range;
+use std::str::FromStr;
 
 use ulid::Ulid;
 
 use crate::error::Result;
-use crate::layout::key;
 use crate::limits;
-use crate::model::{AppName, CallId, Time};
+use crate::model::{BatchId, CallId, Time};
 use crate::results::call::reading;
 use crate::seam::Seams;
 use crate::seam::store::List;
@@ -28,16 +28,23 @@ fn span(ms: u64) -> u128 {
     u128::from(ms) << 80
 }
 
-pub(super) struct Walk<'a> {
+/// What a walk goes over.
+pub(super) trait Id: Copy + Into<u128> + FromStr {}
+
+impl Id for CallId {}
+impl Id for BatchId {}
+
+pub(super) struct Walk<'a, I> {
     seams: &'a Seams,
-    app: &'a AppName,
+    /// Under which each has a folder.
+    folder: String,
     /// What is known and what is to be listed of the windows so far, the newest last.
-    todo: Vec<Todo>,
+    todo: Vec<Todo<I>>,
     /// Below here no window has been opened yet.
     above: u128,
     /// Below here nothing is to be found but the `oldest` page.
     floor: u128,
-    oldest: Option<Vec<CallId>>,
+    oldest: Option<Vec<I>>,
     progress: Progress,
     width: u128,
     now: u128,
@@ -50,24 +57,24 @@ enum Progress {
     FloorKnown,
 }
 
-enum Todo {
-    Page(Vec<CallId>),
+enum Todo<I> {
+    Page(Vec<I>),
     Gap(Range<u128>),
 }
 
-struct Page {
+struct Page<I> {
     /// Ascending.
-    ids: Vec<CallId>,
+    ids: Vec<I>,
     /// There are no others in the range that was asked for.
     complete: bool,
 }
 
-impl<'a> Walk<'a> {
+impl<'a, I: Id> Walk<'a, I> {
     /// Over the ids in a range.
-    pub(super) fn new(seams: &'a Seams, app: &'a AppName, ids: Range<u128>) -> Walk<'a> {
+    pub(super) fn new(seams: &'a Seams, folder: String, ids: Range<u128>) -> Walk<'a, I> {
         Walk {
             seams,
-            app,
+            folder,
             todo: Vec::new(),
             above: ids.end,
             floor: ids.start,
@@ -78,8 +85,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The next calls, newest first; never empty. `None` when the past has ended.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<CallId>>> {
+    /// The next ones, newest first; never empty. `None` when the past has ended.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<I>>> {
         loop {
             match self.todo.pop() {
                 Some(Todo::Page(mut ids)) => {
@@ -111,8 +118,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Takes back calls that were answered and not used, newest first.
-    pub(super) fn put_back(&mut self, ids: &[CallId]) {
+    /// Takes back what was answered and not used, newest first.
+    pub(super) fn put_back(&mut self, ids: &[I]) {
         self.todo.push(Todo::Page(ids.iter().rev().copied().collect()));
     }
 
@@ -132,7 +139,7 @@ impl<'a> Walk<'a> {
     /// Whether one page told all.
     async fn look_into(&mut self, gap: Range<u128>) -> Result<bool> {
         let page = self.list(&gap).await?;
-        let last = page.ids.last().copied().map(u128::from);
+        let last = page.ids.last().copied().map(Into::into);
         self.todo.push(Todo::Page(page.ids));
         let Some(last) = last.filter(|_| !page.complete) else { return Ok(true) };
         // The page is the oldest part of the gap: what lies after it comes first, and of that the newer half. A gap
@@ -151,25 +158,24 @@ impl<'a> Walk<'a> {
     async fn find_floor(&mut self) -> Result<()> {
         let page = self.list(&(self.floor..self.above)).await?;
         self.floor = match page.ids.last() {
-            Some(last) if !page.complete => u128::from(*last) + 1,
+            Some(last) if !page.complete => (*last).into() + 1,
             _ => self.above,
         };
         self.oldest = Some(page.ids).filter(|ids| !ids.is_empty());
         Ok(())
     }
 
-    /// One page of calls from the beginning of a range.
-    async fn list(&self, range: &Range<u128>) -> Result<Page> {
-        let calls = key::calls(self.app);
-        let boundary = |bits: u128| format!("{calls}{}", text(bits));
+    /// One page from the beginning of a range.
+    async fn list(&self, range: &Range<u128>) -> Result<Page<I>> {
+        let boundary = |bits: u128| format!("{}{}", self.folder, text(bits));
         let end = boundary(range.end);
-        let mut request = List::grouped(&calls).start_after(boundary(range.start));
+        let mut request = List::grouped(&self.folder).start_after(boundary(range.start));
         loop {
-            let listed = self.seams.store.list(&request).await.map_err(reading(&calls))?;
+            let listed = self.seams.store.list(&request).await.map_err(reading(&self.folder))?;
             let past_end = listed.prefixes.last().is_some_and(|last| *last >= end);
             let complete = past_end || listed.next.is_none();
             let within = listed.prefixes.iter().filter(|prefix| **prefix < end);
-            let ids: Vec<CallId> = within.filter_map(|prefix| id_of(&calls, prefix)).collect();
+            let ids: Vec<I> = within.filter_map(|prefix| id_of(&self.folder, prefix)).collect();
             match listed.next {
                 // A page full of what is no call of ours tells nothing.
                 Some(next) if ids.is_empty() && !complete => request = request.start_after(next),
@@ -179,8 +185,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn id_of(calls: &str, prefix: &str) -> Option<CallId> {
-    prefix.strip_prefix(calls)?.strip_suffix('/')?.parse().ok()
+fn id_of<I: Id>(folder: &str, prefix: &str) -> Option<I> {
+    prefix.strip_prefix(folder)?.strip_suffix('/')?.parse().ok()
 }
 
 fn text(bits: u128) -> String {

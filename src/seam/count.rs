@@ -124,6 +124,22 @@ impl Add for Snapshot {
 }
 
 impl Snapshot {
+    /// Requests by operation, always all of them in the same order.
+    pub fn by_operation(&self) -> [(&'static str, u64); 10] {
+        [
+            ("put", self.put.requests),
+            ("get", self.get.requests),
+            ("head", self.head.requests),
+            ("list", self.list.requests),
+            ("delete", self.delete.requests),
+            ("send", self.send.requests),
+            ("receive", self.receive.requests),
+            ("extend", self.extend.requests),
+            ("delete_message", self.delete_message.requests),
+            ("depth", self.depth.requests),
+        ]
+    }
+
     /// Requests of all kinds.
     pub fn requests(&self) -> u64 {
         self.store_requests() + self.queue_requests()

@@ -10,6 +10,7 @@ pub mod queue;
 pub mod retry;
 pub mod rng;
 pub mod store;
+pub mod webhook;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub use executor::Executor;
 pub use queue::{Queue, Queues};
 pub use rng::{Rng, RngExt};
 pub use store::{Store, StoreError, StoreExt};
+pub use webhook::Webhook;
 
 use crate::event::Listener;
 use crate::model::{Nonce, Time};

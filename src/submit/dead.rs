@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::layout::Message;
 use crate::layout::message::Unreadable;
+use crate::layout::{CallMessage, Message, RangeMessage, SuperviseMessage};
 use crate::limits;
 use crate::model::{AppName, CallId, MessageId, Time};
 use crate::seam::queue::{Lane, Outgoing, Queues, Receipt, Received};
@@ -39,6 +39,7 @@ impl DeadLetter {
     fn new(queue: &'static str, received: &Received) -> DeadLetter {
         let (app, call) = match Message::decode(&received.body) {
             Ok(Message::Call(message)) => (Some(message.app), Some(message.call)),
+            Ok(message @ (Message::Range(_) | Message::Supervise(_))) => (Some(message.app().clone()), None),
             Err(_) => (None, None),
         };
         DeadLetter {
@@ -192,12 +193,11 @@ pub async fn purge(queues: &Queues, pick: &Pick) -> Result<u64> {
 /// The same work under a message id of its own: deliveries count from 1 again, and no two executions may share a key
 /// (N8). What it points to may have run meanwhile.
 fn again(seams: &Seams, body: &str) -> Result<Message, String> {
+    let id = MessageId::new(seams.now(), seams.rng.u128());
     match Message::decode(body) {
-        Ok(Message::Call(mut message)) => {
-            message.id = MessageId::new(seams.now(), seams.rng.u128());
-            message.again = true;
-            Ok(Message::Call(message))
-        }
+        Ok(Message::Call(message)) => Ok(Message::Call(CallMessage { id, again: true, ..message })),
+        Ok(Message::Range(message)) => Ok(Message::Range(RangeMessage { id, again: true, ..message })),
+        Ok(Message::Supervise(message)) => Ok(Message::Supervise(SuperviseMessage { id, ..message })),
         Err(Unreadable::Newer(version)) => {
             Err(format!("its format {version} is newer than this afn: redrive it with a newer one"))
         }
@@ -263,7 +263,6 @@ mod tests {
     use super::*;
     use crate::backend::memory::{MemoryQueue, MemoryStore};
     use crate::event::Silent;
-    use crate::layout::CallMessage;
     use crate::seam::Queue;
     use crate::seam::clock::SystemClock;
     use crate::seam::rng::SystemRng;
@@ -326,7 +325,7 @@ mod tests {
 
         let received = seams.queues.calls.live.receive(10, Duration::ZERO, HOLD).await.unwrap();
         let [received] = &received[..] else { panic!("{received:?}") };
-        let Message::Call(again) = Message::decode(&received.body).unwrap();
+        let Ok(Message::Call(again)) = Message::decode(&received.body) else { panic!("{received:?}") };
         assert_ne!(again.id, message.id);
         assert_eq!((again.call, again.again), (message.call, true));
         let left = list(&seams.queues, 10).await.unwrap();

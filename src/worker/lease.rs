@@ -1,18 +1,19 @@
 //! Leases: received messages, kept by extending their visibility every third of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::Shared;
 use crate::limits;
-use crate::seam::queue::{Receipt, Received};
+use crate::seam::Queue;
+use crate::seam::queue::{QueueError, Receipt, Received};
 
-/// The messages that this worker holds, by the queue's own name of each.
-#[derive(Debug, Default)]
+/// The messages of one queue that this worker holds, by the queue's own name of each.
 pub struct Leases {
+    queue: Arc<dyn Queue>,
     held: Mutex<BTreeMap<String, Held>>,
 }
 
@@ -24,29 +25,41 @@ struct Held {
 }
 
 impl Leases {
+    pub fn new(queue: Arc<dyn Queue>) -> Arc<Leases> {
+        Arc::new(Leases { queue, held: Mutex::default() })
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
+        self.held.lock().expect("no holder of this lock panics")
+    }
+
     /// Takes a received message in. `None` if it is held already: its lease lapsed and it came again, so the newer
     /// receipt is kept and the work that runs goes on (H5).
     pub fn take(self: &Arc<Leases>, message: &Received, received: Duration) -> Option<Lease> {
-        let mut held = self.held.lock().expect("no holder of the lock panics");
         let newer = Held { receipt: message.receipt.clone(), received };
-        if held.insert(message.id.clone(), newer).is_some() {
+        if self.held().insert(message.id.clone(), newer).is_some() {
             return None;
         }
         Some(Lease { leases: self.clone(), id: message.id.clone(), delivery: message.delivery })
     }
 
-    fn receipts(&self) -> Vec<Receipt> {
-        self.held
-            .lock()
-            .expect("no holder of the lock panics")
-            .values()
-            .map(|held| held.receipt.clone())
-            .collect()
+    async fn extend_all(&self, visibility: Duration) {
+        let receipts: Vec<Receipt> = self.held().values().map(|held| held.receipt.clone()).collect();
+        join_all(receipts.iter().map(|receipt| self.queue.extend(receipt, visibility))).await;
+    }
+
+    /// Deletes finished messages, ten in a request. One whose deletion fails comes back, is found decided, and is deleted
+    /// then.
+    pub async fn delete(&self, leases: Vec<Lease>) -> Result<(), QueueError> {
+        let receipts: Vec<Receipt> = leases.iter().map(Lease::receipt).collect();
+        for some in receipts.chunks(limits::QUEUE_BATCH_MAX) {
+            self.queue.delete(some).await?;
+        }
+        Ok(())
     }
 }
 
 /// A message held; given up when dropped (which tells the queue nothing: it lapses).
-#[derive(Debug)]
 pub struct Lease {
     leases: Arc<Leases>,
     id: String,
@@ -56,12 +69,11 @@ pub struct Lease {
 
 impl Lease {
     fn held(&self) -> Held {
-        let held = self.leases.held.lock().expect("no holder of the lock panics");
-        held.get(&self.id).cloned().expect("a lease is in the map as long as it lives")
+        self.leases.held().get(&self.id).cloned().expect("a lease is in the map as long as it lives")
     }
 
     /// The newest receipt.
-    pub fn receipt(&self) -> Receipt {
+    fn receipt(&self) -> Receipt {
         self.held().receipt
     }
 
@@ -74,9 +86,24 @@ impl Lease {
         self.age_ms(shared) < limits::HAND_OVER_MS
     }
 
-    /// Whether something may still be committed under it: past this, message and call may be anybody's (H14).
+    /// Whether something may still be committed under it: past this, message and work may be anybody's (H14).
     pub fn may_commit(&self, shared: &Shared) -> bool {
         self.age_ms(shared) < limits::LEASE_MS_MAX
+    }
+
+    /// The queue shows the message again after `wait`.
+    pub async fn give_back(self, wait: Duration) -> Result<(), QueueError> {
+        self.leases.queue.extend(&self.receipt(), wait).await
+    }
+
+    pub async fn delete(self) -> Result<(), QueueError> {
+        let leases = self.leases.clone();
+        leases.delete(vec![self]).await
+    }
+
+    /// Leases of one queue are deleted together.
+    pub fn queue(&self) -> &Arc<Leases> {
+        &self.leases
     }
 }
 
@@ -94,8 +121,6 @@ pub async fn keep(shared: Arc<Shared>) {
     let visibility = shared.config.visibility;
     loop {
         shared.seams.clock.sleep(visibility / 3).await;
-        let receipts = shared.leases.receipts();
-        let queue = &shared.seams.queues.calls.live;
-        join_all(receipts.iter().map(|receipt| queue.extend(receipt, visibility))).await;
+        join_all(shared.leases.iter().map(|leases| leases.extend_all(visibility))).await;
     }
 }

@@ -2,20 +2,30 @@
 //! future that owns all its tasks: dropping it is a crash. It knows executors only through their seam.
 
 mod attempt;
+mod batch_call;
+mod batches;
 mod careful;
 mod definitions;
 pub mod delete;
+mod demand;
+mod follow;
 mod health;
 mod lease;
+mod marks;
 mod phase;
+mod range;
+mod receive;
 pub mod reconcile;
 mod record;
 mod run;
 mod single;
-pub mod store_clock;
+mod slots;
+mod split;
+mod supervise;
 mod walk;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{RwLock, watch};
@@ -24,11 +34,12 @@ use self::phase::Phases;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::limits;
+use crate::seam::count::{Counts, Snapshot};
 use crate::seam::queue::QueueError;
-use crate::seam::{Executor, Seams, StoreError};
+use crate::seam::{Executor, Seams, StoreError, Webhook};
 
 /// How a worker works.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// Named in outcomes and marks; for people.
     pub name: String,
@@ -42,6 +53,10 @@ pub struct Config {
     pub visibility: Duration,
     /// Look after calls that have lost their message.
     pub reconcile: bool,
+    /// What this process asks of store and queues; told in the parts that it writes.
+    pub counts: Option<Arc<Counts>>,
+    /// Delivers the webhooks of batches that this worker finishes.
+    pub webhook: Option<Arc<dyn Webhook>>,
 }
 
 impl Config {
@@ -53,6 +68,8 @@ impl Config {
             until_dry: false,
             visibility: Duration::from_millis(limits::VISIBILITY_MS),
             reconcile: true,
+            counts: None,
+            webhook: None,
         }
     }
 }
@@ -86,7 +103,13 @@ struct Shared {
     seams: Seams,
     executor: Arc<dyn Executor>,
     config: Config,
-    leases: Arc<lease::Leases>,
+    /// Of `calls`, `chunks` and `batches`.
+    leases: [Arc<lease::Leases>; 3],
+    slots: Arc<slots::Slots>,
+    demand: Arc<demand::Demand>,
+    batches: batches::Batches,
+    /// Requests counted already into some part.
+    told: Mutex<Snapshot>,
     definitions: definitions::Definitions,
     /// Read by every call that runs, written by a suspect: it runs when nothing else does, and nothing starts until
     /// it ends (N2). Taken before the mark is written.
@@ -97,7 +120,11 @@ struct Shared {
 impl Worker {
     pub fn new(seams: Seams, executor: Arc<dyn Executor>, config: Config) -> Worker {
         let shared = Shared {
-            leases: Arc::new(lease::Leases::default()),
+            leases: seams.queues.lanes().map(|(_, lane)| lease::Leases::new(lane.live.clone())),
+            slots: slots::Slots::new(config.slots),
+            demand: Arc::default(),
+            batches: batches::Batches::new(seams.clone()),
+            told: Mutex::default(),
             definitions: definitions::Definitions::new(seams.clone()),
             solitude: RwLock::new(()),
             phases: Phases::new(),
@@ -117,6 +144,17 @@ impl Worker {
 impl Shared {
     fn say(&self, event: Event) {
         self.seams.events.on(event);
+    }
+
+    /// Requests that this process has made since it was last asked, by operation.
+    fn spent(&self) -> BTreeMap<String, u64> {
+        let Some(counts) = &self.config.counts else { return BTreeMap::new() };
+        let now = counts.snapshot();
+        let mut told = self.told.lock().expect("no holder of this lock panics");
+        let before = std::mem::replace(&mut *told, now);
+        let each = now.by_operation().into_iter().zip(before.by_operation());
+        let spent = each.map(|((operation, now), (_, before))| (operation.to_owned(), now - before));
+        spent.filter(|(_, count)| *count > 0).collect()
     }
 }
 

@@ -1,20 +1,23 @@
 //! The store is the truth, the queue a hint: single calls that have lost their message (a submitter that died before its
-//! send, a queue that was purged, retention that ran out) are found and sent again (H9). Sending again is always safe.
+//! send, a queue that was purged, retention that ran out) are found and sent again, and so are the supervisors of batches (H9). Sending again is always safe.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Shared;
 use super::definitions::Definitions;
 use super::walk::{self, Seen, Walk};
-use super::{Shared, store_clock};
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::layout::batch::Pointer;
 use crate::layout::object::{self, Reconciled};
-use crate::layout::{Key, Message, note};
+use crate::layout::{Key, Message, SuperviseMessage, key, note};
 use crate::limits;
-use crate::model::{AppName, CallFacts, CallId, Time};
-use crate::seam::store::{PutObject, StoreError};
+use crate::model::{AppName, BatchId, CallFacts, CallId, Time};
+use crate::seam::StoreExt as _;
+use crate::seam::store::{List, PutObject, Range, StoreError};
 use crate::seam::{RngExt as _, Seams};
+use crate::store_clock;
 use crate::submit::send;
 
 /// Once an hour, by the one worker whose write of `reconciled/{hour}` succeeds.
@@ -54,7 +57,59 @@ pub async fn resend_lost(seams: &Seams) -> Result<u64> {
     for app in walk::apps(seams).await? {
         sent += resend_app(seams, &definitions, &app, now).await?;
     }
-    Ok(sent)
+    Ok(sent + resend_supervisors(seams, now).await?)
+}
+
+/// The supervisor of every batch of the last two weeks that is not over and has not moved for two hours (N5).
+async fn resend_supervisors(seams: &Seams, now: Time) -> Result<u64> {
+    let horizon = BatchId::new(now.minus_ms(limits::SUPERVISOR_LOST_WITHIN_MS), 0);
+    let mut request = List::all(key::pointers()).start_after(Key::Pointer(horizon).to_string());
+    let mut sent = 0;
+    loop {
+        let page = seams.store.list(&request).await?;
+        for entry in page.entries {
+            let Ok(Key::Pointer(batch)) = entry.key.parse() else { continue };
+            let body = seams.store.get(&entry.key, Range::All).await?.body;
+            let Pointer { app, .. } = object::decode(&entry.key, &body)?;
+            sent += u64::from(resend_supervisor(seams, &app, batch, now).await?);
+        }
+        match page.next {
+            Some(next) => request.start_after = Some(next),
+            None => return Ok(sent),
+        }
+    }
+}
+
+async fn resend_supervisor(seams: &Seams, app: &AppName, batch: BatchId, now: Time) -> Result<bool> {
+    let facts = seams.store.list_all(List::grouped(key::batch(app, batch))).await?;
+    let mut moved_at = None;
+    for entry in &facts.entries {
+        match entry.key.parse() {
+            Ok(Key::Fired(..)) => return Ok(false),
+            Ok(Key::Batch(..)) => moved_at = moved_at.max(Some(entry.modified_at)),
+            _ => {}
+        }
+    }
+    // Without its definition it was never accepted, or was deleted.
+    let Some(mut moved_at) = moved_at else { return Ok(false) };
+    for prefix in [key::chunks(app, batch), key::outcomes(app, batch)] {
+        let mut request = List::all(prefix);
+        loop {
+            let page = seams.store.list(&request).await?;
+            moved_at = page.entries.iter().map(|entry| entry.modified_at).fold(moved_at, Time::max);
+            match page.next {
+                Some(next) => request.start_after = Some(next),
+                None => break,
+            }
+        }
+    }
+    if now.since_ms(moved_at) < limits::SUPERVISOR_LOST_MS {
+        return Ok(false);
+    }
+    let message = SuperviseMessage { id: send::message_id(seams), app: app.clone(), batch };
+    send::send(&seams.queues.batches, &Message::Supervise(message), Duration::ZERO).await?;
+    seams.events.on(Event::SupervisorResent { app: app.clone(), batch });
+    Ok(true)
 }
 
 async fn resend_app(seams: &Seams, definitions: &Definitions, app: &AppName, now: Time) -> Result<u64> {

@@ -9,6 +9,7 @@ use super::lease::Lease;
 use super::phase::Phase;
 use super::{Abandoned, Shared};
 use crate::error::{Code, Error};
+use crate::event::Event;
 use crate::layout::{Key, object};
 use crate::model::{AppName, AttemptId, CallId, Digest, Outcome, Stored};
 use crate::seam::store::{PutObject, Range};
@@ -49,14 +50,34 @@ pub async fn record(
         }
         match commit(shared, app, call, &mut outcome, &left).await {
             Ok(recorded) => return Ok(recorded),
-            Err(Abandoned(error))
-                if error.code() == Code::Unreachable && shared.phases.now() < Phase::HandBack =>
-            {
-                let (what, why) = (format!("record the outcome of call {call}"), error.to_string());
-                shared.say(crate::event::Event::RequestFailed { what, why });
-                shared.seams.clock.sleep(AGAIN).await;
+            Err(Abandoned(error)) => {
+                again(shared, &format!("record the outcome of call {call}"), error).await?
             }
-            Err(abandoned) => return Err(abandoned),
+        }
+    }
+}
+
+/// Whether a commit that failed is to be repeated: waits, and returns; or gives up, when the error is no matter of
+/// reaching the store, or the grace is over.
+pub async fn again(shared: &Shared, what: &str, error: Error) -> Result<(), Abandoned> {
+    if error.code() != Code::Unreachable || shared.phases.now() >= Phase::HandBack {
+        return Err(Abandoned(error));
+    }
+    shared.say(Event::RequestFailed { what: what.to_owned(), why: error.to_string() });
+    shared.seams.clock.sleep(AGAIN).await;
+    Ok(())
+}
+
+/// Repeats a write until it is known to be done.
+pub async fn until_known<F: Future<Output = Result<(), Error>>>(
+    shared: &Shared,
+    what: &str,
+    write: impl Fn() -> F,
+) -> Result<(), Error> {
+    loop {
+        match write().await {
+            Ok(()) => return Ok(()),
+            Err(error) => again(shared, what, error).await.map_err(|Abandoned(error)| error)?,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::definitions::Definition;
 use super::lease::Lease;
 use super::phase::Phase;
 use super::record::{self, Left};
+use super::slots::Place;
 use super::{Abandoned, Shared};
 use crate::event::Event;
 use crate::layout::object::{self, Unsuited};
@@ -64,7 +65,16 @@ enum Prepared {
     Early(Time),
 }
 
-pub async fn work(shared: Arc<Shared>, lease: Lease, message: CallMessage) -> Done {
+pub async fn work(shared: Arc<Shared>, place: Place, lease: Lease, message: CallMessage) -> Done {
+    let _slot = tokio::select! {
+        biased;
+        // It has not begun: others may have it at once.
+        () = shared.phases.reached(Phase::Drain) => {
+            let _ = lease.give_back(Duration::ZERO).await;
+            return Done::Left;
+        }
+        slot = place.slot() => slot,
+    };
     let (app, call) = (message.app.clone(), message.call);
     let single = Single { shared: shared.clone(), lease, message, marked: false };
     match single.work().await {
@@ -337,14 +347,12 @@ impl Single {
     /// The queue shows the message again at once; after many deliveries it is sent anew, far from the queue's own limit.
     async fn give_back(self, past: &Past) -> Result<(), Abandoned> {
         if self.lease.delivery > limits::PUT_BACK_COUNT_MAX {
-            let shared = self.shared.clone();
             if let Done::Replaced { lease, .. } = self.replace(past, Duration::ZERO, true).await? {
-                shared.seams.queues.calls.live.delete(&[lease.receipt()]).await?;
+                lease.delete().await?;
             }
             return Ok(());
         }
-        self.shared.seams.queues.calls.live.extend(&self.lease.receipt(), Duration::ZERO).await?;
-        Ok(())
+        Ok(self.lease.give_back(Duration::ZERO).await?)
     }
 
     /// A queue that delivers before the time is up (a re-sent message, a clock that runs ahead).
@@ -377,19 +385,23 @@ impl Single {
         }
         let mut single = self;
         single.message.mismatch_since = Some(since);
-        // Spread out, or the same worker may be first to it every time.
-        let wait_ms = limits::PUT_BACK_MS / 2 + single.shared.seams.rng.below(limits::PUT_BACK_MS / 2);
-        single.replace(&past, Duration::from_millis(wait_ms), false).await
+        let wait = spread(&single.shared, limits::PUT_BACK_MS);
+        single.replace(&past, wait, false).await
     }
 }
 
+/// Up to `ms`, spread out: or the same worker may be first to a message every time.
+pub(super) fn spread(shared: &Shared, ms: u64) -> Duration {
+    Duration::from_millis(ms / 2 + shared.seams.rng.below(ms / 2))
+}
+
 /// Doubles with every failure.
-fn backoff_ms(first_ms: u64, failures: u32) -> u64 {
+pub(super) fn backoff_ms(first_ms: u64, failures: u32) -> u64 {
     let factor = 1u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
     first_ms.saturating_mul(factor).min(limits::RETRY_BACKOFF_MS_MAX)
 }
 
-fn reason(verdict: &Verdict, version: &Version) -> Option<String> {
+pub(super) fn reason(verdict: &Verdict, version: &Version) -> Option<String> {
     match verdict {
         Verdict::Success { .. } => None,
         Verdict::Error { reason } => Some(reason.clone()),

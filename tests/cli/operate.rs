@@ -97,7 +97,7 @@ fn garbage_is_counted_and_nothing_young_is_deleted() {
     assert_data_eq!(
         world.afn("gc --dry-run").ok(),
         str![[r#"
-0 calls and 0 idempotency keys would be deleted: 0 objects, 0 B
+0 calls, 0 batches and 0 idempotency keys would be deleted: 0 objects, 0 B
 
 "#]]
     );

@@ -131,7 +131,7 @@ fn what_a_draining_worker_runs_may_finish() {
     worker.signal(Signal::TERM);
     let ended = worker.end();
     assert_eq!(ended.code, 0);
-    assert!(ended.stderr.contains("1 finished, 0 handed back"), "{ended:#?}");
+    assert!(ended.stderr.contains("stopped: 1 finished"), "{ended:#?}");
     let states: Vec<Value> = [&id, &waiting].map(|id| world.call(id)["status"].clone()).to_vec();
     assert!(states.contains(&"success".into()) && states.contains(&"queued".into()), "{states:?}");
 }

@@ -207,7 +207,7 @@ fn ids_of_fn_itself_are_single_calls() {
 }
 
 /// How many kinds of keys there are; a new one does not compile until it is drawn below.
-const KINDS: usize = 15;
+const KINDS: usize = 28;
 
 fn kind(key: &Key) -> usize {
     match key {
@@ -226,14 +226,28 @@ fn kind(key: &Key) -> usize {
         Key::Status(..) => 12,
         Key::Reconciled(..) => 13,
         Key::Probe(..) => 14,
+        Key::Pointer(..) => 15,
+        Key::Batch(..) => 16,
+        Key::Chunk(..) => 17,
+        Key::Input(..) => 18,
+        Key::Sealed(..) => 19,
+        Key::Part(..) => 20,
+        Key::BatchResult(..) => 21,
+        Key::Mark(..) => 22,
+        Key::MarkVoid(..) => 23,
+        Key::Cancelled(..) => 24,
+        Key::Summary(..) => 25,
+        Key::Retry(..) => 26,
+        Key::Fired(..) => 27,
     }
 }
 
 /// One key of each kind, about the same app, function, call.
 fn keys() -> impl Strategy<Value = [Key; KINDS]> {
     let names = (apps(), functions(), versions(), routes());
-    (names, digests(), calls(), attempts(), any::<u64>()).prop_map(
-        |((app, function, version, route), digest, call, attempt, random)| {
+    let batch = (batches(), numbers(), 0u64..1_000_000, 1u32..);
+    (names, digests(), calls(), attempts(), any::<u64>(), batch).prop_map(
+        |((app, function, version, route), digest, call, attempt, random, (batch, number, part, count))| {
             [
                 Key::App(app.clone()),
                 Key::Route(app.clone(), route),
@@ -247,9 +261,22 @@ fn keys() -> impl Strategy<Value = [Key; KINDS]> {
                 Key::Unsuited(app.clone(), call, attempt.delivery.message),
                 Key::Result(app.clone(), call, attempt),
                 Key::Log(app.clone(), call, attempt),
-                Key::Status(app, call),
+                Key::Status(app.clone(), call),
                 Key::Reconciled(random),
                 Key::Probe(Nonce::new(random)),
+                Key::Pointer(batch),
+                Key::Batch(app.clone(), batch),
+                Key::Chunk(app.clone(), batch, number),
+                Key::Input(app.clone(), batch, number),
+                Key::Sealed(app.clone(), batch),
+                Key::Part(app.clone(), batch, number, part),
+                Key::BatchResult(app.clone(), batch, number, attempt),
+                Key::Mark(app.clone(), batch, number, attempt.delivery, count),
+                Key::MarkVoid(app.clone(), batch, number, attempt.delivery),
+                Key::Cancelled(app.clone(), batch),
+                Key::Summary(app.clone(), batch),
+                Key::Retry(app.clone(), batch, count),
+                Key::Fired(app, batch),
             ]
         },
     )

@@ -22,6 +22,8 @@ mod calls;
 mod fdk;
 mod lost_workers;
 mod messages;
+mod sick_worker;
 mod stack;
 mod stopping;
+mod storm;
 mod tutorial;

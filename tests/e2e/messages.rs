@@ -41,6 +41,14 @@ async fn a_newer_message_is_put_back_and_left_to_newer_workers() {
 }
 
 #[tokio::test]
+async fn a_worker_that_is_to_end_with_a_dry_queue_ends_before_a_newer_message() {
+    let world = World::new("newerdry").await;
+    send(&world, r#"{"v":2,"kind":"call","from":"the future"}"#).await;
+    let ended = world.afn("worker --drain -j 1").await.failed(2);
+    assert!(ended.contains("error: queue `calls` is not dry: ") && ended.contains("hint: "), "{ended}");
+}
+
+#[tokio::test]
 async fn garbage_is_a_dead_letter_that_can_be_seen_and_thrown_away() {
     let world = World::new("garbage").await;
     world.create_sh("sh", "").await;

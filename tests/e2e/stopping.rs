@@ -18,7 +18,7 @@ async fn what_finishes_within_the_grace_is_finished() {
     worker.terminate();
     worker.said("drains: 1 call still running").await;
     assert_eq!(worker.ended().await, 0, "{:#?}", worker.lines());
-    worker.said("1 finished, 0 handed back").await;
+    worker.said("stopped: 1 finished").await;
     assert_eq!(world.result(call).await, b"done\n");
     bucket::one_outcome(&world, call).await;
     assert_eq!(world.status(waiting).await["status"], "queued", "a draining worker begins nothing");
@@ -67,4 +67,26 @@ async fn a_second_signal_hands_back_at_once() {
     assert_eq!(drained.code, 0, "{drained:?}");
     assert_eq!(world.result(call).await, b"attempt 2\n");
     bucket::one_outcome(&world, call).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_gone_takes_no_message_along() {
+    let world = World::new("gone").await;
+    world.create_sh("sh", "").await;
+    for killed in [false, true] {
+        let mut idle = world.worker("-j 4").await;
+        if killed {
+            idle.kill().await;
+        } else {
+            idle.terminate();
+            assert_eq!(idle.ended().await, 0, "{:#?}", idle.lines());
+        }
+        // What stands in for SQS here forgets nobody who waits for a message sooner than he said he would.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let call = world.submit("sh", "echo fine", "").await;
+        let drained = world.afn("worker --drain -j 1").await;
+        assert!(drained.code == 0 && drained.stderr.contains("1 finished"), "{drained:?}");
+        assert!(!drained.stderr.contains("came back"), "{drained:?}");
+        assert_eq!(world.result(call).await, b"fine\n");
+    }
 }

@@ -1,6 +1,6 @@
 //! A home, a folder to work in and a context of its own, for one test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use afn::context::{Context, Opened};
@@ -42,6 +42,11 @@ impl World {
     /// The same home and context, reached another way.
     pub fn set_endpoint(&mut self, endpoint: String) {
         self.endpoint = endpoint;
+    }
+
+    /// Docker for what this world's commands and workers run.
+    pub fn set_docker(&mut self, socket: &Path) {
+        self.docker_host = Some(format!("unix://{}", socket.display()));
     }
 
     /// As on a machine without Docker.

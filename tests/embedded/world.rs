@@ -74,29 +74,7 @@ impl World {
     }
 
     pub async fn deploy(&self, name: &str, kind: Kind) {
-        let version = Version {
-            v: 1,
-            id: "0.0.1-000000000000".parse::<VersionId>().expect("an id"),
-            label: "0.0.1".to_owned(),
-            source: Source::Archive { sha256: Digest::of(b""), bytes: 0 },
-            os: None,
-            arch: None,
-            runtime: None,
-            format: Format::Default,
-            command: vec!["true".to_owned()],
-            content_type: None,
-            limits: Limits::default(),
-            created_at: self.seams.now(),
-        };
-        let publish = Publish {
-            name: name.parse().expect("a name"),
-            route: format!("/{name}").parse().expect("a route"),
-            kind,
-            config: None,
-            annotations: Default::default(),
-            version,
-        };
-        Catalog::new(self.seams.clone()).publish(&self.app, publish).await.expect("published");
+        deploy(&self.seams, &self.app, name, kind).await;
     }
 
     pub async fn submit(&self, function: &str, payload: &'static str) -> Accepted {
@@ -170,6 +148,33 @@ impl World {
         let end = async { while self.tasks.join_next().await.transpose().expect("no panic").is_some() {} };
         tokio::time::timeout(SOON, end).await.expect("an end in time");
     }
+}
+
+/// Publishes a function of that name, under the route of that name.
+pub async fn deploy(seams: &Seams, app: &AppName, name: &str, kind: Kind) {
+    let version = Version {
+        v: 1,
+        id: "0.0.1-000000000000".parse::<VersionId>().expect("an id"),
+        label: "0.0.1".to_owned(),
+        source: Source::Archive { sha256: Digest::of(b""), bytes: 0 },
+        os: None,
+        arch: None,
+        runtime: None,
+        format: Format::Default,
+        command: vec!["true".to_owned()],
+        content_type: None,
+        limits: Limits::default(),
+        created_at: seams.now(),
+    };
+    let publish = Publish {
+        name: name.parse().expect("a name"),
+        route: format!("/{name}").parse().expect("a route"),
+        kind,
+        config: None,
+        annotations: Default::default(),
+        version,
+    };
+    Catalog::new(seams.clone()).publish(app, publish).await.expect("published");
 }
 
 #[derive(Debug)]

@@ -8,7 +8,8 @@ use std::time::Duration;
 use afn::catalog::{Catalog, Publish};
 use afn::executor::scripted::{Act, Scripted};
 use afn::model::{
-    AppName, CallId, Format, FunctionName, Kind, Limits, Outcome, Route, Source, State, Time, Version,
+    AppName, BatchId, CallId, Format, FunctionName, Kind, Limits, Outcome, Route, Source, State, Time,
+    Version,
 };
 use afn::seam::executor::{Fault, Mismatch, Work};
 use afn::seam::fault::Rates;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::batches::{self, BatchPlan};
 use super::world::World;
 
 /// How the function behaves on one call.
@@ -46,6 +48,7 @@ pub struct Plan {
     pub visibility: Duration,
     pub reconcile: bool,
     pub calls: Vec<CallPlan>,
+    pub batches: Vec<BatchPlan>,
     /// Deaths and freezes beyond the lease that are nobody's fault.
     pub disturbances: u64,
     pub purge: bool,
@@ -103,7 +106,9 @@ impl Plan {
             }
         });
         let calls = calls.collect();
+        let batches = (0..rng.below(3)).map(|_| BatchPlan::draw(rng)).collect();
         Plan {
+            batches,
             rates,
             workers: 1 + rng.below(4) as usize,
             slots: 1 + rng.below(3) as usize,
@@ -135,6 +140,9 @@ pub struct Told {
     pub accepted: BTreeMap<usize, Vec<CallId>>,
     pub cancelled: BTreeMap<CallId, Outcome>,
     pub cancel_asked: Vec<CallId>,
+    /// Batches that were begun, with their plans.
+    pub batches: BTreeMap<BatchId, usize>,
+    pub cancelled_batches: Vec<BatchId>,
 }
 
 #[derive(Clone)]
@@ -204,26 +212,32 @@ impl Stage {
         }
     }
 
-    fn call_plan(&self, payload: &Bytes) -> &CallPlan {
-        let index: usize =
-            std::str::from_utf8(payload).ok().and_then(|text| text.parse().ok()).expect("our payload");
-        &self.plan.calls[index]
+    /// How a function behaves on a payload, and how long it takes. The call that follows a batch just answers.
+    fn way(&self, payload: &Bytes) -> (Way, Duration) {
+        if let Some((batch, index)) = batches::planned(payload) {
+            let plan = &self.plan.batches[batch];
+            return (plan.ways[index], plan.takes);
+        }
+        let index = std::str::from_utf8(payload).ok().and_then(|text| text.parse::<usize>().ok());
+        index.map_or((Way::Answers, Duration::ZERO), |index| {
+            (self.plan.calls[index].way, self.plan.calls[index].takes)
+        })
     }
 
     fn execute(&self, worker: usize, work: &Work, deaths: &mpsc::UnboundedSender<usize>) -> Act {
-        let plan = self.call_plan(&work.payload);
+        let (way, takes) = self.way(&work.payload);
         if worker == 0 && self.world.clock_elapsed() < self.sick_until {
             return Act::fault(Fault::Worker("docker is down".to_owned()));
         }
-        if plan.way == Way::CannotStart {
+        if way == Way::CannotStart {
             return Act::fault(Fault::Function("image not found: nosuch".to_owned()));
         }
         let body = format!("{} {} {:016x}", work.call, work.attempt, self.world.rng.u64());
-        let fails = match plan.way {
+        let fails = match way {
             Way::FailsFirst(times) => work.attempt <= times,
             way => way == Way::Fails,
         };
-        let (mut act, ends) = match plan.way {
+        let (mut act, ends) = match way {
             Way::RunsTooLong => (
                 Act::answer(Bytes::new()).takes(Duration::from_millis(work.version.limits.timeout_ms + 1)),
                 State::Timeout,
@@ -232,8 +246,8 @@ impl Stage {
                 let _ = deaths.send(worker);
                 (Act::answer(Bytes::new()).takes(Duration::from_secs(20)), State::Killed)
             }
-            _ if fails => (Act::error(format!("exit code 3 {body}")).takes(plan.takes), State::Error),
-            _ => (Act::answer(Bytes::from(body.clone())).takes(plan.takes), State::Success),
+            _ if fails => (Act::error(format!("exit code 3 {body}")).takes(takes), State::Error),
+            _ => (Act::answer(Bytes::from(body.clone())).takes(takes), State::Success),
         };
         act.log = Bytes::from(format!("log of {body}"));
         let execution = Execution { call: work.call, attempt: work.attempt, body, ends };

@@ -20,6 +20,8 @@ use tokio::sync::Notify;
 /// 2026-01-01T00:00:00Z.
 const EPOCH: Time = Time(1_767_225_600_000);
 
+const QUEUES: [&str; 3] = ["calls", "chunks", "batches"];
+
 /// Virtual time, with a wall clock of its own for every process.
 pub struct SimClock {
     origin: tokio::time::Instant,
@@ -110,14 +112,13 @@ pub struct World {
     pub rng: Arc<SeededRng>,
     pub journal: Journal,
     pub store: MemoryStore,
-    calls: MemoryQueue,
+    /// `calls`, `chunks`, `batches`.
+    queues: [MemoryQueue; 3],
     dead: MemoryQueue,
-    /// What nobody uses yet.
-    idle: MemoryQueue,
     pub clock: Arc<SimClock>,
     faults: Arc<SeededFaults>,
     network_store: Arc<dyn Store>,
-    network_calls: Arc<dyn Queue>,
+    network_queues: [Arc<dyn Queue>; 3],
 }
 
 /// One process as the world sees it.
@@ -137,25 +138,22 @@ impl World {
             gate: Gate::default(),
         });
         let store = MemoryStore::new(clock.clone());
-        let calls = MemoryQueue::new(clock.clone());
+        let queues = [(); 3].map(|()| MemoryQueue::new(clock.clone()));
         let faults = Arc::new(SeededFaults::new(Arc::new(SeededRng::new(rng.u64())), rates));
         let journal = Journal::default();
         let recorded =
             Arc::new(Recorded { inner: store.clone(), journal: journal.clone(), clock: clock.clone() });
         World {
             network_store: Arc::new(FaultStore::new(recorded, clock.clone(), faults.clone())),
-            network_calls: Arc::new(FaultQueue::new(
-                "calls",
-                Arc::new(calls.clone()),
-                clock.clone(),
-                faults.clone(),
-            )),
+            network_queues: [0, 1, 2].map(|index| -> Arc<dyn Queue> {
+                let inner = Arc::new(queues[index].clone());
+                Arc::new(FaultQueue::new(QUEUES[index], inner, clock.clone(), faults.clone()))
+            }),
             dead: MemoryQueue::new(clock.clone()),
-            idle: MemoryQueue::new(clock.clone()),
             rng,
             journal,
             store,
-            calls,
+            queues,
             clock,
             faults,
         }
@@ -168,14 +166,15 @@ impl World {
         let rng = Arc::new(SeededRng::new(self.rng.u64()));
         let store =
             RetryStore::new(self.network_store.clone(), clock.clone(), rng.clone(), Policy::default());
-        let calls =
-            RetryQueue::new(self.network_calls.clone(), clock.clone(), rng.clone(), Policy::default());
-        let lane = |live: Arc<dyn Queue>, dead: &MemoryQueue| Lane { live, dead: Arc::new(dead.clone()) };
-        let idle = || lane(Arc::new(self.idle.clone()), &self.idle);
-        let calls = lane(Arc::new(Gated { inner: Arc::new(calls), gate: gate.clone() }), &self.dead);
+        let lane = |index: usize| {
+            let queue = self.network_queues[index].clone();
+            let queue = RetryQueue::new(queue, clock.clone(), rng.clone(), Policy::default());
+            let live = Arc::new(Gated { inner: Arc::new(queue), gate: gate.clone() });
+            Lane { live, dead: Arc::new(self.dead.clone()) }
+        };
         let seams = Seams {
             store: Arc::new(GatedStore { inner: Arc::new(store), gate: gate.clone() }),
-            queues: Queues { calls, chunks: idle(), batches: idle() },
+            queues: Queues { calls: lane(0), chunks: lane(1), batches: lane(2) },
             clock: clock.clone(),
             rng,
             events: Arc::new(Scribe { process: name.to_owned(), journal: self.journal.clone() }),
@@ -199,17 +198,23 @@ impl World {
 
     /// Loses every message, as an operator's purge does.
     pub async fn purge(&self) {
-        while let Ok(messages) = self.calls.receive(10, Duration::ZERO, Duration::from_secs(600)).await {
-            if messages.is_empty() {
-                return;
+        for queue in &self.queues {
+            while let Ok(messages) = queue.receive(10, Duration::ZERO, Duration::from_secs(600)).await {
+                if messages.is_empty() {
+                    break;
+                }
+                let receipts: Vec<Receipt> = messages.into_iter().map(|message| message.receipt).collect();
+                let _ = queue.delete(&receipts).await;
             }
-            let receipts: Vec<Receipt> = messages.into_iter().map(|message| message.receipt).collect();
-            let _ = self.calls.delete(&receipts).await;
         }
     }
 
-    pub async fn depth(&self) -> Depth {
-        self.calls.depth().await.expect("the queue itself never fails")
+    pub async fn is_dry(&self) -> bool {
+        let mut dry = true;
+        for queue in &self.queues {
+            dry &= queue.depth().await.expect("the queue itself never fails").is_dry();
+        }
+        dry
     }
 
     pub async fn dead(&self) -> Depth {

@@ -127,6 +127,8 @@ impl ListQuery {
             to: seconds("to_time", &self.to_time)?,
             max,
             cursor: given(&self.cursor).map(|text| text.parse()).transpose()?,
+            // Fn's clients know calls alone.
+            batches: false,
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::cli::session::{Engine, Session};
 use crate::context::{Context, Kind};
 use crate::error::{Error, Result};
 use crate::seam::queue::Lane;
-use crate::worker::store_clock;
+use crate::store_clock;
 
 /// A signature is refused past fifteen minutes; well before, ages and delays are off.
 const SKEW_MS_MAX: u64 = 30_000;

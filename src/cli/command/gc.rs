@@ -18,8 +18,9 @@ pub async fn run(session: &Session, args: GcArgs) -> Result<()> {
     let report = delete::gc(&engine.seams, args.dry_run).await?;
     let verb = if args.dry_run { "would be deleted" } else { "deleted" };
     let mut line = format!(
-        "{} and {} {verb}: {}, {}",
+        "{}, {} and {} {verb}: {}, {}",
         plural(report.calls, "call"),
+        if report.batches == 1 { "1 batch".to_owned() } else { format!("{} batches", report.batches) },
         plural(report.idempotency_keys, "idempotency key"),
         plural(report.objects, "object"),
         bytes(report.bytes)

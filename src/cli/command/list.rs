@@ -70,6 +70,7 @@ async fn calls(session: &Session, args: ListCallsArgs) -> Result<()> {
         to: args.to_time,
         max: args.max,
         cursor: args.cursor,
+        batches: false,
     };
     let found = list(&engine.seams, &args.app, &filter).await?;
     if session.printer.is_json() {

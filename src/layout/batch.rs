@@ -1,0 +1,194 @@
+//! The persisted bodies of batches that are not tables. Persisted, keep stable.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+use crate::model::{AppName, BatchId, CallId, FunctionName, Nonce, Route, State, Time, VersionId};
+
+/// `batches/{batch}`: which app an id belongs to. A batch's first object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pointer {
+    pub v: u32,
+    pub app: AppName,
+    pub nonce: Nonce,
+}
+
+/// `batch`: what was submitted, and all that a resume needs to cut the same chunks again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    pub v: u32,
+    pub function: FunctionName,
+    pub version: VersionId,
+    pub route: Route,
+    pub source: BatchSource,
+    pub chunking: Chunking,
+    /// The call that follows, and who is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<Then>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_complete: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_failures: Option<MaxFailures>,
+    /// Attempts at a call that fails, instead of the function's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_max: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_backoff_ms: Option<u64>,
+    /// Made of that batch's failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<BatchId>,
+    pub created_at: Time,
+    pub nonce: Nonce,
+}
+
+/// Where the records come from, as a resume reads it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchSource {
+    /// `prices.jsonl`, `s3://bucket/prefix`, `-`.
+    pub location: String,
+    /// `jsonl`, `csv`, `lines`, `files`, `objects`, `failures`.
+    pub format: String,
+    /// `record`, `body`, `ref`.
+    pub pass: String,
+    /// What becomes of a bad record: `record` or `stop`.
+    pub on_bad_record: String,
+}
+
+/// How records are cut into chunks: a pure function of these numbers, the records and the chunk's index (H3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunking {
+    pub v: u32,
+    pub calls_min: u64,
+    pub calls_max: u64,
+    /// The number of calls doubles after so many chunks.
+    pub chunks_per_doubling: u64,
+    /// Of uncompressed records.
+    pub bytes_max: u64,
+}
+
+impl Default for Chunking {
+    fn default() -> Chunking {
+        Chunking {
+            v: 1,
+            calls_min: limits::CHUNK_CALLS_MIN,
+            calls_max: limits::CHUNK_CALLS_MAX,
+            chunks_per_doubling: limits::CHUNKS_PER_DOUBLING,
+            bytes_max: limits::CHUNK_BYTES_MAX,
+        }
+    }
+}
+
+impl Chunking {
+    /// The most calls of chunk `index`, from 0.
+    pub fn calls(&self, index: u64) -> u64 {
+        let doublings = (index / self.chunks_per_doubling).min(40);
+        self.calls_min.saturating_mul(1 << doublings).min(self.calls_max)
+    }
+}
+
+/// `--then`: a call under an id derived from the batch's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Then {
+    pub app: AppName,
+    pub route: Route,
+}
+
+/// A brake, not a limit: the batch is cancelled when it is reached, calls that run meanwhile may fail too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MaxFailures {
+    Count(u64),
+    /// Of the calls decided so far.
+    Percent(u8),
+}
+
+/// What `sealed` says when a source was read to its end: nothing is left that could be submitted.
+pub const SEALED_BY_SUBMITTER: &str = "the submitter, at the end of its source";
+
+/// `sealed`: a call belongs iff its number is at most `last` and not missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    pub v: u32,
+    pub last: u64,
+    /// Ranges, both ends included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<(u64, u64)>,
+    pub at: Time,
+    /// The submitter that came to the end of its source, or whoever sealed without it.
+    pub by: String,
+}
+
+impl Sealed {
+    pub fn calls(&self) -> u64 {
+        self.last - self.missing.iter().map(|(first, last)| last - first + 1).sum::<u64>()
+    }
+
+    pub fn belongs(&self, number: u64) -> bool {
+        let missing = self.missing.iter().any(|(first, last)| (*first..=*last).contains(&number));
+        (1..=self.last).contains(&number) && !missing
+    }
+}
+
+/// `cancelled`: cancel was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancelled {
+    pub v: u32,
+    pub by: String,
+    pub reason: String,
+    pub at: Time,
+}
+
+/// `summary`: a pure function of the rows, whoever computes it. Stays as tombstone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    pub v: u32,
+    pub calls: u64,
+    pub counts: BTreeMap<State, u64>,
+    /// The function's own time of all calls.
+    pub run_ms: u64,
+    /// Requests that workers spent.
+    pub requests: BTreeMap<String, u64>,
+    pub parts: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled: Option<String>,
+}
+
+/// `fired`: follow-ups done. Stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fired {
+    pub v: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<CallId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
+    pub at: Time,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Webhook {
+    pub delivered: bool,
+    pub tries: u32,
+    /// The last answer, or why there was none.
+    pub answer: String,
+}
+
+/// `retries/{k}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    pub v: u32,
+    pub batch: BatchId,
+    pub nonce: Nonce,
+}
+
+/// `marks/{last}/{message}.{delivery}.{group}`: calls about to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    pub v: u32,
+    /// Runs of numbers, both ends included.
+    pub calls: Vec<(u64, u64)>,
+    pub alone: bool,
+    pub worker: String,
+    pub at: Time,
+}

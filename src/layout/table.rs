@@ -1,0 +1,304 @@
+//! Columns of a Parquet file, written and read whole. Only what chunks and parts need of the format: flat rows,
+//! optional columns, zstd.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::column::reader::get_typed_column_reader;
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReader};
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::parser::parse_message_type;
+
+use crate::error::{Error, Result};
+
+/// The key of the one entry that we add to a file's footer.
+const FOOTER: &str = "afn";
+/// The file's last bytes: length of the metadata, magic number.
+const TAIL_BYTES: usize = 8;
+const MAGIC: &[u8] = b"PAR1";
+
+/// Writes a file row group by row group.
+pub struct TableWriter {
+    file: SerializedFileWriter<Vec<u8>>,
+}
+
+pub struct GroupWriter<'a> {
+    group: SerializedRowGroupWriter<'a, Vec<u8>>,
+}
+
+impl TableWriter {
+    pub fn new(schema: &str) -> Result<TableWriter> {
+        let schema = parse_message_type(schema).map_err(|error| internal("schema", error))?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_created_by(concat!("afn version ", env!("CARGO_PKG_VERSION")).to_owned())
+            .build();
+        let file = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties));
+        Ok(TableWriter { file: file.map_err(|error| internal("begin", error))? })
+    }
+
+    /// Columns are to be written in the order of the schema.
+    pub fn group(&mut self, write: impl FnOnce(&mut GroupWriter<'_>) -> Result<()>) -> Result<()> {
+        let group = self.file.next_row_group().map_err(|error| internal("row group", error))?;
+        let mut group = GroupWriter { group };
+        write(&mut group)?;
+        group.group.close().map_err(|error| internal("row group", error))?;
+        Ok(())
+    }
+
+    pub fn finish(mut self, footer: String) -> Result<Bytes> {
+        self.file.append_key_value_metadata(KeyValue::new(FOOTER.to_owned(), footer));
+        let file = self.file.into_inner().map_err(|error| internal("finish", error))?;
+        Ok(file.into())
+    }
+}
+
+impl GroupWriter<'_> {
+    pub fn int64(&mut self, values: &[i64]) -> Result<()> {
+        self.required::<Int64Type>(values)
+    }
+
+    pub fn int32(&mut self, values: &[i32]) -> Result<()> {
+        self.required::<Int32Type>(values)
+    }
+
+    pub fn bytes(&mut self, values: &[ByteArray]) -> Result<()> {
+        self.required::<ByteArrayType>(values)
+    }
+
+    pub fn optional_bytes(&mut self, values: impl Iterator<Item = Option<ByteArray>>) -> Result<()> {
+        self.optional::<ByteArrayType>(values)
+    }
+
+    pub fn optional_int64(&mut self, values: impl Iterator<Item = Option<i64>>) -> Result<()> {
+        self.optional::<Int64Type>(values)
+    }
+
+    fn required<T: DataType>(&mut self, values: &[T::T]) -> Result<()> {
+        self.column::<T>(values, None)
+    }
+
+    fn optional<T: DataType>(&mut self, values: impl Iterator<Item = Option<T::T>>) -> Result<()> {
+        let mut levels = Vec::new();
+        let mut present = Vec::new();
+        for value in values {
+            levels.push(i16::from(value.is_some()));
+            present.extend(value);
+        }
+        self.column::<T>(&present, Some(&levels))
+    }
+
+    fn column<T: DataType>(&mut self, values: &[T::T], levels: Option<&[i16]>) -> Result<()> {
+        let mut write = || {
+            let column = self.group.next_column()?;
+            let mut column = column.ok_or_else(|| ParquetError::General("one column too many".to_owned()))?;
+            column.typed::<T>().write_batch(values, levels, None)?;
+            column.close()
+        };
+        write().map_err(|error| internal("column", error))
+    }
+}
+
+/// A file in memory.
+pub struct Table {
+    file: SerializedFileReader<Bytes>,
+    name: String,
+}
+
+impl Table {
+    /// `name` is for errors: the object's key.
+    pub fn open(name: &str, file: Bytes) -> Result<Table> {
+        let file = SerializedFileReader::new(file).map_err(|error| unreadable(name, &error))?;
+        Ok(Table { file, name: name.to_owned() })
+    }
+
+    pub fn footer(&self) -> Result<String> {
+        entry(&self.name, self.file.metadata())
+    }
+
+    pub fn groups(&self) -> usize {
+        self.file.num_row_groups()
+    }
+
+    pub fn group(&self, index: usize) -> Result<Group<'_>> {
+        let group = self.file.get_row_group(index).map_err(|error| unreadable(&self.name, &error))?;
+        let rows = group.metadata().num_rows() as usize;
+        Ok(Group { group, rows, table: self })
+    }
+}
+
+pub struct Group<'a> {
+    group: Box<dyn RowGroupReader + 'a>,
+    rows: usize,
+    table: &'a Table,
+}
+
+impl Group<'_> {
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn int64(&self, column: &str) -> Result<Vec<i64>> {
+        self.required::<Int64Type>(column)
+    }
+
+    pub fn int32(&self, column: &str) -> Result<Vec<i32>> {
+        self.required::<Int32Type>(column)
+    }
+
+    pub fn bytes(&self, column: &str) -> Result<Vec<Bytes>> {
+        Ok(self.required::<ByteArrayType>(column)?.into_iter().map(into_bytes).collect())
+    }
+
+    pub fn optional_bytes(&self, column: &str) -> Result<Vec<Option<Bytes>>> {
+        Ok(self.optional::<ByteArrayType>(column)?.into_iter().map(|value| value.map(into_bytes)).collect())
+    }
+
+    pub fn optional_int64(&self, column: &str) -> Result<Vec<Option<i64>>> {
+        self.optional::<Int64Type>(column)
+    }
+
+    pub fn texts(&self, column: &str) -> Result<Vec<String>> {
+        self.bytes(column)?.into_iter().map(|bytes| self.text(column, &bytes)).collect()
+    }
+
+    pub fn optional_texts(&self, column: &str) -> Result<Vec<Option<String>>> {
+        let values = self.optional_bytes(column)?.into_iter();
+        values.map(|bytes| bytes.map(|bytes| self.text(column, &bytes)).transpose()).collect()
+    }
+
+    fn text(&self, column: &str, bytes: &Bytes) -> Result<String> {
+        String::from_utf8(bytes.to_vec()).map_err(|_| {
+            Error::internal(format!(
+                "object `{}` cannot be read: column {column} is not UTF-8",
+                self.table.name
+            ))
+        })
+    }
+
+    fn required<T: DataType>(&self, column: &str) -> Result<Vec<T::T>> {
+        let (values, _) = self.column::<T>(column)?;
+        if values.len() == self.rows {
+            return Ok(values);
+        }
+        Err(Error::internal(format!("object `{}` cannot be read: column {column} has gaps", self.table.name)))
+    }
+
+    fn optional<T: DataType>(&self, column: &str) -> Result<Vec<Option<T::T>>> {
+        let (values, levels) = self.column::<T>(column)?;
+        let mut values = values.into_iter();
+        Ok(levels.into_iter().map(|level| if level > 0 { values.next() } else { None }).collect())
+    }
+
+    fn column<T: DataType>(&self, column: &str) -> Result<(Vec<T::T>, Vec<i16>)> {
+        let read = || {
+            let columns = self.table.file.metadata().file_metadata().schema_descr().columns();
+            let index = columns.iter().position(|found| found.name() == column);
+            let index = index.ok_or_else(|| ParquetError::General(format!("no column {column}")))?;
+            let optional = columns[index].max_def_level() > 0;
+            let mut reader = get_typed_column_reader::<T>(self.group.get_column_reader(index)?);
+            let (mut values, mut levels) = (Vec::with_capacity(self.rows), Vec::new());
+            let mut read = 0;
+            while read < self.rows {
+                let (records, _, _) = reader.read_records(
+                    self.rows - read,
+                    optional.then_some(&mut levels),
+                    None,
+                    &mut values,
+                )?;
+                if records == 0 {
+                    return Err(ParquetError::EOF(format!("column {column} ends early")));
+                }
+                read += records;
+            }
+            Ok((values, levels))
+        };
+        read().map_err(|error: ParquetError| unreadable(&self.table.name, &error))
+    }
+}
+
+/// Copied: a value that shared its page would keep the page alive.
+fn into_bytes(value: ByteArray) -> Bytes {
+    Bytes::copy_from_slice(value.data())
+}
+
+/// What the end of a file tells.
+#[derive(Debug)]
+pub struct End {
+    name: String,
+    metadata: ParquetMetaData,
+}
+
+impl End {
+    /// Our entry.
+    pub fn footer(&self) -> Result<String> {
+        entry(&self.name, &self.metadata)
+    }
+
+    /// The greatest text in a column, as far as the file has statistics that tell.
+    pub fn greatest(&self, column: &str) -> Option<String> {
+        let columns = self.metadata.file_metadata().schema_descr().columns();
+        let index = columns.iter().position(|found| found.name() == column)?;
+        let groups = self.metadata.row_groups().iter();
+        let greatest = groups.filter_map(|group| group.column(index).statistics()?.max_bytes_opt()).max()?;
+        String::from_utf8(greatest.to_vec()).ok()
+    }
+}
+
+/// Reads a file of which only the end is at hand; `Err` with the number of bytes that are needed at the least.
+pub fn end_of(name: &str, end: &[u8]) -> Result<std::result::Result<End, usize>> {
+    let Some((rest, tail)) = end.split_last_chunk::<TAIL_BYTES>() else { return Ok(Err(TAIL_BYTES)) };
+    if &tail[4..] != MAGIC {
+        return Err(Error::internal(format!("object `{name}` cannot be read: it is no Parquet file")));
+    }
+    let length = u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]) as usize;
+    if rest.len() < length {
+        return Ok(Err(length + TAIL_BYTES));
+    }
+    let metadata = ParquetMetaDataReader::decode_metadata(&rest[rest.len() - length..]);
+    let metadata = metadata.map_err(|error| unreadable(name, &error))?;
+    Ok(Ok(End { name: name.to_owned(), metadata }))
+}
+
+fn entry(name: &str, metadata: &ParquetMetaData) -> Result<String> {
+    let entries = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+    let mut values = entries.filter(|entry| entry.key == FOOTER).filter_map(|entry| entry.value.clone());
+    values.next().ok_or_else(|| {
+        Error::internal(format!("object `{name}` cannot be read: its footer has no `{FOOTER}`"))
+    })
+}
+
+fn internal(what: &str, error: ParquetError) -> Error {
+    Error::internal(format!("cannot write Parquet ({what}): {error}"))
+}
+
+fn unreadable(name: &str, error: &ParquetError) -> Error {
+    Error::internal(format!("object `{name}` cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_footer_is_read_from_the_end_alone() {
+        let mut table = TableWriter::new("message m { required int64 a; }").unwrap();
+        table.group(|group| group.int64(&[1, 2, 3])).unwrap();
+        let file = table.finish("{\"x\":1}".to_owned()).unwrap();
+        assert_eq!(Table::open("t", file.clone()).unwrap().footer().unwrap(), "{\"x\":1}");
+        let footer = |end: &[u8]| end_of("t", end).map(|end| end.map(|end| end.footer().unwrap()));
+        assert_eq!(footer(&file).unwrap(), Ok("{\"x\":1}".to_owned()));
+        let needed = footer(&file[file.len() - 20..]).unwrap().unwrap_err();
+        assert!(needed > 20 && needed < file.len());
+        assert_eq!(footer(&file[file.len() - needed..]).unwrap(), Ok("{\"x\":1}".to_owned()));
+        assert!(footer(b"not parquet at all").is_err());
+        assert_eq!(footer(b"").unwrap(), Err(TAIL_BYTES));
+        assert!(Table::open("t", Bytes::from_static(b"PAR1 but no more PAR1")).is_err());
+    }
+}

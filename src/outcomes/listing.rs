@@ -1,0 +1,124 @@
+//! What lies of a batch, told by as few lists as there can be: one per thousand keys, and none for what is known already
+//! or does not matter here (large inputs and results, marks), where there is much of it (H28).
+
+use std::collections::BTreeMap;
+
+use crate::layout::{Key, key};
+use crate::model::{AppName, BatchId, Time};
+use crate::seam::Store;
+use crate::seam::store::{List, StoreError, past_prefix};
+
+/// What one look at a batch finds. Of chunks and logs that are known as done some may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// By last number: when it was stored, by the store's clock.
+    pub chunks: BTreeMap<u64, Time>,
+    /// By the last number of the chunk.
+    pub logs: BTreeMap<u64, Parts>,
+    pub defined: bool,
+    pub sealed: bool,
+    pub cancelled: bool,
+    pub summary: bool,
+    pub fired: bool,
+    /// By their number, from 1.
+    pub retries: Vec<u32>,
+}
+
+/// Parts of a log, from the first to the last before a gap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Parts {
+    pub count: u64,
+    pub bytes: u64,
+}
+
+/// Chunks that need not be listed again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Every chunk that was seen, by last number: whether all of it is decided.
+    chunks: BTreeMap<u64, bool>,
+    /// Every number up to here is decided.
+    done_to: u64,
+}
+
+impl Known {
+    /// `chunks`: in the order of their numbers, whether everything after the chunk before it, up to its last number, is
+    /// decided; so that no chunk can turn up in between.
+    pub(super) fn new(chunks: impl Iterator<Item = (u64, bool)>) -> Known {
+        let chunks: BTreeMap<u64, bool> = chunks.collect();
+        let done = chunks.iter().take_while(|(_, done)| **done).last();
+        let done_to = done.map_or(0, |(last, _)| *last);
+        Known { chunks, done_to }
+    }
+
+    /// The last of the chunks, from this one on, that are done one after the other.
+    fn done_from(&self, last: u64) -> Option<u64> {
+        self.chunks.range(last..).take_while(|(_, done)| **done).last().map(|(last, _)| *last)
+    }
+}
+
+pub async fn list(
+    store: &dyn Store,
+    app: &AppName,
+    batch: BatchId,
+    known: &Known,
+) -> Result<Listing, StoreError> {
+    let prefix = key::batch(app, batch);
+    let mut request = List::all(prefix.clone());
+    let mut listing = Listing::default();
+    loop {
+        let page = store.list(&request).await?;
+        for entry in &page.entries {
+            match entry.key.parse() {
+                Ok(Key::Chunk(_, _, last)) => drop(listing.chunks.insert(last, entry.modified_at)),
+                Ok(Key::Part(_, _, last, part)) => {
+                    let parts = listing.logs.entry(last).or_default();
+                    // What lies behind a gap was not written by the rules, and is not read (R2).
+                    if parts.count == part {
+                        parts.count += 1;
+                        parts.bytes += entry.bytes;
+                    }
+                }
+                Ok(Key::Batch(..)) => listing.defined = true,
+                Ok(Key::Sealed(..)) => listing.sealed = true,
+                Ok(Key::Cancelled(..)) => listing.cancelled = true,
+                Ok(Key::Summary(..)) => listing.summary = true,
+                Ok(Key::Fired(..)) => listing.fired = true,
+                Ok(Key::Retry(_, _, retry)) => listing.retries.push(retry),
+                _ => {}
+            }
+        }
+        let Some(next) = page.next else { return Ok(listing) };
+        request.start_after = Some(skip(app, batch, known, &prefix).of(next));
+    }
+}
+
+fn skip<'a>(app: &'a AppName, batch: BatchId, known: &'a Known, prefix: &'a str) -> Skip<'a> {
+    Skip { app, batch, known, prefix }
+}
+
+/// Where the next page begins.
+struct Skip<'a> {
+    app: &'a AppName,
+    batch: BatchId,
+    known: &'a Known,
+    prefix: &'a str,
+}
+
+impl Skip<'_> {
+    fn of(&self, next: String) -> String {
+        let rest = next.strip_prefix(self.prefix).unwrap_or_default();
+        if let Some(folder) = ["inputs/", "marks/", "results/"].iter().find(|name| rest.starts_with(**name)) {
+            return past_prefix(&format!("{}{folder}", self.prefix));
+        }
+        match next.parse() {
+            Ok(Key::Part(_, _, last, _)) => match self.known.done_from(last) {
+                Some(done) => past_prefix(&key::log(self.app, self.batch, done)),
+                None => next,
+            },
+            Ok(Key::Chunk(_, _, last)) if last < self.known.done_to => {
+                Key::Chunk(self.app.clone(), self.batch, self.known.done_to).to_string()
+            }
+            _ => next,
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The append-only row of parts. A writer remembers all that is decided by every part below its position (H1), puts the
+//! next part only if there is none, and takes in whatever stands there instead, whoever wrote it, itself included (H2).
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::layout::batch::Batch;
+use crate::layout::decided::Decided;
+use crate::layout::footer::{END_BYTES, Footer};
+use crate::layout::part::{self, Row};
+use crate::layout::table::end_of;
+use crate::layout::{Key, key};
+use crate::model::{AppName, BatchId, FunctionName, Route, State, VersionId};
+use crate::seam::Store;
+use crate::seam::StoreExt as _;
+use crate::seam::store::{List, PutObject, Range, StoreError};
+
+/// Which log it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    pub app: AppName,
+    pub function: FunctionName,
+    pub route: Route,
+    pub version: VersionId,
+    pub batch: BatchId,
+    /// The chunk's last number.
+    pub last: u64,
+}
+
+impl Chunk {
+    pub fn of(app: &AppName, id: BatchId, batch: &Batch, last: u64) -> Chunk {
+        Chunk {
+            app: app.clone(),
+            function: batch.function.clone(),
+            route: batch.route.clone(),
+            version: batch.version.clone(),
+            batch: id,
+            last,
+        }
+    }
+}
+
+/// A position in a log and all that is known of what lies below it. Belongs to one lease; two ranges of one chunk on
+/// one worker are strangers.
+#[derive(Debug, Clone)]
+pub struct Log {
+    chunk: Chunk,
+    /// The next part to be written, as far as is known.
+    position: u64,
+    decided: Decided,
+    counts: BTreeMap<State, u64>,
+    requests: BTreeMap<String, u64>,
+    run_ms: u64,
+    worker: Option<String>,
+}
+
+/// What an append came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Rows that this append recorded.
+    pub recorded: u64,
+    /// Rows whose calls were decided by somebody else, or by ourselves when an answer was lost.
+    pub adopted: u64,
+}
+
+impl Log {
+    /// Nothing is known: for a submitter's first message to the chunk, which nobody can have worked on.
+    pub fn fresh(chunk: Chunk) -> Log {
+        Log {
+            chunk,
+            position: 0,
+            decided: Decided::default(),
+            counts: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            run_ms: 0,
+            worker: None,
+        }
+    }
+
+    /// Reads how far the log has come.
+    pub async fn open(store: &dyn Store, chunk: Chunk) -> Result<Log> {
+        let mut log = Log::fresh(chunk);
+        log.catch_up(store).await?;
+        Ok(log)
+    }
+
+    pub fn decided(&self) -> &Decided {
+        &self.decided
+    }
+
+    pub fn counts(&self) -> &BTreeMap<State, u64> {
+        &self.counts
+    }
+
+    /// Requests that workers have spent on this chunk.
+    pub fn requests(&self) -> &BTreeMap<String, u64> {
+        &self.requests
+    }
+
+    /// The function's own time of all its calls.
+    pub fn run_ms(&self) -> u64 {
+        self.run_ms
+    }
+
+    /// Who wrote the last part, as its statistics tell; `None` while no part was read.
+    pub fn worker(&self) -> Option<&str> {
+        self.worker.as_deref()
+    }
+
+    /// Takes in the last of so many parts, for a reader that has listed them already.
+    pub async fn take_in_last(&mut self, store: &dyn Store, parts: u64) -> Result<()> {
+        match parts.checked_sub(1) {
+            Some(last) if parts > self.position => self.take_in(store, last).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Parts known.
+    pub fn parts(&self) -> u64 {
+        self.position
+    }
+
+    /// Takes in all parts that were written since: two requests, however many there are, since the last footer tells
+    /// all (H18).
+    pub async fn catch_up(&mut self, store: &dyn Store) -> Result<()> {
+        let Chunk { app, batch, last, .. } = &self.chunk;
+        let mut request = List::all(key::log(app, *batch, *last));
+        if let Some(before) = self.position.checked_sub(1) {
+            request = request.start_after(Key::Part(app.clone(), *batch, *last, before).to_string());
+        }
+        let mut next = self.position;
+        for entry in store.list_all(request).await?.entries {
+            let Key::Part(_, _, _, part) = entry.key.parse()? else {
+                return Err(Error::internal(format!("`{}` lies among the parts of a log", entry.key)));
+            };
+            // A gap is never written into: what stood there may have been read (H14).
+            if part != next {
+                return Err(Error::internal(format!(
+                    "part {next} of the log before `{}` is missing",
+                    entry.key
+                ))
+                .hint("the log was tampered with; its batch cannot be finished"));
+            }
+            next += 1;
+        }
+        if next > self.position {
+            self.take_in(store, next - 1).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads one part's footer, which tells all below it too.
+    async fn take_in(&mut self, store: &dyn Store, part: u64) -> Result<()> {
+        let Chunk { app, batch, last, .. } = &self.chunk;
+        let key = Key::Part(app.clone(), *batch, *last, part).to_string();
+        let mut bytes = END_BYTES;
+        let end = loop {
+            let end = store.get(&key, Range::Last(bytes)).await?;
+            match end_of(&key, &end.body)? {
+                Ok(end) => break end,
+                Err(needed) if needed as u64 > bytes => bytes = needed as u64,
+                Err(_) => return Err(Error::internal(format!("object `{key}` is cut short"))),
+            }
+        };
+        let footer = Footer::decode(&key, &end.footer()?)?;
+        if self.decided.runs().any(|(first, last, _)| !footer.decided.covers(first..=last)) {
+            return Err(Error::internal(format!("the footer of `{key}` forgets what parts below it decide")));
+        }
+        self.position = part + 1;
+        self.decided = footer.decided;
+        self.counts = footer.counts;
+        self.requests = footer.requests;
+        self.run_ms = footer.run_ms;
+        self.worker = end.greatest("worker");
+        Ok(())
+    }
+
+    /// Records those of these rows whose calls are not decided yet, with the requests spent since the last append. On
+    /// an error nothing is known: the rows may be recorded or not, and are to be appended again.
+    pub async fn append(
+        &mut self,
+        store: &dyn Store,
+        rows: &[Row],
+        spent: &BTreeMap<String, u64>,
+    ) -> Result<Appended> {
+        loop {
+            let open: Vec<Row> =
+                rows.iter().filter(|row| !self.decided.contains(row.number)).cloned().collect();
+            if open.is_empty() {
+                return Ok(Appended { recorded: 0, adopted: rows.len() as u64 });
+            }
+            let after = self.with(&open, spent);
+            let file = part::encode(self.chunk.batch, &open, &after.footer())?;
+            let Chunk { app, batch, last, .. } = &self.chunk;
+            let key = Key::Part(app.clone(), *batch, *last, self.position).to_string();
+            let object = PutObject::create(file).content_type("application/vnd.apache.parquet");
+            match store.put(&key, object).await {
+                Ok(_) => {
+                    *self = after;
+                    let recorded = open.len() as u64;
+                    return Ok(Appended { recorded, adopted: rows.len() as u64 - recorded });
+                }
+                Err(StoreError::Exists) => {
+                    let stood = self.position;
+                    self.catch_up(store).await?;
+                    if self.position <= stood {
+                        return Err(Error::internal(format!("`{key}` was there and is gone")));
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// This log with one more part of these rows.
+    fn with(&self, rows: &[Row], spent: &BTreeMap<String, u64>) -> Log {
+        let mut after = self.clone();
+        for row in rows {
+            after.decided.insert(row.number, self.position);
+            *after.counts.entry(row.status).or_default() += 1;
+            after.run_ms += row.run_ms;
+        }
+        for (operation, count) in spent {
+            *after.requests.entry(operation.clone()).or_default() += count;
+        }
+        after.position += 1;
+        after
+    }
+
+    fn footer(&self) -> Footer {
+        let Chunk { app, function, route, version, batch, last } = self.chunk.clone();
+        let decided = self.decided.clone();
+        let (counts, requests, run_ms) = (self.counts.clone(), self.requests.clone(), self.run_ms);
+        Footer { v: 1, app, function, route, version, batch, last, decided, counts, requests, run_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::backend::memory::MemoryStore;
+    use crate::layout::part::{Part, RowResult};
+    use crate::model::Time;
+    use crate::seam::clock::SystemClock;
+
+    fn chunk() -> Chunk {
+        Chunk {
+            app: "app".parse().unwrap(),
+            function: "fn".parse().unwrap(),
+            route: "/fn".parse().unwrap(),
+            version: "0.0.1-000000000000".parse().unwrap(),
+            batch: BatchId::new(Time(1_700_000_000_000), 1),
+            last: 64,
+        }
+    }
+
+    fn rows(numbers: impl IntoIterator<Item = u64>, who: &str) -> Vec<Row> {
+        let row = |number| Row {
+            number,
+            status: State::Success,
+            attempts: 1,
+            created_at: Time(1),
+            queued_ms: 0,
+            start_ms: 0,
+            run_ms: 1,
+            started_at: None,
+            completed_at: Time(2),
+            content_type: None,
+            result: RowResult::None,
+            error: None,
+            log: None,
+            worker: who.to_owned(),
+            worker_version: String::new(),
+        };
+        numbers.into_iter().map(row).collect()
+    }
+
+    async fn who_decided(store: &MemoryStore) -> BTreeMap<u64, Vec<String>> {
+        let mut decided: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        let listed = store.list_all(List::all(key::log(&chunk().app, chunk().batch, 64))).await.unwrap();
+        for entry in listed.entries {
+            let body = store.get(&entry.key, Range::All).await.unwrap().body;
+            for row in Part::open(&entry.key, body).unwrap().all_rows().unwrap() {
+                decided.entry(row.number).or_default().push(row.worker);
+            }
+        }
+        decided
+    }
+
+    /// H1: a writer that passes a part must go on remembering what that part decides.
+    #[tokio::test]
+    async fn what_was_passed_is_not_decided_again() {
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let (mut b, mut c) = (Log::fresh(chunk()), Log::fresh(chunk()));
+        let spent = BTreeMap::from([("put".to_owned(), 2)]);
+        b.append(&store, &rows([3, 4], "b"), &spent).await.unwrap();
+        let first = c.append(&store, &rows([1, 2], "c"), &spent).await.unwrap();
+        assert_eq!(first, Appended { recorded: 2, adopted: 0 });
+        let second = c.append(&store, &rows([3, 4], "c"), &spent).await.unwrap();
+        assert_eq!(second, Appended { recorded: 0, adopted: 2 });
+        let decided = who_decided(&store).await;
+        assert!(decided.values().all(|by| by.len() == 1), "{decided:?}");
+        let open = Log::open(&store, chunk()).await.unwrap();
+        assert_eq!((open.parts(), open.decided().len(), open.counts[&State::Success]), (2, 4, 4));
+        assert_eq!((open.requests["put"], open.run_ms, open.worker()), (4, 4, Some("c")));
+    }
+
+    #[tokio::test]
+    async fn many_writers_leave_each_call_one_outcome() {
+        let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..8u64 {
+            let store = store.clone();
+            writers.spawn(async move {
+                let mut log = Log::fresh(chunk());
+                for step in 0..8 {
+                    let numbers = (0..16).map(|n| (writer * 7 + step * 8 + n) % 64 + 1);
+                    log.append(
+                        &*store,
+                        &rows(numbers.collect::<std::collections::BTreeSet<_>>(), &writer.to_string()),
+                        &BTreeMap::new(),
+                    )
+                    .await
+                    .unwrap();
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        while let Some(ended) = writers.join_next().await {
+            ended.unwrap();
+        }
+        let decided = who_decided(&store).await;
+        assert_eq!(decided.len(), 64);
+        assert!(decided.values().all(|by| by.len() == 1), "{decided:?}");
+        assert!(Log::open(&*store, chunk()).await.unwrap().decided().covers(1..=64));
+    }
+
+    #[tokio::test]
+    async fn a_gap_stops_everything() {
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let mut log = Log::fresh(chunk());
+        for number in 1..=3 {
+            log.append(&store, &rows([number], "a"), &BTreeMap::new()).await.unwrap();
+        }
+        let gone = Key::Part(chunk().app, chunk().batch, 64, 1).to_string();
+        store.delete(&[gone]).await.unwrap();
+        let error = Log::open(&store, chunk()).await.unwrap_err();
+        assert!(error.message().starts_with("part 1 of the log"), "{error}");
+    }
+}

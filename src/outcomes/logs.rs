@@ -1,0 +1,118 @@
+//! The logs of a batch's chunks, as far as one reader has followed them: each look is a list, and the footer of every log
+//! that has grown. Shared by whoever supervises a batch and whoever watches it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::listing::{self, Known, Listing};
+use super::{Chunk, Log};
+use crate::error::Result;
+use crate::layout::batch::{Batch, Sealed};
+use crate::limits;
+use crate::model::{AppName, BatchId, State, Time};
+use crate::seam::Store;
+
+pub struct Logs {
+    /// What every chunk has in common.
+    chunk: Chunk,
+    /// By the chunk's last number.
+    logs: BTreeMap<u64, Log>,
+    known: Known,
+    youngest_chunk: Option<Time>,
+}
+
+impl Logs {
+    pub fn new(app: &AppName, id: BatchId, batch: &Batch) -> Logs {
+        let chunk = Chunk::of(app, id, batch, 0);
+        Logs { chunk, logs: BTreeMap::new(), known: Known::default(), youngest_chunk: None }
+    }
+
+    /// One list of the batch per thousand keys that are not known.
+    pub async fn list(&self, store: &dyn Store) -> Result<Listing> {
+        Ok(listing::list(store, &self.chunk.app, self.chunk.batch, &self.known).await?)
+    }
+
+    /// Notes the chunks that there are, and reads no footer. Returns those that are new.
+    pub fn found(&mut self, listing: &Listing) -> BTreeSet<u64> {
+        let mut new = BTreeSet::new();
+        for (last, stored_at) in &listing.chunks {
+            self.youngest_chunk = self.youngest_chunk.max(Some(*stored_at));
+            if !self.logs.contains_key(last) {
+                self.logs.insert(*last, Log::fresh(Chunk { last: *last, ..self.chunk.clone() }));
+                new.insert(*last);
+            }
+        }
+        new
+    }
+
+    /// Reads the footer of every log that has grown, once. Returns the chunks that are new or have grown.
+    pub async fn take_in(&mut self, store: &dyn Store, listing: &Listing) -> Result<BTreeSet<u64>> {
+        let mut moved = self.found(listing);
+        let mut reads = Vec::new();
+        for (last, log) in &mut self.logs {
+            let Some(parts) = listing.logs.get(last).filter(|parts| parts.count > log.parts()) else {
+                continue;
+            };
+            moved.insert(*last);
+            reads.push(async move { log.take_in_last(store, parts.count).await });
+        }
+        stream::iter(reads).buffer_unordered(limits::READ_AHEAD_MAX).try_collect::<()>().await?;
+        self.known =
+            Known::new(self.ranges().map(|(first, last, log)| (last, log.decided().covers(first..=last))));
+        Ok(moved)
+    }
+
+    /// The chunks: first number, last number, log. The first is one more than the last of the chunk before it; some of
+    /// the numbers may be of a chunk that is not seen yet, or of none.
+    pub fn ranges(&self) -> impl Iterator<Item = (u64, u64, &Log)> + '_ {
+        let mut next = 1;
+        self.logs.iter().map(move |(last, log)| (std::mem::replace(&mut next, last + 1), *last, log))
+    }
+
+    /// When the last of the chunks was stored, by the store's clock.
+    pub fn youngest_chunk(&self) -> Option<Time> {
+        self.youngest_chunk
+    }
+
+    /// Logs of the chunks that belong to a batch, as far as is known.
+    pub fn belonging(&self, sealed: Option<&Sealed>) -> impl Iterator<Item = &Log> + '_ {
+        let last = sealed.map_or(u64::MAX, |sealed| sealed.last);
+        self.logs.range(..=last).map(|(_, log)| log)
+    }
+
+    /// Calls by how they ended.
+    pub fn counts(&self, sealed: Option<&Sealed>) -> BTreeMap<State, u64> {
+        let mut counts = BTreeMap::new();
+        for (state, count) in self.belonging(sealed).flat_map(Log::counts) {
+            *counts.entry(*state).or_default() += count;
+        }
+        counts
+    }
+
+    /// Requests that workers have spent.
+    pub fn requests(&self, sealed: Option<&Sealed>) -> BTreeMap<String, u64> {
+        let mut requests = BTreeMap::new();
+        for (operation, count) in self.belonging(sealed).flat_map(Log::requests) {
+            *requests.entry(operation.clone()).or_default() += count;
+        }
+        requests
+    }
+
+    /// Whether every call that belongs is decided.
+    pub fn is_decided(&self, sealed: &Sealed) -> bool {
+        let mut next = 1;
+        let mut missing = sealed.missing.iter().peekable();
+        for (last, log) in self.logs.range(..=sealed.last) {
+            while let Some((_, gap_end)) = missing.next_if(|(gap, _)| *gap == next) {
+                next = gap_end + 1;
+            }
+            // A chunk may be unseen still (a list that lags): its numbers are covered by no log.
+            if next > *last || !log.decided().covers(next..=*last) {
+                return false;
+            }
+            next = last + 1;
+        }
+        next == sealed.last + 1
+    }
+}

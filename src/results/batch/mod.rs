@@ -1,0 +1,33 @@
+//! Reading batches back: how far one has come, which there are, one call of one.
+
+pub mod call;
+mod facts;
+#[cfg(test)]
+pub(super) mod fixture;
+pub mod list;
+pub mod progress;
+#[cfg(test)]
+mod tests;
+pub mod view;
+
+use std::time::Duration;
+
+pub use facts::app_of;
+pub use list::{BatchList, BatchRow, list};
+pub use progress::{Look, Progress, wait};
+pub use view::{BatchStatus, BatchView};
+
+use crate::error::Result;
+use crate::model::BatchId;
+use crate::seam::Seams;
+
+/// How a batch stands now.
+pub async fn load(seams: &Seams, batch: BatchId) -> Result<BatchView> {
+    Ok(Progress::open(seams, batch).await?.look().await?.view)
+}
+
+/// The time between two looks at a batch that has been watched for so long.
+fn pause(watched: Duration) -> Duration {
+    use crate::limits::{WATCH_LOOK_MS_MAX, WATCH_LOOK_MS_MIN};
+    (watched / 10).clamp(Duration::from_millis(WATCH_LOOK_MS_MIN), Duration::from_millis(WATCH_LOOK_MS_MAX))
+}

@@ -1,0 +1,152 @@
+//! JSON Lines: each line one JSON value, which is the payload as written. A line of nothing but white space is no record
+//! and takes no number.
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+
+use super::frame::{Frame, Frames, LineEnds};
+use super::input::Input;
+use super::{Bad, Item, Origin, Source};
+use crate::error::Result;
+use crate::limits;
+
+pub(super) struct Jsonl {
+    frames: Frames<LineEnds>,
+    name: String,
+    origin: Origin,
+}
+
+impl Jsonl {
+    pub(super) fn new(input: Box<dyn Input>, name: String, origin: Origin) -> Jsonl {
+        Jsonl { frames: Frames::new(input, LineEnds), name, origin }
+    }
+
+    fn item(&self, frame: Frame) -> Option<Item> {
+        let bad = |column, reason| {
+            let bad =
+                Bad { name: self.name.clone(), line: Some(frame.line), column, reason, bytes: frame.bytes };
+            Some(Box::new(bad))
+        };
+        let Some(text) = frame.text else {
+            return Some(Item {
+                line: Some(frame.line),
+                bad: bad(None, too_long("line", frame.bytes)),
+                ..Item::default()
+            });
+        };
+        if text.trim_ascii().is_empty() {
+            return None;
+        }
+        let bad = match check(&text) {
+            Ok(()) => None,
+            Err((column, reason)) => bad(Some(column), reason),
+        };
+        let content_type = Some(Cow::Borrowed("application/json"));
+        Some(Item { payload: text, content_type, line: Some(frame.line), bad, ..Item::default() })
+    }
+}
+
+/// Whether it is one JSON value, found without building it; else in which column it is not, and why.
+fn check(text: &Bytes) -> std::result::Result<(), (u64, String)> {
+    let text = std::str::from_utf8(text)
+        .map_err(|error| (error.valid_up_to() as u64 + 1, "the line is not UTF-8".to_owned()))?;
+    serde_json::from_str::<IgnoredAny>(text).map(drop).map_err(|error| {
+        let text = error.to_string();
+        let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
+        (error.column().max(1) as u64, format!("not JSON: {reason}"))
+    })
+}
+
+pub(super) fn too_long(what: &str, bytes: u64) -> String {
+    format!("the {what} has {bytes} bytes, the most is {}", limits::RECORD_BYTES_MAX)
+}
+
+/// Enough to hand on.
+pub(super) fn is_full(items: &[Item], bytes: u64) -> bool {
+    items.len() >= limits::SOURCE_ITEMS_MAX || bytes >= limits::SOURCE_BLOCK_BYTES
+}
+
+#[async_trait]
+impl Source for Jsonl {
+    fn origin(&self) -> Origin {
+        self.origin.clone()
+    }
+
+    async fn next(&mut self) -> Result<Vec<Item>> {
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        while !is_full(&items, bytes) {
+            // What is read already is handed on before more is waited for.
+            let frame = match self.frames.in_block() {
+                Some(frame) => frame,
+                None if !items.is_empty() => break,
+                None => match self.frames.next().await? {
+                    Some(frame) => frame,
+                    None => break,
+                },
+            };
+            bytes += frame.bytes;
+            items.extend(self.item(frame));
+        }
+        Ok(items)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Format, Kind, text};
+    use super::*;
+
+    #[tokio::test]
+    async fn values_as_written_and_bad_lines_by_line_and_column() {
+        let lines = "{\"a\": 1}\n\n  \t\r\n[1,\n 2 \r\n\"\u{e9}\"\n{} {}\nnul\n7";
+        let mut source = text(lines, Format::plain(Kind::Jsonl), "x.jsonl");
+        let mut items = Vec::new();
+        loop {
+            let more = source.next().await.unwrap();
+            if more.is_empty() {
+                break;
+            }
+            items.extend(more);
+        }
+        let seen: Vec<(String, u64, Option<String>)> = items
+            .iter()
+            .map(|item| {
+                let payload = String::from_utf8(item.payload.to_vec()).unwrap();
+                (payload, item.line.unwrap(), item.bad.as_ref().map(|bad| bad.to_string()))
+            })
+            .collect();
+        let bad = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            seen,
+            [
+                ("{\"a\": 1}".to_owned(), 1, None),
+                ("[1,".to_owned(), 4, bad("x.jsonl:4:3: not JSON: EOF while parsing a value")),
+                (" 2 ".to_owned(), 5, None),
+                ("\"\u{e9}\"".to_owned(), 6, None),
+                ("{} {}".to_owned(), 7, bad("x.jsonl:7:4: not JSON: trailing characters")),
+                ("nul".to_owned(), 8, bad("x.jsonl:8:3: not JSON: EOF while parsing a value")),
+                ("7".to_owned(), 9, None),
+            ]
+        );
+        assert_eq!(items[0].content_type.as_deref(), Some("application/json"));
+    }
+
+    #[tokio::test]
+    async fn a_line_too_long_and_one_that_is_no_text() {
+        let long = vec![b'1'; limits::RECORD_BYTES_MAX as usize + 1];
+        let lines = [long.as_slice(), b"\n\"\xff\"\n1\n"].concat();
+        let mut source = text(lines, Format::plain(Kind::Jsonl), "x");
+        let mut items = source.next().await.unwrap();
+        items.extend(source.next().await.unwrap());
+        let bad: Vec<String> = items.iter().filter_map(|item| Some(item.bad.as_ref()?.to_string())).collect();
+        assert_eq!(
+            bad,
+            ["x:1: the line has 6291457 bytes, the most is 6291456", "x:2:2: the line is not UTF-8"]
+        );
+        assert!(items[0].payload.is_empty());
+        assert_eq!(items.len(), 3);
+    }
+}

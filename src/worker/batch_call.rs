@@ -1,0 +1,267 @@
+//! One call of a chunk, from its slot to its row.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::definitions::Definition;
+use super::phase::Phase;
+use super::single::{backoff_ms, reason};
+use super::{Shared, record};
+use crate::error::Error;
+use crate::layout::Key;
+use crate::layout::batch::Batch;
+use crate::layout::chunk::Record;
+use crate::layout::part::{Row, RowResult};
+use crate::limits;
+use crate::model::{AppName, AttemptId, BatchId, DeliveryId, Digest, State, Time, Version};
+use crate::seam::executor::{Fault, Mismatch, Run, Verdict, Work};
+use crate::seam::store::PutObject;
+use crate::seam::{Body, StoreError, StoreExt as _};
+
+/// What the calls of a range have in common.
+pub struct Common {
+    pub app: AppName,
+    pub batch_id: BatchId,
+    pub batch: Arc<Batch>,
+    pub version: Arc<Version>,
+    pub definition: Definition,
+    /// When the chunk was accepted, by the store's clock.
+    pub created_at: Time,
+    pub delivery: DeliveryId,
+    /// A wait that is too long to be spent in place is cut to what can be: the mark must not outlive the run.
+    pub careful: bool,
+}
+
+/// Executions of a call so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tried {
+    pub attempts: u32,
+    pub failures: u32,
+    pub function_failures: u32,
+}
+
+pub enum Ended {
+    Row(Box<Row>),
+    /// To be tried again after a wait that is too long to be spent here.
+    Later(Duration),
+    Sick(String),
+    Mismatch(Mismatch),
+    /// The grace is over.
+    HandBack,
+    /// Its result could not be stored.
+    Failed(Error),
+}
+
+/// How one call ended, with what is known of it now.
+pub struct Settled {
+    pub record: Record,
+    pub tried: Tried,
+    pub ended: Ended,
+}
+
+impl Common {
+    fn attempts_max(&self) -> u32 {
+        self.batch.attempts_max.unwrap_or(self.version.limits.attempts_max)
+    }
+
+    fn backoff_ms(&self, failures: u32) -> u64 {
+        backoff_ms(self.batch.retry_backoff_ms.unwrap_or(self.version.limits.retry_backoff_ms), failures)
+    }
+
+    fn work(&self, record: &Record, payload: Bytes, attempt: u32) -> Work {
+        Work {
+            app: self.app.clone(),
+            app_config: self.definition.app_config.clone(),
+            function: self.definition.function.clone(),
+            version: (*self.version).clone(),
+            call: self.batch_id.call(record.number),
+            attempt,
+            headers: record.headers.clone(),
+            content_type: record.content_type.clone().or_else(|| self.version.content_type.clone()),
+            payload,
+        }
+    }
+
+    /// The row of a call that ends without an execution to tell of.
+    pub fn row(
+        &self,
+        shared: &Shared,
+        number: u64,
+        status: State,
+        error: Option<String>,
+        tried: Tried,
+    ) -> Row {
+        let now = shared.seams.now();
+        Row {
+            number,
+            status,
+            attempts: tried.attempts,
+            created_at: self.created_at,
+            queued_ms: now.since_ms(self.created_at),
+            start_ms: 0,
+            run_ms: 0,
+            started_at: None,
+            completed_at: now,
+            content_type: None,
+            result: RowResult::None,
+            error,
+            log: None,
+            worker: shared.config.name.clone(),
+            worker_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+pub async fn run(shared: &Shared, common: &Common, record: Record, mut tried: Tried) -> Settled {
+    let ended = match payload(shared, common, &record).await {
+        Ok(payload) => attempts(shared, common, &record, payload, &mut tried).await,
+        Err(ended) => ended,
+    };
+    Settled { record, tried, ended }
+}
+
+/// The record's own, or what lies beside the chunk because it is too big for it.
+async fn payload(shared: &Shared, common: &Common, record: &Record) -> Result<Bytes, Ended> {
+    let Some(sha256) = &record.input else { return Ok(record.payload.clone()) };
+    let key = Key::Input(common.app.clone(), common.batch_id, record.number).to_string();
+    let found = shared.seams.store.find(&key).await.map_err(|error| Ended::Failed(error.into()))?;
+    match found {
+        Some(object) if Digest::of(&object.body) == *sha256 => Ok(object.body),
+        found => {
+            let what = if found.is_some() { "is not what was submitted" } else { "is missing" };
+            let error = Some(format!("its payload `{key}` {what}"));
+            let row = common.row(shared, record.number, State::Error, error, Tried::default());
+            Err(Ended::Row(Box::new(row)))
+        }
+    }
+}
+
+async fn attempts(
+    shared: &Shared,
+    common: &Common,
+    record: &Record,
+    payload: Bytes,
+    tried: &mut Tried,
+) -> Ended {
+    loop {
+        tried.attempts += 1;
+        let taken_at = shared.seams.now();
+        let run = tokio::select! {
+            biased;
+            () = shared.phases.reached(Phase::HandBack) => return Ended::HandBack,
+            run = shared.executor.run(common.work(record, payload.clone(), tried.attempts)) => run,
+        };
+        let failures = match run {
+            Ok(run) => {
+                let failed = !matches!(run.verdict, Verdict::Success { .. });
+                tried.failures += u32::from(failed);
+                if !failed || tried.failures >= common.attempts_max() {
+                    return finish(shared, common, record.number, *tried, taken_at, run).await;
+                }
+                tried.failures
+            }
+            Err(Fault::Function(why)) => {
+                tried.function_failures += 1;
+                if tried.function_failures > limits::FUNCTION_RETRIES {
+                    let row = common.row(shared, record.number, State::Error, Some(why), *tried);
+                    return Ended::Row(Box::new(row));
+                }
+                tried.function_failures
+            }
+            Err(Fault::Worker(why)) => {
+                // The execution says nothing, so it is not counted either.
+                tried.attempts -= 1;
+                return Ended::Sick(why);
+            }
+            Err(Fault::Mismatch(mismatch)) => return Ended::Mismatch(mismatch),
+        };
+        let mut wait_ms = common.backoff_ms(failures);
+        if wait_ms > limits::RETRY_IN_PLACE_MS_MAX {
+            if !common.careful {
+                return Ended::Later(Duration::from_millis(wait_ms));
+            }
+            wait_ms = limits::RETRY_IN_PLACE_MS_MAX;
+        }
+        tokio::select! {
+            biased;
+            () = shared.phases.reached(Phase::Drain) => return Ended::HandBack,
+            () = shared.seams.clock.sleep(Duration::from_millis(wait_ms)) => {}
+        }
+    }
+}
+
+async fn finish(
+    shared: &Shared,
+    common: &Common,
+    number: u64,
+    tried: Tried,
+    taken_at: Time,
+    run: Run,
+) -> Ended {
+    let reason = reason(&run.verdict, &common.version);
+    let (status, content_type, body) = match run.verdict {
+        Verdict::Success { content_type, body } => (State::Success, content_type, Some(body)),
+        Verdict::Error { .. } => (State::Error, None, None),
+        Verdict::Timeout => (State::Timeout, None, None),
+    };
+    let result = match body {
+        Some(body) => match store_result(shared, common, number, tried.attempts, body).await {
+            Ok(result) => result,
+            Err(error) => return Ended::Failed(error),
+        },
+        None => RowResult::None,
+    };
+    let now = shared.seams.now();
+    Ended::Row(Box::new(Row {
+        number,
+        status,
+        attempts: tried.attempts,
+        created_at: common.created_at,
+        queued_ms: taken_at.since_ms(common.created_at),
+        start_ms: run.started_at.since_ms(taken_at),
+        run_ms: run.took.as_millis() as u64,
+        started_at: Some(run.started_at),
+        completed_at: now,
+        content_type,
+        result,
+        error: reason,
+        log: end_of_log(&run.log),
+        worker: shared.config.name.clone(),
+        worker_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }))
+}
+
+/// A small result lies in its row; a large one in an object under a key that no other execution has (H16).
+async fn store_result(
+    shared: &Shared,
+    common: &Common,
+    number: u64,
+    attempt: u32,
+    body: Body,
+) -> Result<RowResult, Error> {
+    let unreadable =
+        |error: std::io::Error| Error::internal(format!("cannot read a spooled result: {error}"));
+    if body.len() <= limits::RESULT_INLINE_BYTES_MAX {
+        return Ok(RowResult::Inline(body.to_bytes().map_err(unreadable)?));
+    }
+    let attempt = AttemptId { delivery: common.delivery, attempt };
+    let key = Key::BatchResult(common.app.clone(), common.batch_id, number, attempt).to_string();
+    let sha256 = body.sha256().map_err(unreadable)?;
+    let bytes = body.len();
+    record::until_known(shared, "store a result", || async {
+        match shared.seams.store.put(&key, PutObject::create(body.clone())).await {
+            Ok(_) | Err(StoreError::Exists) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    })
+    .await?;
+    Ok(RowResult::Stored { attempt, bytes, sha256 })
+}
+
+fn end_of_log(log: &Bytes) -> Option<String> {
+    let start = log.len().saturating_sub(limits::ROW_LOG_BYTES_MAX as usize);
+    let end = String::from_utf8_lossy(&log[start..]);
+    (!end.is_empty()).then(|| end.into_owned())
+}

@@ -1,0 +1,403 @@
+//! Runs a range of a chunk: lease → read chunk and log → run what is undecided on free slots → append → delete.
+
+mod careful;
+mod doomed;
+mod free;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use self::doomed::Doomed;
+use super::batch_call::{self, Common, Ended, Settled, Tried};
+use super::batches::Look;
+use super::demand::Asking;
+use super::lease::Lease;
+use super::marks::{self, Suspects};
+use super::phase::Phase;
+use super::single::Done;
+use super::slots::Slot;
+use super::{Abandoned, Shared, record};
+use crate::event::Event;
+use crate::layout::chunk::{self, Record};
+use crate::layout::part::Row;
+use crate::layout::{Key, Message, RangeMessage};
+use crate::limits;
+use crate::model::{DeliveryId, State};
+use crate::outcomes::{Chunk, Log};
+use crate::seam::StoreExt as _;
+use crate::submit::send;
+
+pub async fn work(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Done {
+    let what = format!("work on chunk {} of batch {}", message.chunk, message.batch);
+    match begin(shared.clone(), lease, message).await {
+        Ok(done) => done,
+        Err(Abandoned(error)) => {
+            shared.say(Event::RequestFailed { what, why: error.to_string() });
+            Done::Left
+        }
+    }
+}
+
+/// The work on one range.
+pub(super) struct Range {
+    pub(super) shared: Arc<Shared>,
+    lease: Lease,
+    pub(super) message: RangeMessage,
+    common: Arc<Common>,
+    log: Log,
+    /// Not begun, by number.
+    pub(super) todo: BTreeMap<u64, Record>,
+    tried: BTreeMap<u64, Tried>,
+    running: JoinSet<(Settled, Slot)>,
+    running_numbers: BTreeSet<u64>,
+    rows: Vec<Row>,
+    rows_bytes: u64,
+    spent: BTreeMap<String, u64>,
+    begun: Duration,
+    flushed: Duration,
+    /// Of the calls finished here: how many, and their time on a slot.
+    pub(super) finished: u64,
+    pub(super) busy: Duration,
+    suspects: Suspects,
+    marked: bool,
+    cancelled: bool,
+    demand: Asking,
+}
+
+async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Result<Done, Abandoned> {
+    let (app, batch) = (message.app.clone(), message.batch);
+    let Some(look) = shared.batches.look(&app, batch).await? else { return Ok(Done::Finished(lease)) };
+    if look.over || !look.belongs(message.chunk) {
+        return Ok(Done::Finished(lease));
+    }
+    let key = Key::Chunk(app.clone(), batch, message.chunk).to_string();
+    // A chunk is stored before its message is sent and deleted after the batch was over.
+    let Some(object) = shared.seams.store.find(&key).await? else { return Ok(Done::Finished(lease)) };
+    let created_at = object.info.modified_at;
+    let records = chunk::decode(&key, object.body)?;
+
+    let chunk = Chunk::of(&app, batch, &look.batch, message.chunk);
+    let first_time = lease.delivery == 1 && !message.again;
+    let log = if first_time { Log::fresh(chunk) } else { Log::open(&*shared.seams.store, chunk).await? };
+    let open = |record: &Record| {
+        (message.first..=message.last).contains(&record.number) && !log.decided().contains(record.number)
+    };
+    let todo = records.into_iter().filter(open).map(|record| (record.number, record)).collect();
+    let suspects = marks::suspects(&shared, &message, lease.delivery).await?;
+    let careful = lease.delivery > 1 || !suspects.is_empty();
+    let tried = message.tried.iter().map(|(number, attempts, failures, function_failures)| {
+        let tried = Tried { attempts: *attempts, failures: *failures, function_failures: *function_failures };
+        (*number, tried)
+    });
+    let tried = tried.collect();
+    let now = shared.seams.clock.monotonic();
+    let delivery = DeliveryId { message: message.id, delivery: lease.delivery };
+    let definitions = &shared.definitions;
+    let batch_definition = look.batch.clone();
+    let version = definitions.version(&app, &batch_definition.function, &batch_definition.version).await?;
+    let definition = definitions.function(&app, &batch_definition.function).await?;
+    let doomed = match (&version, &definition) {
+        (None, _) => Some(format!(
+            "version {} of function `{}` is missing",
+            batch_definition.version, batch_definition.function
+        )),
+        (_, None) => {
+            Some(format!("function `{}` was deleted before the call ran", batch_definition.function))
+        }
+        _ => None,
+    };
+    let unsuited = version.as_ref().and_then(|version| shared.executor.suits(version).err());
+    let common = version.zip(definition).map(|(version, definition)| {
+        let (app, batch) = (app.clone(), batch_definition.clone());
+        Arc::new(Common {
+            app,
+            batch_id: message.batch,
+            batch,
+            version,
+            definition,
+            created_at,
+            delivery,
+            careful,
+        })
+    });
+    let Some(common) = common else {
+        let reason = doomed.unwrap_or_default();
+        return Doomed { shared, lease, log, created_at }.record(todo, reason).await;
+    };
+    let demand = Asking::new(shared.demand.clone());
+    let mut range = Range {
+        lease,
+        message,
+        common,
+        log,
+        todo,
+        tried,
+        running: JoinSet::new(),
+        running_numbers: BTreeSet::new(),
+        rows: Vec::new(),
+        rows_bytes: 0,
+        spent: BTreeMap::new(),
+        begun: now,
+        flushed: now,
+        finished: 0,
+        busy: Duration::ZERO,
+        suspects,
+        marked: false,
+        cancelled: false,
+        demand,
+        shared,
+    };
+    if let Some(mismatch) = unsuited {
+        return range.unsuited(mismatch.to_string()).await;
+    }
+    range.refuse_bad_records();
+    let halt = if careful { range.carefully().await } else { range.freely().await };
+    match halt {
+        Ok(halt) => range.halt(halt).await,
+        Err(abandoned) => {
+            range.running.shutdown().await;
+            range.void_marks().await;
+            Err(abandoned)
+        }
+    }
+}
+
+/// Why the loop over a range stopped before it was decided.
+enum Halt {
+    /// Drain or hand-over: what is left goes to a new message.
+    HandBack,
+    Sick(String),
+    Mismatch(String),
+}
+
+impl Range {
+    /// A bad record is decided without running.
+    fn refuse_bad_records(&mut self) {
+        let (refused, todo) =
+            std::mem::take(&mut self.todo).into_iter().partition(|(_, record)| record.refused.is_some());
+        self.todo = todo;
+        let refused: BTreeMap<u64, Record> = refused;
+        for record in refused.into_values() {
+            let row =
+                self.common.row(&self.shared, record.number, State::Error, record.refused, Tried::default());
+            self.push(row);
+        }
+        self.demand.set(self.todo.len() as u64);
+    }
+
+    fn may_begin(&self) -> bool {
+        self.shared.phases.now() == Phase::Work && self.lease.may_begin(&self.shared) && !self.cancelled
+    }
+
+    fn start_record(&mut self, record: Record, slot: Slot) {
+        self.running_numbers.insert(record.number);
+        let tried = self.tried.remove(&record.number).unwrap_or_default();
+        let (shared, common) = (self.shared.clone(), self.common.clone());
+        self.running.spawn(async move {
+            let settled = if common.careful {
+                batch_call::run(&shared, &common, record, tried).await
+            } else {
+                let _among_others = shared.solitude.read().await;
+                batch_call::run(&shared, &common, record, tried).await
+            };
+            (settled, slot)
+        });
+    }
+
+    /// Takes in how a call ended.
+    async fn settle(&mut self, ended: Option<(Settled, Slot)>) -> Result<Option<Halt>, Abandoned> {
+        // A task that panicked: its call is left undecided, and the range with it.
+        let Some((Settled { record, tried, ended }, _slot)) = ended else {
+            return Err(Abandoned(crate::error::Error::internal("a call's task panicked")));
+        };
+        self.running_numbers.remove(&record.number);
+        match ended {
+            Ended::Row(row) => {
+                self.finished += 1;
+                self.busy += Duration::from_millis(row.run_ms + row.start_ms);
+                self.push(*row);
+                Ok(None)
+            }
+            Ended::Later(delay) => {
+                self.later(record, tried, delay).await;
+                Ok(None)
+            }
+            Ended::HandBack => {
+                self.tried
+                    .insert(record.number, Tried { attempts: tried.attempts.saturating_sub(1), ..tried });
+                self.todo.insert(record.number, record);
+                Ok(None)
+            }
+            Ended::Sick(why) => {
+                self.tried.insert(record.number, tried);
+                self.todo.insert(record.number, record);
+                Ok(Some(Halt::Sick(why)))
+            }
+            Ended::Mismatch(mismatch) => {
+                self.todo.insert(record.number, record);
+                Ok(Some(Halt::Mismatch(mismatch.to_string())))
+            }
+            Ended::Failed(error) => Err(Abandoned(error)),
+        }
+    }
+
+    fn push(&mut self, row: Row) {
+        self.rows_bytes += row.bytes();
+        self.rows.push(row);
+    }
+
+    /// Appends what is finished, and repeats until it is known what stands.
+    async fn flush(&mut self) -> Result<(), Abandoned> {
+        self.flushed = self.shared.seams.clock.monotonic();
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        for (operation, count) in self.shared.spent() {
+            *self.spent.entry(operation).or_default() += count;
+        }
+        let shared = self.shared.clone();
+        let appended = loop {
+            if !self.lease.may_commit(&shared) {
+                return Err(Abandoned(crate::error::Error::internal(
+                    "the lease on a chunk is too old to commit under",
+                )));
+            }
+            match self.log.append(&*shared.seams.store, &self.rows, &self.spent).await {
+                Ok(appended) => break appended,
+                Err(error) => record::again(&shared, "record outcomes", error).await?,
+            }
+        };
+        self.shared.say(Event::PartWritten {
+            app: self.message.app.clone(),
+            batch: self.message.batch,
+            recorded: appended.recorded,
+            adopted: appended.adopted,
+        });
+        self.rows.clear();
+        self.rows_bytes = 0;
+        self.spent.clear();
+        let log = &self.log;
+        self.todo.retain(|number, _| !log.decided().contains(*number));
+        self.demand.set(self.todo.len() as u64);
+        Ok(())
+    }
+
+    async fn look_whether_cancelled(&mut self) {
+        if self.cancelled {
+            return;
+        }
+        let look = self.shared.batches.look(&self.message.app, self.message.batch).await;
+        let Ok(Some(Look { cancelled: Some(cancelled), .. })) = look else { return };
+        self.cancelled = true;
+        self.running.shutdown().await;
+        let running = std::mem::take(&mut self.running_numbers);
+        let todo = std::mem::take(&mut self.todo);
+        for number in running.into_iter().chain(todo.into_keys()) {
+            let tried = self.tried.get(&number).copied().unwrap_or_default();
+            let reason = Some(cancelled.reason.clone());
+            let row = self.common.row(&self.shared, number, State::Cancelled, reason, tried);
+            self.push(row);
+        }
+    }
+
+    async fn halt(mut self, halt: Halt) -> Result<Done, Abandoned> {
+        // What still runs is given up: its numbers are undecided and go on.
+        let interrupted = std::mem::take(&mut self.running_numbers);
+        self.running.shutdown().await;
+        if let Err(abandoned) = self.flush().await {
+            self.void_marks().await;
+            return Err(abandoned);
+        }
+        let rest = self.rest(&interrupted);
+        if rest.is_none() {
+            return Ok(Done::Finished(self.lease));
+        }
+        match halt {
+            Halt::HandBack => self.replace(rest, Duration::ZERO, true).await,
+            Halt::Mismatch(why) => self.unsuited(why).await,
+            Halt::Sick(why) => {
+                self.void_marks().await;
+                if self.lease.delivery > limits::PUT_BACK_COUNT_MAX {
+                    if let Done::Replaced { lease, .. } = self.replace(rest, Duration::ZERO, true).await? {
+                        lease.delete().await?;
+                    }
+                } else {
+                    self.lease.give_back(Duration::ZERO).await?;
+                }
+                Ok(Done::Sick(why))
+            }
+        }
+    }
+
+    /// The hull of everything not yet recorded (H13).
+    fn rest(&self, interrupted: &BTreeSet<u64>) -> Option<(u64, u64)> {
+        let open = interrupted.iter().copied().filter(|number| !self.log.decided().contains(*number));
+        let numbers: BTreeSet<u64> = self.todo.keys().copied().chain(open).collect();
+        Some((*numbers.first()?, *numbers.last()?))
+    }
+
+    /// Sends the rest as a new message with all that is known, in place of the present one.
+    async fn replace(
+        mut self,
+        rest: Option<(u64, u64)>,
+        delay: Duration,
+        handed_back: bool,
+    ) -> Result<Done, Abandoned> {
+        // The worker outlived what it ran.
+        self.void_marks().await;
+        let Some((first, last)) = rest else { return Ok(Done::Finished(self.lease)) };
+        let here = |number: &u64| (first..=last).contains(number) && !self.log.decided().contains(*number);
+        let message = RangeMessage {
+            id: send::message_id(&self.shared.seams),
+            first,
+            last,
+            again: true,
+            suspects: self
+                .suspects
+                .iter()
+                .filter(|(number, _)| here(number))
+                .map(|(n, m)| (*n, *m))
+                .collect(),
+            tried: self
+                .tried
+                .iter()
+                .filter(|(number, _)| here(number))
+                .map(|(number, tried)| (*number, tried.attempts, tried.failures, tried.function_failures))
+                .collect(),
+            ..self.message.clone()
+        };
+        send::send(&self.shared.seams.queues.chunks, &Message::Range(message), delay).await?;
+        Ok(Done::Replaced { lease: self.lease, handed_back })
+    }
+
+    async fn void_marks(&mut self) {
+        if std::mem::take(&mut self.marked) {
+            // Without it a call runs alone that need not.
+            let _ = marks::void(&self.shared, &self.message, self.common.delivery).await;
+        }
+    }
+
+    /// This version cannot run here: others get the range after a while. What lasts an hour is recorded.
+    async fn unsuited(mut self, why: String) -> Result<Done, Abandoned> {
+        let now = self.shared.seams.now();
+        let call = self.common.batch_id.call(self.message.first);
+        self.shared.say(Event::CallMismatched { app: self.message.app.clone(), call, why: why.clone() });
+        let since = self.message.mismatch_since.unwrap_or(now);
+        if now.since_ms(since) >= limits::MISMATCH_MS_MAX {
+            for number in std::mem::take(&mut self.todo).into_keys() {
+                let reason = Some(format!("no worker can run it: {why}"));
+                let row = self.common.row(&self.shared, number, State::Error, reason, Tried::default());
+                self.push(row);
+            }
+            self.flush().await?;
+            return Ok(Done::Finished(self.lease));
+        }
+        self.message.mismatch_since = Some(since);
+        let rest = self.rest(&BTreeSet::new());
+        let wait = super::single::spread(&self.shared, limits::PUT_BACK_MS);
+        self.replace(rest, wait, false).await
+    }
+}

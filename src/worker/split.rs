@@ -1,0 +1,47 @@
+//! Gives half of a slow range away when others have nothing to do, so that nobody has to guess a chunk size.
+
+use std::time::Duration;
+
+use super::range::Range;
+use crate::layout::{Message, RangeMessage};
+use crate::limits;
+use crate::submit::send;
+
+/// Called after a flush, so at most once per flush. Sends half of the calls not begun, if what is left takes long and
+/// this worker has just seen the queue empty; gives them up only once the send is acknowledged (H12, H19).
+pub async fn offer(range: &mut Range) {
+    if !is_worth_it(range) {
+        return;
+    }
+    let keep = range.todo.len() / 2;
+    let (Some(&first), Some(&last)) = (range.todo.keys().nth(keep), range.todo.keys().next_back()) else {
+        return;
+    };
+    let shares = range.message.shares / 2;
+    let half = RangeMessage {
+        id: send::message_id(&range.shared.seams),
+        first,
+        last,
+        shares,
+        // Parts may have been written meanwhile that decide some of it.
+        again: true,
+        ..range.message.clone()
+    };
+    let sent = send::send(&range.shared.seams.queues.chunks, &Message::Range(half), Duration::ZERO).await;
+    if sent.is_ok() {
+        drop(range.todo.split_off(&first));
+        range.message.shares = shares;
+    }
+}
+
+fn is_worth_it(range: &Range) -> bool {
+    let slots = range.shared.config.slots as u64;
+    if range.message.shares < 2 || range.finished == 0 || (range.todo.len() as u64) < 2 * slots {
+        return false;
+    }
+    if !range.shared.demand.saw_empty_queue(range.shared.seams.clock.monotonic()) {
+        return false;
+    }
+    let each_ms = range.busy.as_millis() as u64 / range.finished;
+    each_ms * range.todo.len() as u64 / slots >= limits::SPLIT_REST_MS
+}

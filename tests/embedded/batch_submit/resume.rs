@@ -1,0 +1,289 @@
+//! A submitter that stops anywhere, and whoever goes on.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use afn::layout::Key;
+use afn::model::{BatchId, State};
+use afn::seam::fault::{FaultStore, Rates, SeededFaults};
+use afn::seam::retry::{Policy, RetryStore};
+use afn::seam::rng::{RngExt as _, SeededRng};
+use afn::seam::store::{ETag, List, Listed, Object, ObjectInfo, PutObject, Range, Store, StoreError};
+use afn::seam::{Seams, StoreExt as _};
+use afn::submit::batch::{End, submit};
+use afn::submit::resume::{Found, ResumeRequest, Resumed, resume};
+use afn::submit::source::{Source, text};
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use super::ground::{Ground, lines, text_of};
+
+async fn resume_with(seams: &Seams, batch: BatchId, source: Option<Box<dyn Source>>) -> afn::Result<Resumed> {
+    resume(seams, ResumeRequest { batch, source, objects: None }, &|_| {}).await
+}
+
+/// Dropped after so many polls: a process that dies there.
+struct Mortal<F> {
+    future: Option<Pin<Box<F>>>,
+    polls: u64,
+}
+
+impl<F: Future> Future for Mortal<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.polls == 0 {
+            self.future = None;
+            return Poll::Ready(None);
+        }
+        self.polls -= 1;
+        let future = self.future.as_mut().expect("not polled after its end");
+        future.as_mut().poll(context).map(Some)
+    }
+}
+
+fn mortal<F: Future>(polls: u64, future: F) -> Mortal<F> {
+    Mortal { future: Some(Box::pin(future)), polls }
+}
+
+/// Killed at a random point, resumed and killed again, at last resumed: every record is stored exactly once, every chunk
+/// has a message, the batch a supervisor and its seal.
+#[test]
+fn killed_anywhere_and_resumed_nothing_is_lost_or_doubled() {
+    let (mut begun, mut killed, mut injected) = (0, 0, 0);
+    for seed in 0..80u64 {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let rng = Arc::new(SeededRng::new(seed));
+            let count = 1 + rng.below(900);
+            let ground = Ground::new().await;
+            let faults = Arc::new(SeededFaults::new(rng.clone(), Rates { late: 0, ..Rates::bad_day() }));
+            let clock = ground.seams.clock.clone();
+            let bad = FaultStore::new(ground.seams.store.clone(), clock.clone(), faults.clone());
+            let seams = ground.through(RetryStore::new(Arc::new(bad), clock, rng.clone(), Policy::default()));
+
+            let batch: Mutex<Option<BatchId>> = Mutex::new(None);
+            let know = |progress: afn::submit::batch::Progress| {
+                *batch.lock().unwrap() = Some(progress.batch);
+            };
+            let polls = 1 + rng.below(25);
+            let first = mortal(polls, submit(&seams, ground.request(lines(count)), &know)).await;
+            let Some(id) = *batch.lock().unwrap() else { return };
+            begun += 1;
+            let mut done = matches!(first, Some(Ok(_)));
+            killed += u64::from(first.is_none());
+            while !done && rng.below(3) > 0 {
+                let polls = 1 + rng.below(25);
+                let again = mortal(polls, resume_with(&seams, id, Some(lines(count)))).await;
+                done = matches!(again, Some(Ok(_)));
+                killed += u64::from(again.is_none());
+            }
+            injected += faults.injected().values().sum::<u64>();
+            faults.heal();
+            let messages_before = ground.ranges().await;
+            let resumed = resume_with(&seams, id, Some(lines(count))).await.unwrap();
+            assert_eq!(resumed.found == Found::Sealed, done, "seed {seed}");
+
+            ground.assert_lines(id, count).await;
+            let sealed = ground.sealed(id).await.unwrap();
+            assert_eq!((sealed.last, sealed.calls()), (count, count), "seed {seed}");
+            // Nothing is decided: all that is stored was sent again, or sent first by the last to go on.
+            let messages = ground.ranges().await;
+            let covered: Vec<(u64, u64)> = messages.iter().map(|range| (range.first, range.last)).collect();
+            let mut next = 1;
+            for (first, last) in covered {
+                assert_eq!(first, next, "seed {seed}");
+                next = last + 1;
+            }
+            assert_eq!(next, count + 1, "seed {seed}");
+            for message in messages.iter().filter(|message| !message.again) {
+                let sent = messages_before.iter().any(|before| before.first == message.first);
+                assert!(!sent, "seed {seed}: sent as if for the first time: {message:?}");
+            }
+            assert!(ground.supervisors().await >= 2, "seed {seed}");
+        });
+    }
+    assert!(begun > 40 && killed > 60 && injected > 200, "{begun} {killed} {injected}");
+}
+
+/// Lets so many puts through, then holds everybody up until it is opened.
+struct Pausing {
+    inner: Arc<dyn Store>,
+    puts: AtomicU64,
+    reached: Notify,
+    waiting: AtomicUsize,
+    opened: tokio::sync::watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl Store for Pausing {
+    async fn put(&self, key: &str, object: PutObject) -> Result<ETag, StoreError> {
+        let before = self.puts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |puts| puts.checked_sub(1));
+        if before.is_err() {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            self.reached.notify_one();
+            let mut opened = self.opened.clone();
+            opened.wait_for(|opened| *opened).await.expect("it is opened");
+        }
+        self.inner.put(key, object).await
+    }
+
+    async fn get(&self, key: &str, range: Range) -> Result<Object, StoreError> {
+        self.inner.get(key, range).await
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+        self.inner.head(key).await
+    }
+
+    async fn list(&self, request: &List) -> Result<Listed, StoreError> {
+        self.inner.list(request).await
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.inner.delete(keys).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_submitter_that_was_only_paused_goes_on_beside_a_resume() {
+    for puts in [2, 3, 5, 9, 13] {
+        let ground = Ground::new().await;
+        let (open, opened) = tokio::sync::watch::channel(false);
+        let pausing = Arc::new(Pausing {
+            inner: ground.seams.store.clone(),
+            puts: puts.into(),
+            reached: Notify::new(),
+            waiting: 0.into(),
+            opened,
+        });
+        let seams = Seams { store: pausing.clone(), ..ground.seams.clone() };
+        let request = ground.request(lines(1_000));
+        let batch: Mutex<Option<BatchId>> = Mutex::new(None);
+        let know = |progress: afn::submit::batch::Progress| {
+            *batch.lock().unwrap() = Some(progress.batch);
+        };
+        let submitter = submit(&seams, request, &know);
+        let other = async {
+            pausing.reached.notified().await;
+            // Until nothing of it moves.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let id = batch.lock().unwrap().expect("it has begun");
+            assert!(ground.records(id).await.len() < 1_000);
+            let (one, two) = tokio::join!(
+                resume_with(&ground.seams, id, Some(lines(1_000))),
+                resume_with(&ground.seams, id, Some(lines(1_000))),
+            );
+            assert_eq!((one.unwrap().found, two.unwrap().found), (Found::InPart, Found::InPart));
+            ground.assert_lines(id, 1_000).await;
+            open.send_replace(true);
+        };
+        let (submitted, ()) = tokio::join!(submitter, other);
+        let submitted = submitted.unwrap();
+        assert_eq!((submitted.calls, submitted.end), (1_000, End::Source));
+        assert!(pausing.waiting.load(Ordering::SeqCst) > 0);
+        ground.assert_lines(submitted.batch, 1_000).await;
+        // Whoever came second to a chunk says so: it may run already.
+        let ranges = ground.ranges().await;
+        for (first, last) in ranges.iter().map(|range| (range.first, range.last)) {
+            let to_it = ranges.iter().filter(|range| (range.first, range.last) == (first, last));
+            assert_eq!(to_it.filter(|range| !range.again).count(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_changed_source_is_found_out_and_nothing_of_it_is_stored() {
+    let text_with = |change: &dyn Fn(&mut Vec<String>)| {
+        let mut all: Vec<String> = text_of(400).lines().map(str::to_owned).collect();
+        change(&mut all);
+        text(all.join("\n"), "lines".parse().unwrap(), "x.txt")
+    };
+    type Change = &'static dyn Fn(&mut Vec<String>);
+    let changes: [(&str, Change); 5] = [
+        ("edited", &|lines| lines[140] = "edited".to_owned()),
+        ("inserted in the gap", &|lines| lines.insert(70, "new".to_owned())),
+        ("removed", &|lines| drop(lines.remove(0))),
+        ("cut short in a chunk", &|lines| lines.truncate(150)),
+        ("cut short before a chunk", &|lines| lines.truncate(128)),
+    ];
+    for (what, change) in changes {
+        let ground = Ground::new().await;
+        let batch = ground.submit(lines(400)).await.unwrap().batch;
+        ground.unseal(batch).await;
+        ground.delete(Key::Chunk(ground.app.clone(), batch, 128)).await;
+        let error = resume_with(&ground.seams, batch, Some(text_with(change))).await.unwrap_err();
+        assert!(error.message().contains("the source has changed: records "), "{what}: {error}");
+        assert!(error.hint_text().unwrap().contains("afn batch seal"), "{what}");
+        assert_eq!(ground.records(batch).await.len(), 400 - 64, "{what}");
+        assert_eq!(ground.sealed(batch).await, None, "{what}");
+        // With the source as it was the batch goes on.
+        resume_with(&ground.seams, batch, Some(lines(400))).await.unwrap();
+        ground.assert_lines(batch, 400).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_wholly_decided_is_sent_again() {
+    let ground = Ground::new().await;
+    let batch = ground.submit(lines(256)).await.unwrap().batch;
+    assert_eq!((ground.ranges().await.len(), ground.supervisors().await), (4, 1));
+    ground.decide(batch, 64, (1..=64).map(|number| (number, State::Success))).await;
+    ground.decide(batch, 128, (65..=100).map(|number| (number, State::Success))).await;
+    ground.decide(batch, 256, (193..=200).map(|number| (number, State::Error))).await;
+    ground.decide(batch, 256, (201..=256).map(|number| (number, State::Error))).await;
+    for sealed in [true, false] {
+        if !sealed {
+            ground.unseal(batch).await;
+        }
+        let resumed = resume_with(&ground.seams, batch, Some(lines(256))).await.unwrap();
+        assert_eq!(
+            (resumed.found, resumed.sent_again),
+            (if sealed { Found::Sealed } else { Found::InPart }, 2)
+        );
+        assert_eq!(resumed.submitted.is_some(), !sealed);
+        let ranges = ground.ranges().await;
+        let sent: Vec<(u64, u64, bool)> =
+            ranges.iter().map(|range| (range.first, range.last, range.again)).collect();
+        assert_eq!(sent, [(65, 128, true), (129, 192, true)]);
+        assert_eq!(ground.supervisors().await, 1);
+        assert_eq!(ground.sealed(batch).await.unwrap().last, 256);
+    }
+    ground.end(batch).await;
+    let resumed = resume_with(&ground.seams, batch, None).await.unwrap();
+    assert_eq!((resumed.found, resumed.sent_again, ground.supervisors().await), (Found::Over, 0, 1));
+}
+
+#[tokio::test]
+async fn a_source_is_opened_again_by_what_the_batch_says() {
+    let ground = Ground::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.txt");
+    std::fs::write(&file, text_of(300)).unwrap();
+    let source = afn::submit::source::open(file.to_str().unwrap(), None, None, None).await.unwrap();
+    let batch = ground.submit(source).await.unwrap().batch;
+    ground.unseal(batch).await;
+    ground.delete(Key::Chunk(ground.app.clone(), batch, 192)).await;
+    resume_with(&ground.seams, batch, None).await.unwrap();
+    ground.assert_lines(batch, 300).await;
+    assert!(ground.sealed(batch).await.is_some());
+
+    ground.unseal(batch).await;
+    std::fs::remove_file(&file).unwrap();
+    let error = resume_with(&ground.seams, batch, None).await.unwrap_err();
+    assert!(error.message().contains("cannot be resumed: cannot read"), "{error}");
+
+    let piped = ground.submit(text("a\n", "lines".parse().unwrap(), "-")).await.unwrap().batch;
+    ground.unseal(piped).await;
+    let error = resume_with(&ground.seams, piped, None).await.unwrap_err();
+    assert!(error.message().contains("came from the standard input"), "{error}");
+    assert!(error.hint_text().unwrap().contains(&format!("afn batch seal {piped}")));
+    assert!(!ground.seams.store.exists(&Key::Sealed(ground.app.clone(), piped).to_string()).await.unwrap());
+
+    let nobody: BatchId = BatchId::new(ground.seams.now(), 5);
+    assert!(resume_with(&ground.seams, nobody, None).await.is_err());
+}
