@@ -264,7 +264,8 @@ impl Life {
     /// Receives no more. The future ends with the grace.
     fn drain(&self) -> Timer {
         let shared = self.shared.clone();
-        shared.say(Event::Draining { worker: shared.config.name.clone(), running: self.work.len() });
+        let running = shared.config.slots - shared.slots.free();
+        shared.say(Event::Draining { worker: shared.config.name.clone(), running });
         shared.phases.advance(Phase::Drain);
         Box::pin(async move { shared.seams.clock.sleep(shared.config.grace).await })
     }
