@@ -44,7 +44,7 @@ occupied() {
 started_here() {
     [ -f "$place/started" ] || return 1
     read -r started _ <"$place/started"
-    tr '\0' ' ' <"/proc/$started/cmdline" 2>/dev/null | grep -q "^$python -m localstack.runtime.main"
+    { tr '\0' ' ' <"/proc/$started/cmdline"; } 2>/dev/null | grep -q "^$python -m localstack.runtime.main"
 }
 
 # The pinned packages, in a virtual environment of their own. Once: until the pins change.

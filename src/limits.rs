@@ -77,8 +77,9 @@ pub const BUILD_MS_MAX: u64 = HOUR_MS;
 pub const PIDS_MAX: u64 = 256;
 /// Open files of one process in a container.
 pub const OPEN_FILES_MAX: u64 = 1_024;
-/// After a hot container's answer its log is read until nothing has come for this long, and no longer than the second.
-pub const LOG_QUIET_MS: u64 = 50;
+/// After a hot container's answer its log is read until nothing has come for this long, and no longer than the second;
+/// one that spoke in its last call is given as long to say the first word.
+pub const LOG_QUIET_MS: u64 = 20;
 pub const LOG_QUIET_MS_MAX: u64 = 500;
 /// How long Docker may take to hand over what a container said before it ended.
 pub const LAST_WORDS_MS_MAX: u64 = 30 * SECOND_MS;

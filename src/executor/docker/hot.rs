@@ -24,6 +24,8 @@ pub(super) struct Hot {
     said: Arc<Mutex<Said>>,
     _listener: JoinSet<()>,
     keep: bool,
+    /// It had something to say in its last call, or is not known yet.
+    speaks: bool,
 }
 
 /// What the container says, whichever call it says it in.
@@ -55,7 +57,15 @@ impl Hot {
         };
         let not_ready = match Connection::establish(dir, exited).await {
             Ok(connection) => {
-                return Ok(Hot { container, clock, connection, said, _listener: listener, keep: true });
+                return Ok(Hot {
+                    container,
+                    clock,
+                    connection,
+                    said,
+                    _listener: listener,
+                    keep: true,
+                    speaks: true,
+                });
             }
             Err(not_ready) => not_ready,
         };
@@ -70,7 +80,7 @@ impl Hot {
             }
             NotReady::Broken(why) => why,
         };
-        settle(&*clock, &said).await;
+        settle(&*clock, &said, Some(0)).await;
         let last_line = lock(&said).log.last_line();
         Err(Fault::Function(match last_line {
             Some(line) => format!("{why}: {line}"),
@@ -97,7 +107,11 @@ impl Hot {
 #[async_trait]
 impl Sandbox for Hot {
     async fn invoke(&mut self, work: &Work) -> Result<Run, Fault> {
-        lock(&self.said).log.clear();
+        let before = {
+            let mut said = lock(&self.said);
+            said.log.clear();
+            said.pieces
+        };
         // Whatever cuts this short leaves a container in the middle of a call.
         self.keep = false;
         let memory_mib = work.version.limits.memory_mib;
@@ -113,8 +127,12 @@ impl Sandbox for Hot {
             Answer::Broken(why) => Verdict::Error { reason: self.how_it_broke(&why, memory_mib).await? },
             Answer::Gone(why) => return Err(Fault::Function(format!("the container was lost: {why}"))),
         };
-        settle(&*self.clock, &self.said).await;
-        let log = lock(&self.said).log.take();
+        settle(&*self.clock, &self.said, self.speaks.then_some(before)).await;
+        let log = {
+            let mut said = lock(&self.said);
+            self.speaks = said.pieces > before;
+            said.log.take()
+        };
         Ok(Run { verdict, log, started_at, took })
     }
 
@@ -137,14 +155,16 @@ async fn listen(attached: AttachContainerResults, said: Arc<Mutex<Said>>) {
     lock(&said).ended = true;
 }
 
-/// The log comes by another way than the answer and may be a little later: waits until nothing more comes.
-async fn settle(clock: &dyn Clock, said: &Mutex<Said>) {
+/// The log comes by another way than the answer and may be a little later: waits until nothing more comes, and where
+/// something is expected beyond the pieces there were `before`, for that too.
+async fn settle(clock: &dyn Clock, said: &Mutex<Said>, before: Option<u64>) {
     let until = clock.monotonic() + Duration::from_millis(limits::LOG_QUIET_MS_MAX);
     let mut pieces = lock(said).pieces;
     loop {
         clock.sleep(Duration::from_millis(limits::LOG_QUIET_MS)).await;
         let said = lock(said);
-        if said.ended || said.pieces == pieces || clock.monotonic() >= until {
+        let quiet = said.pieces == pieces && before != Some(pieces);
+        if said.ended || quiet || clock.monotonic() >= until {
             return;
         }
         pieces = said.pieces;
