@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::proxy::Proxy;
+use crate::proxy::{Cut, Proxy};
 use crate::world::{APP, World};
 use crate::{bucket, fixtures, harness};
 
@@ -19,7 +19,7 @@ async fn a_call_outlives_an_outage_that_is_longer_than_its_lease() {
     let worker = world.worker_through(&proxy, "-j 2 --visibility 3s").await;
     worker.said_all(&[&call.to_string(), "started"]).await;
     fixtures::eventually("it runs", async || !world.containers().await.is_empty()).await;
-    proxy.cut();
+    proxy.cut(Cut::All);
     fixtures::eventually("it has ended", async || world.containers().await.is_empty()).await;
     let calls = world.open().await.seams.queues.calls.live;
     fixtures::eventually("its lease has lapsed", async || calls.depth().await.expect("a depth").visible == 1)
@@ -41,12 +41,47 @@ async fn an_outage_while_nothing_runs_is_over_when_it_is_over() {
     let (world, proxy) = world("idle").await;
     world.create_sh("sh", "").await;
     let _worker = world.worker_through(&proxy, "-j 1 --visibility 3s").await;
-    proxy.cut();
+    proxy.cut(Cut::All);
     let call = world.submit("sh", "echo fine", "").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     proxy.mend();
     assert_eq!(world.wait(call).await["status"], "success");
     bucket::one_outcome(&world, call).await;
+}
+
+#[tokio::test]
+async fn a_call_finishes_while_the_queues_are_away() {
+    let (world, proxy) = world("queues").await;
+    world.create_sh("sh", "").await;
+    let call = world.submit("sh", "sleep 2; echo done", "").await;
+    let worker = world.worker_through(&proxy, "-j 2 --visibility 3s").await;
+    worker.said_all(&[&call.to_string(), "started"]).await;
+    proxy.cut(Cut::Queues);
+    assert_eq!(world.wait(call).await["status"], "success", "the store alone decides");
+    let calls = world.open().await.seams.queues.calls.live;
+    assert!(!calls.depth().await.expect("a depth").is_dry());
+    proxy.mend();
+    world.queue_is_dry().await;
+    assert_eq!(bucket::one_outcome(&world, call).await.outcome.attempts, 1);
+}
+
+#[tokio::test]
+async fn a_message_that_comes_while_the_store_is_away_is_not_lost() {
+    let (world, proxy) = world("store").await;
+    world.create_sh("sh", "").await;
+    let worker = world.worker_through(&proxy, "-j 1 --visibility 3s").await;
+    proxy.cut(Cut::Store);
+    let call = world.submit("sh", "echo done", "").await;
+    let calls = world.open().await.seams.queues.calls.live;
+    fixtures::eventually("the worker has it", async || calls.depth().await.expect("a depth").in_flight == 1)
+        .await;
+    // Longer than its lease, which the worker keeps meanwhile.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    proxy.mend();
+    assert_eq!(world.wait(call).await["status"], "success");
+    bucket::one_outcome(&world, call).await;
+    assert!(!worker.lines().iter().any(|line| line.contains("came back")), "{:#?}", worker.lines());
+    world.queue_is_dry().await;
 }
 
 #[tokio::test]
@@ -137,13 +172,13 @@ async fn a_command_waits_out_a_short_outage_and_gives_up_on_a_long_one() {
     let (mut world, proxy) = world("unreachable").await;
     world.create_sh("sh", "").await;
     world.set_endpoint(proxy.endpoint());
-    proxy.cut();
+    proxy.cut(Cut::All);
     let (call, ()) = tokio::join!(world.submit("sh", "true", ""), async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         proxy.mend();
     });
     assert_eq!(world.status(call).await["status"], "queued");
-    proxy.cut();
+    proxy.cut(Cut::All);
     let given_up = world.afn(&format!("get call {APP} {call}")).await.failed(5);
     assert!(given_up.contains("gave up after 12 tries") && given_up.contains("hint: "), "{given_up}");
 }

@@ -22,9 +22,18 @@ pub struct Proxy {
     _server: JoinSet<()>,
 }
 
+/// What cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    Nothing,
+    Store,
+    Queues,
+    All,
+}
+
 struct Shared {
     upstream: String,
-    cut: watch::Sender<bool>,
+    cut: watch::Sender<Cut>,
     losses: Mutex<Vec<Loss>>,
     lost: watch::Sender<Vec<String>>,
 }
@@ -41,7 +50,7 @@ impl Proxy {
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             upstream: endpoint.trim_start_matches("http://").trim_end_matches('/').to_owned(),
-            cut: watch::Sender::new(false),
+            cut: watch::Sender::new(Cut::Nothing),
             losses: Mutex::default(),
             lost: watch::Sender::new(Vec::new()),
         });
@@ -54,13 +63,13 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Breaks every connection, and every new one.
-    pub fn cut(&self) {
-        self.shared.cut.send_replace(true);
+    /// Breaks every connection, and refuses what is cut from here on.
+    pub fn cut(&self, cut: Cut) {
+        self.shared.cut.send_replace(cut);
     }
 
     pub fn mend(&self) {
-        self.shared.cut.send_replace(false);
+        self.cut(Cut::Nothing);
     }
 
     /// The next answers to such requests are lost, after what they ask for was done. A request is named by its method
@@ -80,18 +89,19 @@ impl Proxy {
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        if *shared.cut.borrow() {
+        if *shared.cut.borrow() == Cut::All {
             continue;
         }
         let shared = shared.clone();
         connections.spawn(async move {
             let mut cut = shared.cut.subscribe();
+            cut.mark_unchanged();
             let forward = service_fn(|request| forward(&shared, request));
             let connection =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), forward);
             tokio::select! {
                 biased;
-                _ = cut.wait_for(|cut| *cut) => {}
+                _ = cut.changed() => {}
                 _ = connection => {}
             }
         });
@@ -103,6 +113,9 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 async fn forward(shared: &Shared, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
     let (mut parts, body) = request.into_parts();
     let name = name(&parts);
+    if shared.is_cut(&name) {
+        return Err(io::Error::other(format!("{name} is cut off")));
+    }
     for hop in [header::EXPECT, header::TRANSFER_ENCODING, header::CONNECTION] {
         parts.headers.remove(hop);
     }
@@ -144,6 +157,16 @@ fn name(parts: &Parts) -> String {
 }
 
 impl Shared {
+    fn is_cut(&self, name: &str) -> bool {
+        let is_queue = name.starts_with("AmazonSQS.");
+        match *self.cut.borrow() {
+            Cut::Nothing => false,
+            Cut::Store => !is_queue,
+            Cut::Queues => is_queue,
+            Cut::All => true,
+        }
+    }
+
     fn loses(&self, name: &str) -> bool {
         let mut losses = self.losses.lock().expect("no panic");
         let loss = losses.iter_mut().find(|loss| loss.left > 0 && loss.is_for(name));
