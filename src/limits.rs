@@ -230,6 +230,8 @@ pub const READ_AHEAD_MAX: usize = 32;
 /// Who waits for an outcome looks again after the first of these, growing to the second.
 pub const WAIT_LOOK_MS_MIN: u64 = 50;
 pub const WAIT_LOOK_MS_MAX: u64 = 2 * SECOND_MS;
+/// Parts of a batch that are fetched ahead of whoever reads its rows.
+pub const ROWS_AHEAD_BYTES: u64 = 16 * MIB;
 /// A batch is looked at every clamp(watched / 10, MIN, MAX).
 pub const WATCH_LOOK_MS_MIN: u64 = SECOND_MS;
 pub const WATCH_LOOK_MS_MAX: u64 = 30 * SECOND_MS;

@@ -157,6 +157,15 @@ impl Part {
     }
 
     pub fn rows(&self, group: usize) -> Result<Vec<Row>> {
+        self.decode(group, true)
+    }
+
+    /// As [`Part::rows`], but no row has its log: where there are logs, they are most of a part.
+    pub fn rows_without_logs(&self, group: usize) -> Result<Vec<Row>> {
+        self.decode(group, false)
+    }
+
+    fn decode(&self, group: usize, with_logs: bool) -> Result<Vec<Row>> {
         let group = self.table.group(group)?;
         let int = |column| Ok::<_, Error>(group.int64(column)?.into_iter().map(|value| value as u64));
         let mut statuses = Cache::new(&self.name);
@@ -175,7 +184,8 @@ impl Part {
         let mut sizes = group.optional_int64("result_bytes")?.into_iter();
         let mut digests = group.optional_texts("result_sha256")?.into_iter();
         let mut errors = group.optional_texts("error")?.into_iter();
-        let mut logs = group.optional_texts("log")?.into_iter();
+        let logs = if with_logs { group.optional_texts("log")? } else { Vec::new() };
+        let mut logs = logs.into_iter();
         let mut workers = group.texts("worker")?.into_iter();
         let mut versions = group.texts("worker_version")?.into_iter();
         let mut rows = Vec::with_capacity(group.rows());

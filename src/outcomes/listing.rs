@@ -25,10 +25,16 @@ pub struct Listing {
 }
 
 /// Parts of a log, from the first to the last before a gap.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parts {
-    pub count: u64,
-    pub bytes: u64,
+    /// The bytes of each.
+    pub sizes: Vec<u64>,
+}
+
+impl Parts {
+    pub fn count(&self) -> u64 {
+        self.sizes.len() as u64
+    }
 }
 
 /// Chunks that need not be listed again.
@@ -73,9 +79,8 @@ pub async fn list(
                 Ok(Key::Part(_, _, last, part)) => {
                     let parts = listing.logs.entry(last).or_default();
                     // What lies behind a gap was not written by the rules, and is not read (R2).
-                    if parts.count == part {
-                        parts.count += 1;
-                        parts.bytes += entry.bytes;
+                    if parts.count() == part {
+                        parts.sizes.push(entry.bytes);
                     }
                 }
                 Ok(Key::Batch(..)) => listing.defined = true,

@@ -51,11 +51,11 @@ impl Logs {
         let mut moved = self.found(listing);
         let mut reads = Vec::new();
         for (last, log) in &mut self.logs {
-            let Some(parts) = listing.logs.get(last).filter(|parts| parts.count > log.parts()) else {
+            let Some(parts) = listing.logs.get(last).filter(|parts| parts.count() > log.parts()) else {
                 continue;
             };
             moved.insert(*last);
-            reads.push(async move { log.take_in_last(store, parts.count).await });
+            reads.push(async move { log.take_in_last(store, parts.count()).await });
         }
         stream::iter(reads).buffer_unordered(limits::READ_AHEAD_MAX).try_collect::<()>().await?;
         self.known =

@@ -8,6 +8,7 @@ pub mod call;
 mod fixture;
 pub mod list;
 mod merge;
+pub mod rows;
 pub mod wait;
 pub mod why;
 mod window;

@@ -1,7 +1,7 @@
 //! Reading batches back: how far one has come, which there are, one call of one.
 
 pub mod call;
-mod facts;
+pub(super) mod facts;
 #[cfg(test)]
 pub(super) mod fixture;
 pub mod list;
