@@ -232,6 +232,10 @@ pub const WAIT_LOOK_MS_MIN: u64 = 50;
 pub const WAIT_LOOK_MS_MAX: u64 = 2 * SECOND_MS;
 /// Parts of a batch that are fetched ahead of whoever reads its rows.
 pub const ROWS_AHEAD_BYTES: u64 = 16 * MIB;
+/// Results that lie in objects of their own and are read side by side for an export, in bytes; one at the least.
+pub const EXPORT_BODIES_BYTES: u64 = 32 * MIB;
+/// Columns that the results of a batch are flattened into.
+pub const FLATTEN_COLUMNS_MAX: usize = 1_000;
 /// A batch is looked at every clamp(watched / 10, MIN, MAX).
 pub const WATCH_LOOK_MS_MIN: u64 = SECOND_MS;
 pub const WATCH_LOOK_MS_MAX: u64 = 30 * SECOND_MS;

@@ -1,18 +1,20 @@
 //! Columns of a Parquet file, written and read whole. Only what chunks and parts need of the format: flat rows,
 //! optional columns, zstd.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
 use parquet::column::reader::get_typed_column_reader;
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReader};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
+use parquet::schema::types::Type;
 
 use crate::error::{Error, Result};
 
@@ -22,29 +24,82 @@ const FOOTER: &str = "afn";
 const TAIL_BYTES: usize = 8;
 const MAGIC: &[u8] = b"PAR1";
 
-/// Writes a file row group by row group.
-pub struct TableWriter {
-    file: SerializedFileWriter<Vec<u8>>,
+/// Writes a file row group by row group, each as soon as it is whole.
+pub struct TableWriter<W: Write + Send = Vec<u8>> {
+    file: SerializedFileWriter<W>,
 }
 
-pub struct GroupWriter<'a> {
-    group: SerializedRowGroupWriter<'a, Vec<u8>>,
+pub struct GroupWriter<'a, W: Write + Send = Vec<u8>> {
+    group: SerializedRowGroupWriter<'a, W>,
+}
+
+/// A column that is named when the file is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    pub kind: ColumnKind,
+    pub required: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnKind {
+    Int64,
+    Time,
+    Double,
+    Boolean,
+    Text,
+    Binary,
+}
+
+impl Column {
+    fn schema(&self) -> std::result::Result<Type, ParquetError> {
+        let (physical, logical) = match self.kind {
+            ColumnKind::Int64 => (Physical::INT64, None),
+            ColumnKind::Time => (Physical::INT64, Some(LogicalType::timestamp(true, TimeUnit::MILLIS))),
+            ColumnKind::Double => (Physical::DOUBLE, None),
+            ColumnKind::Boolean => (Physical::BOOLEAN, None),
+            ColumnKind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+            ColumnKind::Binary => (Physical::BYTE_ARRAY, None),
+        };
+        let repetition = if self.required { Repetition::REQUIRED } else { Repetition::OPTIONAL };
+        let column = Type::primitive_type_builder(&self.name, physical);
+        column.with_repetition(repetition).with_logical_type(logical).build()
+    }
 }
 
 impl TableWriter {
     pub fn new(schema: &str) -> Result<TableWriter> {
         let schema = parse_message_type(schema).map_err(|error| internal("schema", error))?;
+        TableWriter::of_schema(Vec::new(), schema)
+    }
+
+    pub fn finish(self, footer: String) -> Result<Bytes> {
+        self.end(Some(footer)).map(Bytes::from)
+    }
+}
+
+impl<W: Write + Send> TableWriter<W> {
+    pub fn to(out: W, columns: &[Column]) -> Result<TableWriter<W>> {
+        let schema = || {
+            let columns = columns.iter().map(|column| column.schema().map(Arc::new));
+            let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
+            Type::group_type_builder("table").with_fields(columns).build()
+        };
+        TableWriter::of_schema(out, schema().map_err(|error| internal("schema", error))?)
+    }
+
+    fn of_schema(out: W, schema: Type) -> Result<TableWriter<W>> {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_created_by(concat!("afn version ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
-        let file = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties));
+        let file = SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties));
         Ok(TableWriter { file: file.map_err(|error| internal("begin", error))? })
     }
 
     /// Columns are to be written in the order of the schema.
-    pub fn group(&mut self, write: impl FnOnce(&mut GroupWriter<'_>) -> Result<()>) -> Result<()> {
+    pub fn group(&mut self, write: impl FnOnce(&mut GroupWriter<'_, W>) -> Result<()>) -> Result<()> {
         let group = self.file.next_row_group().map_err(|error| internal("row group", error))?;
         let mut group = GroupWriter { group };
         write(&mut group)?;
@@ -52,14 +107,16 @@ impl TableWriter {
         Ok(())
     }
 
-    pub fn finish(mut self, footer: String) -> Result<Bytes> {
-        self.file.append_key_value_metadata(KeyValue::new(FOOTER.to_owned(), footer));
-        let file = self.file.into_inner().map_err(|error| internal("finish", error))?;
-        Ok(file.into())
+    /// `footer`: our entry.
+    pub fn end(mut self, footer: Option<String>) -> Result<W> {
+        if let Some(footer) = footer {
+            self.file.append_key_value_metadata(KeyValue::new(FOOTER.to_owned(), footer));
+        }
+        self.file.into_inner().map_err(|error| internal("finish", error))
     }
 }
 
-impl GroupWriter<'_> {
+impl<W: Write + Send> GroupWriter<'_, W> {
     pub fn int64(&mut self, values: &[i64]) -> Result<()> {
         self.required::<Int64Type>(values)
     }
@@ -74,6 +131,14 @@ impl GroupWriter<'_> {
 
     pub fn optional_bytes(&mut self, values: impl Iterator<Item = Option<ByteArray>>) -> Result<()> {
         self.optional::<ByteArrayType>(values)
+    }
+
+    pub fn optional_double(&mut self, values: impl Iterator<Item = Option<f64>>) -> Result<()> {
+        self.optional::<DoubleType>(values)
+    }
+
+    pub fn optional_boolean(&mut self, values: impl Iterator<Item = Option<bool>>) -> Result<()> {
+        self.optional::<BoolType>(values)
     }
 
     pub fn optional_int64(&mut self, values: impl Iterator<Item = Option<i64>>) -> Result<()> {

@@ -89,6 +89,11 @@ impl Rows {
         self.plan.batch
     }
 
+    /// Whether rows have what was sent.
+    pub fn has_input(&self) -> bool {
+        self.plan.options.input
+    }
+
     /// How many rows there are before any is left out for its status.
     pub fn len(&self) -> u64 {
         self.plan.rows

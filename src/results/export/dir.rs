@@ -1,0 +1,156 @@
+//! A file for each result, named as what was sent was named (`Afn-Name`: a file's path, an object's key), else by number.
+//! Names come from whoever wrote the source: none leads out of the folder. What has no result is told in `failures.jsonl`.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Component, Path, PathBuf};
+
+use percent_encoding::percent_decode_str;
+use tempfile::TempDir;
+
+use super::super::rows::ResultRow;
+use super::file::{cannot, exists, folder_of};
+use super::jsonl::{Body, JsonLines};
+use super::{RowWriter, answer};
+use crate::error::{Error, Result};
+
+const FAILURES: &str = "failures.jsonl";
+/// The header that names what was sent.
+const NAME_HEADER: &str = "afn-name";
+const NAME_BYTES_MAX: usize = 255;
+const NUMBER_DIGITS: usize = 10;
+
+pub struct Folder {
+    path: PathBuf,
+    force: bool,
+    temporary: TempDir,
+    names: BTreeSet<PathBuf>,
+    failures: Option<JsonLines<BufWriter<File>>>,
+}
+
+impl Folder {
+    /// An empty folder may be there already.
+    pub fn create(path: &Path, force: bool) -> Result<Folder> {
+        if !force && fs::symlink_metadata(path).is_ok() && !is_empty_folder(path) {
+            return Err(exists(path));
+        }
+        let plain: PathBuf = path.components().collect();
+        let name = plain.file_name().ok_or_else(|| {
+            Error::invalid(format!("`{}` is not the name of a folder", path.display()))
+                .hint("name one that is made for the results")
+        })?;
+        let temporary = tempfile::Builder::new()
+            .prefix(&format!(".{}.", name.to_string_lossy()))
+            .suffix(".part")
+            .tempdir_in(folder_of(&plain))
+            .map_err(|error| cannot(path, &error))?;
+        let names = BTreeSet::from([PathBuf::from(FAILURES)]);
+        Ok(Folder { path: plain, force, temporary, names, failures: None })
+    }
+
+    /// Gives the folder its name. Dropped without, it is gone.
+    pub fn commit(self) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let Folder { path, force, temporary, .. } = self;
+        let failed = |error: std::io::Error| cannot(&path, &error);
+        // A temporary folder is its owner's alone; one of results is as any other, so far as the umask allows.
+        let as_made = tempfile::Builder::new()
+            .permissions(fs::Permissions::from_mode(0o777))
+            .tempdir_in(temporary.path())
+            .map_err(failed)?;
+        let mode = fs::metadata(as_made.path()).map_err(failed)?.permissions();
+        as_made.close().map_err(failed)?;
+        fs::set_permissions(temporary.path(), mode).map_err(failed)?;
+        let before = match fs::symlink_metadata(&path) {
+            Ok(_) if force && !is_empty_folder(&path) => {
+                let aside =
+                    tempfile::Builder::new().prefix(".afn-").tempdir_in(folder_of(&path)).map_err(failed)?;
+                fs::rename(&path, aside.path().join("before")).map_err(failed)?;
+                Some(aside)
+            }
+            _ => None,
+        };
+        fs::rename(temporary.path(), &path).map_err(failed)?;
+        // It has another name now.
+        let _ = temporary.keep();
+        match before {
+            Some(before) => before.close().map_err(failed),
+            None => Ok(()),
+        }
+    }
+
+    /// A name that nothing else has.
+    fn name(&mut self, row: &ResultRow, body: &[u8]) -> PathBuf {
+        let headers = row.input.iter().flat_map(|record| &record.headers);
+        let mut named = headers.filter(|(name, _)| name.eq_ignore_ascii_case(NAME_HEADER));
+        let wanted = named.next().and_then(|(_, name)| safe(name)).filter(|name| self.is_free(name));
+        if let Some(name) = wanted {
+            self.names.insert(name.clone());
+            return name;
+        }
+        let suffix = match Body::of(body) {
+            Body::Json(_) => "json",
+            Body::Text(_) => "txt",
+            Body::Binary(_) => "bin",
+        };
+        PathBuf::from(format!("{:0width$}.{suffix}", row.number, width = NUMBER_DIGITS))
+    }
+
+    /// Neither a file, nor a folder of others, nor in what is a file.
+    fn is_free(&self, name: &Path) -> bool {
+        let in_a_file = name.ancestors().any(|folder| self.names.contains(folder));
+        let is_a_folder =
+            self.names.range(name.to_owned()..).next().is_some_and(|next| next.starts_with(name));
+        !in_a_file && !is_a_folder
+    }
+}
+
+/// A path below the folder that no number is in the way of, or `None`.
+fn safe(name: &str) -> Option<PathBuf> {
+    let name = percent_decode_str(name).decode_utf8().ok()?;
+    let path = Path::new(&*name);
+    let plain = path.components().all(|component| match component {
+        Component::Normal(part) => part.len() <= NAME_BYTES_MAX,
+        Component::CurDir | Component::ParentDir | Component::RootDir | Component::Prefix(_) => false,
+    });
+    let digits = name.bytes().take_while(u8::is_ascii_digit).count();
+    let is_a_number = digits >= NUMBER_DIGITS && name[digits..].starts_with('.');
+    let path: PathBuf = path.components().collect();
+    let is_safe = plain && !is_a_number && !name.contains('\0') && !name.ends_with('/');
+    (is_safe && path.file_name().is_some()).then_some(path)
+}
+
+fn is_empty_folder(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+impl RowWriter for Folder {
+    fn row(&mut self, row: &ResultRow) -> Result<()> {
+        let root = self.temporary.path().to_owned();
+        let Some(body) = answer(row) else {
+            let path = root.join(FAILURES);
+            let failures = match &mut self.failures {
+                Some(failures) => failures,
+                failures => {
+                    let file = File::create(&path).map_err(|error| cannot(&path, &error))?;
+                    failures.insert(JsonLines::new(BufWriter::new(file), false))
+                }
+            };
+            return failures.row(&ResultRow { input: None, ..row.clone() });
+        };
+        let name = self.name(row, body);
+        let path = root.join(&name);
+        let write = || {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            fs::write(&path, body)
+        };
+        write().map_err(|error| cannot(&self.path.join(&name), &error))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.failures.as_mut().map_or(Ok(()), JsonLines::finish)
+    }
+}

@@ -1,0 +1,103 @@
+//! A file that is there whole or not at all: written under a temporary name beside it, and renamed. What exists is not
+//! written over unless that is asked for.
+
+use std::fs::{self, File, Permissions};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::error::{Code, Error, Result};
+
+pub struct Output {
+    path: PathBuf,
+    force: bool,
+    to: To,
+}
+
+enum To {
+    Temporary(BufWriter<NamedTempFile>),
+    /// A pipe or a device is not replaced, it is written to.
+    Stream(BufWriter<File>),
+}
+
+/// Refuses what stands in the way, before any work is done for it.
+pub fn check(path: &Path, force: bool) -> Result<()> {
+    if !force && !is_stream(path) && fs::symlink_metadata(path).is_ok() {
+        return Err(exists(path));
+    }
+    Ok(())
+}
+
+pub(super) fn exists(path: &Path) -> Error {
+    Error::conflict(format!("`{}` exists already", path.display())).hint("`--force` writes over it")
+}
+
+/// A pipe, a terminal, `/dev/null`.
+pub fn is_stream(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|there| {
+        there.file_type().is_char_device() || there.file_type().is_fifo() || there.file_type().is_socket()
+    })
+}
+
+impl Output {
+    pub fn create(path: &Path, force: bool) -> Result<Output> {
+        check(path, force)?;
+        let to = if is_stream(path) {
+            let file = File::options().write(true).open(path).map_err(|error| cannot(path, &error))?;
+            To::Stream(BufWriter::new(file))
+        } else {
+            let name = path
+                .file_name()
+                .ok_or_else(|| Error::invalid(format!("`{}` is not the name of a file", path.display())))?;
+            // As any file is made; the umask takes away what it takes.
+            let temporary = tempfile::Builder::new()
+                .prefix(&format!(".{}.", name.to_string_lossy()))
+                .suffix(".part")
+                .permissions(Permissions::from_mode(0o666))
+                .tempfile_in(folder_of(path))
+                .map_err(|error| cannot(path, &error))?;
+            To::Temporary(BufWriter::new(temporary))
+        };
+        Ok(Output { path: path.to_owned(), force, to })
+    }
+
+    pub fn writer(&mut self) -> &mut (dyn Write + Send) {
+        match &mut self.to {
+            To::Temporary(file) => file,
+            To::Stream(file) => file,
+        }
+    }
+
+    /// Gives the file its name. Dropped without, it is gone.
+    pub fn commit(self) -> Result<()> {
+        let cannot = |error: std::io::Error| cannot(&self.path, &error);
+        match self.to {
+            To::Stream(mut file) => file.flush().map_err(cannot),
+            To::Temporary(file) => {
+                let file = file.into_inner().map_err(|error| cannot(error.into_error()))?;
+                file.as_file().sync_all().map_err(cannot)?;
+                let named = match self.force {
+                    true => file.persist(&self.path),
+                    false => file.persist_noclobber(&self.path),
+                };
+                match named {
+                    Ok(_) => Ok(()),
+                    Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
+                        Err(exists(&self.path))
+                    }
+                    Err(error) => Err(cannot(error.error)),
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+pub(super) fn cannot(path: &Path, error: &std::io::Error) -> Error {
+    Error::new(Code::Invalid, format!("cannot write `{}`: {error}", path.display()))
+}
