@@ -7,6 +7,7 @@ pub mod id;
 pub mod name;
 pub mod nearest;
 pub mod outcome;
+pub mod price;
 pub mod time;
 
 pub use app::{App, Config};

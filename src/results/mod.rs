@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod body;
 pub mod call;
+pub mod cost;
 pub mod export;
 #[cfg(test)]
 mod fixture;
