@@ -10,6 +10,7 @@ pub mod export;
 mod fixture;
 pub mod list;
 mod merge;
+pub mod reasons;
 pub mod rows;
 pub mod wait;
 pub mod why;

@@ -25,6 +25,7 @@ use self::flatten::Columns;
 use self::jsonl::JsonLines;
 use self::parquet::ParquetFile;
 use super::body::Pages;
+use super::reasons::Reasons;
 use super::rows::{ResultRow, Rows};
 use crate::error::{Code, Error, Result};
 use crate::layout::Key;
@@ -108,6 +109,8 @@ pub struct Options {
 pub struct Exported {
     pub rows: u64,
     pub counts: BTreeMap<State, u64>,
+    /// Why calls failed.
+    pub reasons: Reasons,
 }
 
 /// Writes to a path, whole or not at all; `on_rows` hears how many rows are written so far.
@@ -168,6 +171,7 @@ pub async fn write(
         let count = block.len() as u64;
         for row in &block {
             *exported.counts.entry(row.status).or_default() += 1;
+            exported.reasons.take_in(row);
         }
         with_bodies(seams, &rows, block, &mut |row| writer.row(row)).await?;
         exported.rows += count;

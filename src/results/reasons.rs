@@ -1,0 +1,174 @@
+//! Failures grouped by their reason. Few reasons are told as they are; where every call has its own, by what is left of
+//! them without their numbers. Bounded, whatever a function writes.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::rows::{ResultRow, Rows};
+use crate::error::Result;
+use crate::model::{CallId, State};
+
+/// Past so many different reasons they are told apart without their numbers.
+const EXACT_MAX: usize = 64;
+/// Past so many there is one for all others.
+const REASONS_MAX: usize = 1_000;
+const REASON_CHARS_MAX: usize = 200;
+const OTHERS: &str = "other reasons";
+
+/// Calls that ended for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Group {
+    pub status: State,
+    /// The first line of it; `#` stands for a number where reasons differ in their numbers alone.
+    pub reason: String,
+    pub calls: u64,
+    /// One of them: the first by number.
+    pub example: CallId,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reasons {
+    groups: BTreeMap<(State, String), (u64, CallIdOrder)>,
+    without_numbers: bool,
+}
+
+/// The number in its batch, and the call.
+type CallIdOrder = (u64, CallId);
+
+impl Reasons {
+    /// Reads every row for why it failed.
+    pub async fn gather(mut rows: Rows) -> Result<Reasons> {
+        let mut reasons = Reasons::default();
+        while let Some(block) = rows.next().await? {
+            block.iter().for_each(|row| reasons.take_in(row));
+        }
+        Ok(reasons)
+    }
+
+    pub fn take_in(&mut self, row: &ResultRow) {
+        let Some(outcome) = &row.outcome else { return };
+        if row.status == State::Success {
+            return;
+        }
+        let reason = first_line(outcome.error.as_deref().unwrap_or_default());
+        let reason = if self.without_numbers { numberless(&reason) } else { reason };
+        self.add(row.status, reason, 1, (row.number, row.call));
+        if !self.without_numbers && self.groups.len() > EXACT_MAX {
+            self.without_numbers = true;
+            for ((status, reason), (calls, example)) in std::mem::take(&mut self.groups) {
+                self.add(status, numberless(&reason), calls, example);
+            }
+        }
+    }
+
+    fn add(&mut self, status: State, reason: String, calls: u64, example: CallIdOrder) {
+        let mut key = (status, reason);
+        if self.groups.len() >= REASONS_MAX && !self.groups.contains_key(&key) {
+            key.1 = OTHERS.to_owned();
+        }
+        let group = self.groups.entry(key).or_insert((0, example));
+        group.0 += calls;
+        group.1 = group.1.min(example);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// The most frequent first.
+    pub fn groups(&self) -> Vec<Group> {
+        let groups = self.groups.iter().map(|((status, reason), (calls, (_, example)))| Group {
+            status: *status,
+            reason: reason.clone(),
+            calls: *calls,
+            example: *example,
+        });
+        let mut groups: Vec<Group> = groups.collect();
+        groups.sort_by_key(|group| (std::cmp::Reverse(group.calls), group.example));
+        groups
+    }
+}
+
+fn first_line(reason: &str) -> String {
+    let line = reason.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason was given");
+    match line.char_indices().nth(REASON_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+/// `#` for every number, as `line 17: -0.21` and `line 4: -0.5` have the same reason.
+fn numberless(reason: &str) -> String {
+    let mut without = String::with_capacity(reason.len());
+    let mut in_number = false;
+    for c in reason.chars() {
+        let goes_on = in_number && matches!(c, '.' | '_');
+        if c.is_ascii_digit() || goes_on {
+            if !in_number {
+                without.push('#');
+            }
+            in_number = true;
+        } else {
+            in_number = false;
+            without.push(c);
+        }
+    }
+    without
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::batch::fixture::{batch_at, row};
+    use crate::results::fixture::NOW;
+
+    fn failed(number: u64, status: State, error: &str) -> ResultRow {
+        let mut outcome = row(number, status);
+        outcome.error = (!error.is_empty()).then(|| error.to_owned());
+        ResultRow { number, call: batch_at(NOW, 1).call(number), status, outcome: Some(outcome), input: None }
+    }
+
+    fn of(rows: impl IntoIterator<Item = ResultRow>) -> Vec<(State, String, u64, u64)> {
+        let mut reasons = Reasons::default();
+        rows.into_iter().for_each(|row| reasons.take_in(&row));
+        let groups = reasons.groups().into_iter();
+        let number = |call: CallId| call.number().expect("of a batch");
+        groups.map(|group| (group.status, group.reason, group.calls, number(group.example))).collect()
+    }
+
+    #[test]
+    fn few_reasons_are_told_as_they_are() {
+        let rows = [
+            failed(9, State::Error, "exit code 3"),
+            failed(2, State::Error, "exit code 4: busy\nand more"),
+            failed(3, State::Timeout, "timed out after 30 s"),
+            failed(4, State::Error, "exit code 3"),
+            failed(5, State::Success, ""),
+            failed(6, State::Killed, ""),
+        ];
+        let expected = [
+            (State::Error, "exit code 3", 2, 4),
+            (State::Error, "exit code 4: busy", 1, 2),
+            (State::Timeout, "timed out after 30 s", 1, 3),
+            (State::Killed, "no reason was given", 1, 6),
+        ];
+        assert_eq!(
+            of(rows),
+            expected.map(|(status, reason, calls, example)| (status, reason.to_owned(), calls, example))
+        );
+    }
+
+    #[test]
+    fn reasons_that_differ_in_their_numbers_become_one() {
+        let rows =
+            (1..=500).map(|n| failed(n, State::Error, &format!("line {n}: volatility -0.{n} is negative")));
+        assert_eq!(of(rows), [(State::Error, "line #: volatility -# is negative".to_owned(), 500, 1)]);
+        let word = |n: u64| (0..12).map(|bit| if n >> bit & 1 == 1 { 'a' } else { 'b' }).collect::<String>();
+        let rows = (1..=3_000).map(|n| failed(n, State::Error, &word(n)));
+        let groups = of(rows);
+        assert_eq!((groups.len(), groups[0].1.as_str(), groups[0].2), (1_001, OTHERS, 2_000));
+        let long = of([failed(1, State::Error, &"é".repeat(500))]);
+        assert_eq!(long[0].1.chars().count(), 201);
+    }
+}
