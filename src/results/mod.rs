@@ -11,6 +11,7 @@ mod fixture;
 pub mod list;
 mod merge;
 pub mod reasons;
+pub mod report;
 pub mod rows;
 pub mod wait;
 pub mod why;

@@ -1,0 +1,41 @@
+//! A batch on one page: a self-contained HTML file with plots, that needs no network, runs no script and stays small
+//! whatever the batch.
+
+mod bins;
+mod gather;
+mod page;
+mod plots;
+mod scale;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::io::Write;
+
+pub use gather::Gathered;
+
+use super::batch::BatchView;
+use super::cost::Cost;
+use super::rows::{Finished, Options, Rows};
+use crate::error::{Code, Error, Result};
+use crate::seam::Seams;
+
+/// Reads every row of a batch for its report.
+pub async fn gather(seams: &Seams, view: &BatchView) -> Result<Gathered> {
+    // A batch that goes on has a report of what there is.
+    let options = Options { finished: Finished::NeedNot, ..Options::default() };
+    let rows = Rows::open(seams, view.batch, options).await?;
+    Gathered::of(rows, view.created_at).await
+}
+
+/// Writes the page. `cost`: of the requests that were counted; without it those that workers counted.
+pub fn write(
+    view: &BatchView,
+    gathered: &Gathered,
+    cost: Option<Cost>,
+    out: &mut (dyn Write + Send),
+) -> Result<()> {
+    let page = page::of(view, gathered, cost);
+    let written = out.write_all(page.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Error::new(Code::Stopped, format!("write the report: {error}")))
+}
