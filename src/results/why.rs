@@ -1,15 +1,16 @@
 //! Why nothing moves. A call without outcome is on its way through a queue that cannot be searched; what can be known
-//! is read off the call's own objects and the queue's depth.
+//! is read off its own objects and the queue's depth. The same for a batch.
 
 use std::time::Duration;
 
+use super::batch::{BatchStatus, BatchView};
 use super::call::{CallView, reading};
 use crate::error::Result;
 use crate::layout::key;
 use crate::layout::object::{self, Unsuited};
 use crate::limits;
-use crate::model::State;
-use crate::seam::queue::Depth;
+use crate::model::{State, Time};
+use crate::seam::queue::{Depth, Lane};
 use crate::seam::store::List;
 use crate::seam::{Seams, StoreExt as _};
 
@@ -23,7 +24,7 @@ pub async fn why(seams: &Seams, view: &CallView) -> Result<Option<String>> {
                 "no worker seen that can run it: {} (said by {} at {})",
                 unsuited.why, unsuited.worker, unsuited.at
             ))),
-            None => queued(seams, view).await,
+            None => queued(seams, &Waiting::call(seams, view)).await,
         },
         State::Running
         | State::Success
@@ -44,16 +45,54 @@ async fn unsuited(seams: &Seams, view: &CallView) -> Result<Option<Unsuited>> {
     object.map(|object| object::decode(&latest.key, &object.body)).transpose()
 }
 
-async fn queued(seams: &Seams, view: &CallView) -> Result<Option<String>> {
-    let first = seams.queues.calls.live.depth().await?;
+/// The same for a batch, as of its view.
+pub async fn why_batch(seams: &Seams, view: &BatchView) -> Result<Option<String>> {
+    let id = view.batch;
+    match view.status {
+        BatchStatus::Success | BatchStatus::Failed | BatchStatus::Cancelled => Ok(None),
+        _ if view.open() > 0 => queued(seams, &Waiting::batch(seams, view)).await,
+        BatchStatus::Cancelling if view.sealed.is_none() => Ok(Some(
+            "it is sealed ten minutes after its last chunk, and ends then, if a worker runs".to_owned(),
+        )),
+        BatchStatus::Submitting => Ok(Some(format!(
+            "everything that is submitted is decided; if its submitter is gone, `afn batch resume {id}` goes on, \
+             `afn batch seal {id}` ends it here"
+        ))),
+        BatchStatus::Queued | BatchStatus::Running | BatchStatus::Cancelling => Ok(None),
+    }
+}
+
+/// Something that waits for a worker.
+struct Waiting<'a> {
+    lane: &'a Lane,
+    since: Time,
+    /// What to do about a lost message.
+    way_out: String,
+}
+
+impl<'a> Waiting<'a> {
+    fn call(seams: &'a Seams, view: &CallView) -> Waiting<'a> {
+        let lane = if view.id.batch().is_some() { &seams.queues.chunks } else { &seams.queues.calls };
+        Waiting { lane, since: view.created_at, way_out: "`afn gc` at once".to_owned() }
+    }
+
+    fn batch(seams: &'a Seams, view: &BatchView) -> Waiting<'a> {
+        let way_out = format!("`afn batch resume {}` at once", view.batch);
+        Waiting { lane: &seams.queues.chunks, since: view.created_at, way_out }
+    }
+}
+
+async fn queued(seams: &Seams, waiting: &Waiting<'_>) -> Result<Option<String>> {
+    let queue = &waiting.lane.live;
+    let first = queue.depth().await?;
     if first.visible == 0 && first.in_flight == 0 {
-        return no_message(seams, view, first).await.map(Some);
+        return no_message(seams, waiting, first).await.map(Some);
     }
     if first.in_flight > 0 {
         return Ok(Some(busy(first)));
     }
     seams.clock.sleep(Duration::from_millis(limits::WHY_LOOK_MS)).await;
-    let second = seams.queues.calls.live.depth().await?;
+    let second = queue.depth().await?;
     if second.in_flight > 0 {
         return Ok(Some(busy(second)));
     }
@@ -67,31 +106,34 @@ fn busy(depth: Depth) -> String {
     format!("workers are busy: messages held {}, waiting {}", depth.in_flight, depth.visible)
 }
 
-async fn no_message(seams: &Seams, view: &CallView, depth: Depth) -> Result<String> {
+async fn no_message(seams: &Seams, waiting: &Waiting<'_>, depth: Depth) -> Result<String> {
     if depth.delayed > 0 {
         return Ok(format!("no message is due, {} are delayed: a retry waits its time", depth.delayed));
     }
-    let dead = seams.queues.calls.dead.depth().await?.visible;
+    let dead = waiting.lane.dead.depth().await?.visible;
     if dead > 0 {
         return Ok(format!(
             "no message is on the queue; dead letters: {dead}, `afn dlq list` tells whether it is among them"
         ));
     }
-    let age = Duration::from_secs(seams.now().since_ms(view.created_at) / 1_000);
+    let age = Duration::from_secs(seams.now().since_ms(waiting.since) / 1_000);
     Ok(format!(
         "no message is on the queue and no worker holds one, {} after it was accepted: if that stays so, workers send \
-         it again after an hour, `afn gc` at once",
-        humantime::format_duration(age)
+         it again after an hour, {}",
+        humantime::format_duration(age),
+        waiting.way_out
     ))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::batch;
+    use super::super::batch::fixture::{Made, batch_at, rows};
     use super::super::call::load;
     use super::super::fixture::{NOW, World, call_at};
     use super::*;
     use crate::layout::Key;
-    use crate::model::{CallFacts, MessageId, Time};
+    use crate::model::{CallFacts, MessageId};
     use crate::seam::queue::Outgoing;
     use crate::seam::store::PutObject;
 
@@ -180,5 +222,26 @@ mod tests {
         world.done(id, State::Success, "/asyncfn").await;
         let view = load(&world.seams, &world.app, id).await.expect("the call");
         assert_eq!(why(&world.seams, &view).await.expect("an answer"), None);
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_does_not_move_tells_what_it_waits_for() {
+        let world = World::new();
+        let made = Made::begun(&world, batch_at(NOW, 1)).await;
+        let reason = async || {
+            let view = batch::load(&world.seams, made.id).await.expect("the batch");
+            why_batch(&world.seams, &view).await.expect("an answer")
+        };
+        let submitter = reason().await.expect("a reason");
+        assert!(submitter.contains("if its submitter is gone"), "{submitter}");
+        made.chunk(1, 2).await;
+        let lost = reason().await.expect("a reason");
+        assert!(lost.ends_with(&format!("after an hour, `afn batch resume {}` at once", made.id)), "{lost}");
+        let sent = world.seams.queues.chunks.live.send(vec![Outgoing::new("{}".to_owned())]).await;
+        assert!(sent.expect("a queue").iter().all(Result::is_ok));
+        assert_eq!(reason().await.as_deref(), Some("no worker seen: run `afn start` or `afn worker`"));
+        made.part(2, &rows(1..=2)).await;
+        made.sealed(2, &[]).await;
+        assert_eq!(reason().await, None, "it has ended");
     }
 }

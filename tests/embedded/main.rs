@@ -2,6 +2,7 @@
 //! and queues in memory, a worker, the HTTP API on a real socket), and the process executor on real processes.
 
 mod api;
+mod batch_results;
 mod batch_submit;
 mod bench;
 mod executor;
