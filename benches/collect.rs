@@ -1,0 +1,147 @@
+//! How fast the results of a batch become JSON Lines in the embedded context, and how much memory that takes:
+//!
+//! ```sh
+//! cargo bench --bench collect -- 1000000           # rows
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use afn::backend::sqlite::Sqlite;
+use afn::event::Silent;
+use afn::layout::batch::{Batch, BatchSource, Chunking, Pointer, SEALED_BY_SUBMITTER, Sealed};
+use afn::layout::part::{Row, RowResult};
+use afn::layout::{Key, object};
+use afn::model::{BatchId, Nonce, State, Time};
+use afn::outcomes::{Chunk, Log};
+use afn::results::export::{Format, Options as ExportOptions, to_path};
+use afn::results::rows::{Options, Rows};
+use afn::seam::clock::SystemClock;
+use afn::seam::queue::{Lane, Queues};
+use afn::seam::rng::SystemRng;
+use afn::seam::store::PutObject;
+use afn::seam::{Clock, Seams};
+
+fn main() {
+    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
+    let rows = numbers.next().unwrap_or(1_000_000);
+    let folder = tempfile::tempdir().expect("a folder");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(run(folder.path(), rows));
+}
+
+async fn run(folder: &std::path::Path, rows: u64) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let sqlite = Sqlite::open(folder.join("afn.db"), clock.clone()).expect("a database");
+    let lane = |name: &str| Lane { live: sqlite.queue(name), dead: sqlite.queue(&format!("{name}-dead")) };
+    let seams = Seams {
+        store: sqlite.store(),
+        queues: Queues { calls: lane("calls"), chunks: lane("chunks"), batches: lane("batches") },
+        clock,
+        rng: Arc::new(SystemRng),
+        events: Arc::new(Silent),
+    };
+    let batch = fill(&seams, rows).await;
+    for format in [Format::JsonLines, Format::Csv, Format::Parquet] {
+        let path = folder.join(format!("out.{format}"));
+        let begun = seams.clock.monotonic();
+        let reading = Rows::open(&seams, batch, Options::default()).await.expect("rows");
+        let exported = to_path(&seams, reading, &path, format, ExportOptions::default(), |_| {}).await;
+        assert_eq!(exported.expect("written").rows, rows);
+        let seconds = (seams.clock.monotonic() - begun).as_secs_f64();
+        let bytes = std::fs::metadata(&path).expect("there").len();
+        println!(
+            "{format}: {rows} rows, {} MiB in {seconds:.2} s: {:.0} rows/s, peak memory {} MiB so far",
+            bytes >> 20,
+            rows as f64 / seconds,
+            peak_kib() >> 10
+        );
+    }
+}
+
+/// A batch with an outcome for every call, in two parts a chunk whose numbers interleave.
+async fn fill(seams: &Seams, rows: u64) -> BatchId {
+    let id = BatchId::new(seams.now(), 1);
+    let app: afn::model::AppName = "bench".parse().expect("a name");
+    let body = Batch {
+        v: 1,
+        function: "price".parse().expect("a name"),
+        version: "0.0.1-000000000000".parse().expect("a version"),
+        route: "/price".parse().expect("a route"),
+        source: BatchSource {
+            location: "lines.jsonl".to_owned(),
+            format: "jsonl".to_owned(),
+            pass: "record".to_owned(),
+            on_bad_record: "record".to_owned(),
+        },
+        chunking: Chunking::default(),
+        then: None,
+        on_complete: None,
+        max_failures: None,
+        attempts_max: None,
+        retry_backoff_ms: None,
+        retry_of: None,
+        created_at: seams.now(),
+        nonce: Nonce::new(1),
+    };
+    let pointer = Pointer { v: 1, app: app.clone(), nonce: Nonce::new(2) };
+    let sealed =
+        Sealed { v: 1, last: rows, missing: Vec::new(), at: seams.now(), by: SEALED_BY_SUBMITTER.to_owned() };
+    put(seams, Key::Pointer(id), object::encode(&pointer)).await;
+    put(seams, Key::Batch(app.clone(), id), object::encode(&body)).await;
+    put(seams, Key::Sealed(app.clone(), id), object::encode(&sealed)).await;
+    let (mut first, mut index) = (1, 0);
+    while first <= rows {
+        let last = rows.min(first + body.chunking.calls(index) - 1);
+        // Its payloads are not read.
+        put(seams, Key::Chunk(app.clone(), id, last), bytes::Bytes::new()).await;
+        let mut log = Log::fresh(Chunk::of(&app, id, &body, last));
+        for odd in [0, 1] {
+            let numbers = (first..=last).filter(|number| number % 2 == odd);
+            let part: Vec<Row> = numbers.map(row).collect();
+            log.append(&*seams.store, &part, &BTreeMap::new()).await.expect("appended");
+        }
+        first = last + 1;
+        index += 1;
+    }
+    id
+}
+
+fn row(number: u64) -> Row {
+    let started = Time(1_790_000_000_000).plus_ms(number / 10);
+    Row {
+        number,
+        status: State::Success,
+        attempts: 1,
+        created_at: started,
+        queued_ms: number / 10,
+        start_ms: number % 3,
+        run_ms: number % 97,
+        started_at: Some(started),
+        completed_at: started.plus_ms(number % 97),
+        content_type: Some("application/json".to_owned()),
+        result: RowResult::Inline(
+            format!(
+                "{{\"id\":{number},\"price\":{}.{:04}}}",
+                number % 83,
+                number.wrapping_mul(7_919) % 10_000
+            )
+            .into(),
+        ),
+        error: None,
+        log: None,
+        worker: format!("worker-{}", number / 1_000 % 4),
+        worker_version: "0.1.0".to_owned(),
+    }
+}
+
+async fn put(seams: &Seams, key: Key, body: bytes::Bytes) {
+    seams.store.put(&key.to_string(), PutObject::create(body)).await.expect("written");
+}
+
+/// The most memory that this process has had.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
