@@ -10,8 +10,7 @@ use bytes::Bytes;
 
 use super::frame::{Ends, Frame, Frames};
 use super::input::Input;
-use super::jsonl::{is_full, too_long};
-use super::{Bad, Item, Origin, Source};
+use super::{Item, Origin, Source};
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -103,7 +102,7 @@ impl Csv {
         let wrong = |reason: String| {
             Error::invalid(format!("the header of `{}` cannot be read: {reason}", self.name))
         };
-        let text = frame.text.ok_or_else(|| wrong(too_long("line", frame.bytes)))?;
+        let text = frame.text.clone().ok_or_else(|| wrong(frame.too_long("line")))?;
         let fields = fields(&text).map_err(|error| wrong(error.reason))?;
         if fields.len() > limits::CSV_COLUMNS_MAX {
             return Err(wrong(format!("{} columns, the most is {}", fields.len(), limits::CSV_COLUMNS_MAX)));
@@ -122,35 +121,24 @@ impl Csv {
         self.columns = Some(columns);
         Ok(())
     }
+}
 
-    fn item(&self, frame: Frame) -> Item {
-        let columns = self.columns.as_deref().unwrap_or_default();
-        let mut item = Item { line: Some(frame.line), ..Item::default() };
-        let (wrong, raw) = match frame.text {
-            Some(text) => match object(&text, columns) {
-                Ok(payload) => {
-                    item.payload = payload;
-                    item.content_type = Some(Cow::Borrowed("application/json"));
-                    return item;
-                }
-                Err(wrong) => (wrong, text),
-            },
-            None => {
-                let mut reason = too_long("record", frame.bytes);
-                reason.push_str("; is a quote left open?");
-                (Wrong { line: 0, column: 0, reason }, Bytes::new())
+fn item(name: &str, columns: &[Vec<u8>], frame: Frame) -> Item {
+    let wrong = match &frame.text {
+        Some(text) => match object(text, columns) {
+            Ok(payload) => {
+                let content_type = Some(Cow::Borrowed("application/json"));
+                return Item { payload, content_type, line: Some(frame.line), ..Item::default() };
             }
-        };
-        item.payload = raw;
-        item.bad = Some(Box::new(Bad {
-            name: self.name.clone(),
-            line: Some(frame.line + wrong.line),
-            column: Some(wrong.column + 1),
-            reason: wrong.reason,
-            bytes: frame.bytes,
-        }));
-        item
-    }
+            Err(wrong) => wrong,
+        },
+        None => {
+            let reason = format!("{}; is a quote left open?", frame.too_long("record"));
+            Wrong { line: 0, column: 0, reason }
+        }
+    };
+    let line = frame.line + wrong.line;
+    frame.bad(name, line, Some(wrong.column + 1), wrong.reason)
 }
 
 /// A record as a JSON object.
@@ -250,22 +238,10 @@ impl Source for Csv {
         if self.columns.is_none() {
             self.header().await?;
         }
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        while !is_full(&items, bytes) {
-            let frame = match self.frames.in_block() {
-                Some(frame) => frame,
-                None if !items.is_empty() => break,
-                None => match self.frames.next().await? {
-                    Some(frame) => frame,
-                    None => break,
-                },
-            };
-            bytes += frame.bytes;
-            if frame.bytes > 0 {
-                items.push(self.item(frame));
-            }
-        }
-        Ok(items)
+        let (name, columns) = (&self.name, self.columns.as_deref().unwrap_or_default());
+        // An empty line is no record.
+        let item = |frame: Frame| (frame.bytes > 0).then(|| item(name, columns, frame));
+        self.frames.items(item).await
     }
 }
 

@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::jsonl::is_full;
-use super::{Format, Item, Kind, Origin, Pass, Source, bad_whole, named, too_big};
+use super::{Format, Item, Kind, Origin, Pass, Source, bad_whole, is_full, named, too_big};
 use crate::error::{Error, Result};
 use crate::limits;
 

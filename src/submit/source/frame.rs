@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr_iter};
 
 use super::input::Input;
+use super::{Bad, Item, is_full};
 use crate::error::Result;
 use crate::limits;
 
@@ -32,6 +33,20 @@ pub(super) struct Frame {
     pub(super) bytes: u64,
     /// `None`: longer than [`limits::RECORD_BYTES_MAX`].
     pub(super) text: Option<Bytes>,
+}
+
+impl Frame {
+    /// An item of a record that cannot be a call; `column` in bytes, from 1.
+    pub(super) fn bad(self, name: &str, line: u64, column: Option<u64>, reason: String) -> Item {
+        let bad = Bad { name: name.to_owned(), line: Some(line), column, reason, bytes: self.bytes };
+        let payload = self.text.unwrap_or_default();
+        Item { payload, line: Some(self.line), bad: Some(Box::new(bad)), ..Item::default() }
+    }
+
+    /// Why one that is not held is bad.
+    pub(super) fn too_long(&self, what: &str) -> String {
+        format!("the {what} has {} bytes, the most is {}", self.bytes, limits::RECORD_BYTES_MAX)
+    }
 }
 
 pub(super) struct Frames<E> {
@@ -77,8 +92,30 @@ impl<E: Ends> Frames<E> {
         }
     }
 
+    /// Records as items, about as many as are handed on at a time; what is read already is handed on before more is
+    /// waited for. None at the end.
+    pub(super) async fn items(
+        &mut self,
+        mut item: impl FnMut(Frame) -> Option<Item> + Send,
+    ) -> Result<Vec<Item>> {
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        while !is_full(&items, bytes) {
+            let frame = match self.in_block() {
+                Some(frame) => frame,
+                None if !items.is_empty() => break,
+                None => match self.next().await? {
+                    Some(frame) => frame,
+                    None => break,
+                },
+            };
+            bytes += frame.bytes;
+            items.extend(item(frame));
+        }
+        Ok(items)
+    }
+
     /// The next record, as far as it ends in what is read already.
-    pub(super) fn in_block(&mut self) -> Option<Frame> {
+    fn in_block(&mut self) -> Option<Frame> {
         if self.block.is_empty() {
             return None;
         }

@@ -63,3 +63,27 @@ impl Input for Memory {
         Ok(self.0.pop_front().unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// What a pipe gives is handed on at once, and little pieces share a block instead of holding one each.
+    #[tokio::test]
+    async fn a_pipe_is_read_as_it_gives() {
+        let (mut pipe, reader) = tokio::io::duplex(1_024);
+        let mut input = Reader { reader, name: "pipe".to_owned(), buffer: BytesMut::new() };
+        let mut pieces = Vec::new();
+        for n in 0..100u8 {
+            pipe.write_all(&[n; 100]).await.unwrap();
+            pieces.push(input.read().await.unwrap());
+        }
+        assert!(pieces.iter().zip(0..).all(|(piece, n)| piece.as_ref() == [n; 100]));
+        let neighbours = pieces.windows(2).filter(|two| two[0].as_ptr().wrapping_add(100) == two[1].as_ptr());
+        assert_eq!(neighbours.count(), 99);
+        drop(pipe);
+        assert!(input.read().await.unwrap().is_empty());
+    }
+}

@@ -9,9 +9,8 @@ use serde::de::IgnoredAny;
 
 use super::frame::{Frame, Frames, LineEnds};
 use super::input::Input;
-use super::{Bad, Item, Origin, Source};
+use super::{Item, Origin, Source};
 use crate::error::Result;
-use crate::limits;
 
 pub(super) struct Jsonl {
     frames: Frames<LineEnds>,
@@ -23,30 +22,22 @@ impl Jsonl {
     pub(super) fn new(input: Box<dyn Input>, name: String, origin: Origin) -> Jsonl {
         Jsonl { frames: Frames::new(input, LineEnds), name, origin }
     }
+}
 
-    fn item(&self, frame: Frame) -> Option<Item> {
-        let bad = |column, reason| {
-            let bad =
-                Bad { name: self.name.clone(), line: Some(frame.line), column, reason, bytes: frame.bytes };
-            Some(Box::new(bad))
-        };
-        let Some(text) = frame.text else {
-            return Some(Item {
-                line: Some(frame.line),
-                bad: bad(None, too_long("line", frame.bytes)),
-                ..Item::default()
-            });
-        };
-        if text.trim_ascii().is_empty() {
-            return None;
-        }
-        let bad = match check(&text) {
-            Ok(()) => None,
-            Err((column, reason)) => bad(Some(column), reason),
-        };
-        let content_type = Some(Cow::Borrowed("application/json"));
-        Some(Item { payload: text, content_type, line: Some(frame.line), bad, ..Item::default() })
+fn item(name: &str, frame: Frame) -> Option<Item> {
+    let line = frame.line;
+    let Some(text) = frame.text.clone() else {
+        let reason = frame.too_long("line");
+        return Some(frame.bad(name, line, None, reason));
+    };
+    if text.trim_ascii().is_empty() {
+        return None;
     }
+    let content_type = Some(Cow::Borrowed("application/json"));
+    Some(match check(&text) {
+        Ok(()) => Item { payload: text, content_type, line: Some(line), ..Item::default() },
+        Err((column, reason)) => Item { content_type, ..frame.bad(name, line, Some(column), reason) },
+    })
 }
 
 /// Whether it is one JSON value, found without building it; else in which column it is not, and why.
@@ -60,15 +51,6 @@ fn check(text: &Bytes) -> std::result::Result<(), (u64, String)> {
     })
 }
 
-pub(super) fn too_long(what: &str, bytes: u64) -> String {
-    format!("the {what} has {bytes} bytes, the most is {}", limits::RECORD_BYTES_MAX)
-}
-
-/// Enough to hand on.
-pub(super) fn is_full(items: &[Item], bytes: u64) -> bool {
-    items.len() >= limits::SOURCE_ITEMS_MAX || bytes >= limits::SOURCE_BLOCK_BYTES
-}
-
 #[async_trait]
 impl Source for Jsonl {
     fn origin(&self) -> Origin {
@@ -76,28 +58,15 @@ impl Source for Jsonl {
     }
 
     async fn next(&mut self) -> Result<Vec<Item>> {
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        while !is_full(&items, bytes) {
-            // What is read already is handed on before more is waited for.
-            let frame = match self.frames.in_block() {
-                Some(frame) => frame,
-                None if !items.is_empty() => break,
-                None => match self.frames.next().await? {
-                    Some(frame) => frame,
-                    None => break,
-                },
-            };
-            bytes += frame.bytes;
-            items.extend(self.item(frame));
-        }
-        Ok(items)
+        let name = &self.name;
+        self.frames.items(|frame| item(name, frame)).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{Format, Kind, text};
-    use super::*;
+    use crate::limits;
 
     #[tokio::test]
     async fn values_as_written_and_bad_lines_by_line_and_column() {

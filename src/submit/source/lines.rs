@@ -4,10 +4,9 @@ use std::borrow::Cow;
 
 use async_trait::async_trait;
 
-use super::frame::{Frames, LineEnds};
+use super::frame::{Frame, Frames, LineEnds};
 use super::input::Input;
-use super::jsonl::{is_full, too_long};
-use super::{Bad, Item, Origin, Source};
+use super::{Item, Origin, Source};
 use crate::error::Result;
 
 pub(super) struct Lines {
@@ -29,36 +28,19 @@ impl Source for Lines {
     }
 
     async fn next(&mut self) -> Result<Vec<Item>> {
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        while !is_full(&items, bytes) {
-            let frame = match self.frames.in_block() {
-                Some(frame) => frame,
-                None if !items.is_empty() => break,
-                None => match self.frames.next().await? {
-                    Some(frame) => frame,
-                    None => break,
-                },
-            };
-            bytes += frame.bytes;
-            let mut item = Item { line: Some(frame.line), ..Item::default() };
-            match frame.text {
-                Some(text) => {
-                    item.payload = text;
-                    item.content_type = Some(Cow::Borrowed("text/plain"));
-                }
+        let name = &self.name;
+        let item = |frame: Frame| {
+            let line = frame.line;
+            let content_type = Some(Cow::Borrowed("text/plain"));
+            Some(match frame.text {
+                Some(payload) => Item { payload, content_type, line: Some(line), ..Item::default() },
                 None => {
-                    item.bad = Some(Box::new(Bad {
-                        name: self.name.clone(),
-                        line: Some(frame.line),
-                        column: None,
-                        reason: too_long("line", frame.bytes),
-                        bytes: frame.bytes,
-                    }));
+                    let reason = frame.too_long("line");
+                    frame.bad(name, line, None, reason)
                 }
-            }
-            items.push(item);
-        }
-        Ok(items)
+            })
+        };
+        self.frames.items(item).await
     }
 }
 

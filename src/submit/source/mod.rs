@@ -24,6 +24,7 @@ pub use format::{Compression, Format, Kind, Pass};
 pub use objects::{ObjectPage, ObjectRead, ObjectRef, ObjectSource};
 
 use crate::error::{Error, Result};
+use crate::limits;
 use input::Input;
 
 /// Records, one after another.
@@ -32,7 +33,7 @@ pub trait Source: Send {
     /// What a later [`open`] needs to read the same again.
     fn origin(&self) -> Origin;
 
-    /// The next items, about [`crate::limits::SOURCE_BLOCK_BYTES`] of them; none at the end. An error ends the source:
+    /// The next items, about [`limits::SOURCE_BLOCK_BYTES`] of them; none at the end. An error ends the source:
     /// what came before it stands.
     async fn next(&mut self) -> Result<Vec<Item>>;
 }
@@ -214,15 +215,20 @@ fn pass_of_whole(pass: Option<Pass>, location: &str) -> Result<Pass> {
     }
 }
 
+/// Enough to hand on.
+fn is_full(items: &[Item], bytes: u64) -> bool {
+    items.len() >= limits::SOURCE_ITEMS_MAX || bytes >= limits::SOURCE_BLOCK_BYTES
+}
+
 /// A file's or object's content is the payload: its name travels beside it.
 fn named(name: &str, payload: Bytes) -> Result<Item, String> {
     const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
     let header = percent_encoding::utf8_percent_encode(name, PLAIN).to_string();
     let bytes = header.len() + NAME_HEADER.len();
-    if bytes as u64 > crate::limits::HEADERS_BYTES_MAX {
+    if bytes as u64 > limits::HEADERS_BYTES_MAX {
         return Err(format!(
             "its name takes {bytes} bytes as a header, the most is {}",
-            crate::limits::HEADERS_BYTES_MAX
+            limits::HEADERS_BYTES_MAX
         ));
     }
     Ok(Item {
@@ -242,6 +248,6 @@ fn bad_whole(name: &str, bytes: u64, reason: String) -> Item {
 fn too_big(what: &str, bytes: u64) -> String {
     format!(
         "the {what} has {bytes} bytes, the most of a payload is {}; `--pass ref` hands over where it lies",
-        crate::limits::PAYLOAD_BYTES_MAX
+        limits::PAYLOAD_BYTES_MAX
     )
 }
