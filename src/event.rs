@@ -64,6 +64,11 @@ pub enum Event {
         delivery: u32,
         suspect: bool,
     },
+    /// A call of a batch ended here; its outcome is recorded with others, and one that stands already counts instead.
+    BatchCallEnded {
+        batch: BatchId,
+        status: State,
+    },
     /// Outcomes of a batch were recorded; those adopted were decided by somebody else.
     PartWritten {
         app: AppName,

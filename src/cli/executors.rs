@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::session::{Engine, Session};
+use super::webhook::HttpWebhook;
 use crate::error::{Error, Result};
 use crate::executor::docker::{Builder, DockerLauncher, DockerOptions};
 use crate::executor::process::{ProcessLauncher, ProcessOptions};
@@ -12,16 +13,41 @@ use crate::executor::{Composite, Pool};
 use crate::model::{Source, Version};
 use crate::seam::Executor;
 use crate::seam::clock::SystemClock;
+use crate::worker::Config;
 
 /// An executor for as many calls at once as `slots`; each keeps a sandbox hot.
 pub async fn open(session: &Session, engine: &Engine, slots: usize) -> Result<Arc<dyn Executor>> {
+    let (executor, without) = all(session, engine, slots).await?;
+    if let Some(why) = without {
+        session.printer.note(format!("only functions without an image run here: {why}"));
+    }
+    Ok(executor)
+}
+
+/// All that can run functions here, and why Docker is not among it.
+async fn all(
+    session: &Session,
+    engine: &Engine,
+    slots: usize,
+) -> Result<(Arc<dyn Executor>, Option<String>)> {
     let processes = processes(session, engine, slots)?;
-    match docker(session).await {
-        Ok(docker) => Ok(Arc::new(Composite::new(vec![pool(docker, engine, slots), processes]))),
-        Err(why) => {
-            session.printer.note(format!("only functions without an image run here: {why}"));
-            Ok(Arc::new(Composite::new(vec![processes])))
-        }
+    Ok(match docker(session).await {
+        Ok(docker) => (Arc::new(Composite::new(vec![pool(docker, engine, slots), processes])), None),
+        Err(why) => (Arc::new(Composite::new(vec![processes])), Some(why)),
+    })
+}
+
+/// An executor that has to suit calls of this version, and takes others as it can.
+pub async fn open_with(
+    session: &Session,
+    engine: &Engine,
+    slots: usize,
+    version: &Version,
+) -> Result<Arc<dyn Executor>> {
+    let (executor, without) = all(session, engine, slots).await?;
+    match (&version.source, without) {
+        (Source::Image { .. }, Some(why)) => Err(Error::unreachable(why)),
+        _ => Ok(executor),
     }
 }
 
@@ -83,6 +109,14 @@ fn docker_options(session: &Session) -> Result<DockerOptions, String> {
     Ok(options)
 }
 
+/// A worker of this process, under the name that people know it by.
+pub fn config(session: &Session, engine: &Engine, slots: usize) -> Result<Config> {
+    let mut config = Config::new(worker_name(), slots);
+    config.counts = Some(engine.counts());
+    config.webhook = Some(Arc::new(HttpWebhook::new(&session.env)?));
+    Ok(config)
+}
+
 /// As many calls at once as were asked for, else one per CPU.
 pub fn slots(concurrency: Option<u16>) -> usize {
     match concurrency {
@@ -92,6 +126,6 @@ pub fn slots(concurrency: Option<u16>) -> usize {
 }
 
 /// Names a worker to people: `laptop-4711`.
-pub fn worker_name() -> String {
+fn worker_name() -> String {
     format!("{}-{}", rustix::system::uname().nodename().to_string_lossy(), std::process::id())
 }

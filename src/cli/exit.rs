@@ -52,12 +52,12 @@ impl ExitCode {
     pub fn about(self) -> &'static str {
         match self {
             ExitCode::Success => "done; reading a call that failed is done too",
-            ExitCode::CallFailed => "the call failed, of commands that wait for it",
+            ExitCode::CallFailed => "the call, or some of a batch, failed, of commands that wait for it",
             ExitCode::Usage => "wrong usage or input, or it conflicts with what is there",
             ExitCode::NotFound => "no such app, function, call, context",
             ExitCode::WaitTimedOut => "the wait ended before the call did",
             ExitCode::Unreachable => "store, queues or another service did not answer, or refused",
-            ExitCode::Stopped => "stopped early, or the call was cancelled",
+            ExitCode::Stopped => "stopped early, or the call or batch was cancelled",
             ExitCode::Internal => "a bug, or what is stored contradicts the rules",
             ExitCode::Interrupted => "interrupted by Ctrl-C",
         }

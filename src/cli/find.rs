@@ -1,6 +1,6 @@
 //! From the way people name things to the things.
 
-use super::args::{AppAndCall, FunctionRef, Which};
+use super::args::{FunctionRef, Which};
 use crate::catalog::Catalog;
 use crate::error::{Code, Error, Result};
 use crate::model::{AppName, Function, Route};
@@ -37,8 +37,8 @@ pub async fn call(seams: &Seams, app: &AppName, which: Which) -> Result<CallView
 }
 
 /// Without an app, each is looked into.
-pub async fn call_anywhere(seams: &Seams, which: &AppAndCall) -> Result<CallView> {
-    match (&which.app, which.call) {
+pub async fn call_anywhere(seams: &Seams, app: Option<&AppName>, which: Which) -> Result<CallView> {
+    match (app, which) {
         (Some(app), call) => self::call(seams, app, call).await,
         (None, Which::Call(id)) => find(seams, id).await,
         (None, Which::Newest) => {

@@ -1,4 +1,4 @@
-//! Why a call does not move, for whoever looks at it or waits for it: nothing is met with silence.
+//! Why a call or batch does not move, for whoever looks at it or waits for it: nothing is met with silence.
 
 use std::convert::Infallible;
 use std::sync::Mutex;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::printer::Printer;
 use crate::error::Result;
-use crate::results::CallView;
-use crate::results::why::why;
+use crate::results::why::{why, why_batch};
+use crate::results::{BatchView, CallView};
 use crate::seam::Seams;
 
 /// A wait is explained once it has lasted this long, and looked at again this often.
@@ -43,6 +43,34 @@ pub async fn keep_telling(printer: &Printer, seams: &Seams, seen: &Mutex<Option<
                 ));
                 told = reason;
             }
+        }
+        seams.clock.sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// The same for a batch, once no call of it has ended for a while.
+pub async fn keep_telling_of_batch(
+    printer: &Printer,
+    seams: &Seams,
+    seen: &Mutex<Option<BatchView>>,
+) -> Infallible {
+    let mut told = None;
+    let mut decided = None;
+    seams.clock.sleep(PATIENCE).await;
+    loop {
+        let view = seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        if let Some(view) = view {
+            let stands = decided == Some(view.decided);
+            decided = Some(view.decided);
+            let reason = match stands || view.decided == 0 {
+                true => why_batch(seams, &view).await.ok().flatten(),
+                false => None,
+            };
+            if reason.is_some() && reason != told {
+                let reason = reason.as_deref().unwrap_or_default();
+                printer.hint(format!("{} is {}: {reason}", view.batch, view.status));
+            }
+            told = reason;
         }
         seams.clock.sleep(LOOK_AGAIN).await;
     }

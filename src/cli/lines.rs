@@ -35,7 +35,7 @@ impl Lines {
 
 impl Listener for Lines {
     fn on(&self, event: Event) {
-        let line = line(&event, self.palette);
+        let Some(line) = line(&event, self.palette) else { return };
         let lines = self.lines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(lines) = lines.as_ref() {
             // Full: the reader is slower than the calls, and this line is left out.
@@ -55,9 +55,11 @@ impl Lines {
     }
 }
 
-fn line(event: &Event, palette: Palette) -> String {
+/// `None`: there are too many of them to be told one by one.
+pub fn line(event: &Event, palette: Palette) -> Option<String> {
     let warning = |text: String| format!("{} {text}", palette.paint(Role::Warning, "warning:"));
-    match event {
+    Some(match event {
+        Event::BatchCallEnded { .. } => return None,
         Event::WorkerStarted { worker, slots } => {
             format!("worker {worker} runs {} at once", plural(*slots as u64, "call"))
         }
@@ -113,7 +115,7 @@ fn line(event: &Event, palette: Palette) -> String {
             format!("batch {batch} of {app} had lost its supervisor and has one again")
         }
         Event::CallResent { app, call } => format!("{call} of {app} had lost its message and was sent again"),
-    }
+    })
 }
 
 /// `1 call`, `2 calls`
@@ -129,7 +131,7 @@ mod tests {
     fn a_call_is_followed_by_its_id() {
         let app: crate::model::AppName = "asyncapp".parse().unwrap();
         let call: crate::model::CallId = "01BVJ5T7CA07WGE00000000000".parse().unwrap();
-        let shown = |event: Event| line(&event, Palette::PLAIN);
+        let shown = |event: Event| line(&event, Palette::PLAIN).unwrap();
         let started = Event::CallStarted { app: app.clone(), call, function: "asyncfn".into(), attempt: 2 };
         assert_eq!(shown(started), "01BVJ5T7CA07WGE00000000000 started: asyncapp/asyncfn, attempt 2");
         let finished = Event::CallFinished {

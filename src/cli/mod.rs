@@ -1,6 +1,7 @@
 //! The `afn` command: reads the command line, puts the engine together, prints what it says. Nothing imports it.
 
 pub mod args;
+mod batch;
 mod call_view;
 mod command;
 mod executors;
@@ -17,6 +18,7 @@ mod submission;
 mod table;
 mod traits;
 mod waiting;
+mod webhook;
 
 use std::io;
 
@@ -37,8 +39,9 @@ pub fn definition() -> clap::Command {
 
 fn variables() -> String {
     let mut table = String::from("Environment variables:\n");
+    let width = env::VARIABLES.iter().map(|variable| variable.name.len()).max().unwrap_or(0);
     for variable in env::VARIABLES {
-        table.push_str(&format!("  {:<14}{}\n", variable.name, variable.about));
+        table.push_str(&format!("  {:width$}  {}\n", variable.name, variable.about));
     }
     table
 }

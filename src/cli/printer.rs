@@ -4,8 +4,8 @@
 use std::fmt;
 use std::io::{self, Write as _};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use serde::Serialize;
@@ -24,16 +24,19 @@ pub struct Printer {
     palette: Palette,
     /// Who read stdout has gone, as `head` does: the rest is of no interest, and no failure.
     unread: Arc<AtomicBool>,
+    /// What stands on the last line of the terminal and is drawn over.
+    bar: Arc<Mutex<Option<String>>>,
 }
 
 impl Printer {
     pub fn new(global: &Global) -> Printer {
         Printer {
-            output: global.output,
+            output: global.output.clone(),
             quiet: global.quiet,
             verbose: global.verbose,
             palette: Palette::of(&io::stderr()),
             unread: Arc::default(),
+            bar: Arc::default(),
         }
     }
 
@@ -92,23 +95,28 @@ impl Printer {
         Stdout { inner: tokio::io::stdout(), unread: self.unread.clone() }
     }
 
+    /// The same for writers that block.
+    pub fn writer(&self) -> Blocking {
+        Blocking(self.clone())
+    }
+
     /// How it goes.
     pub fn note(&self, line: impl fmt::Display) {
         if !self.quiet {
-            say(line);
+            self.say(line);
         }
     }
 
     /// How it goes in detail, with `--verbose`.
     pub fn detail(&self, line: impl fmt::Display) {
         if self.verbose {
-            say(self.palette.paint(Role::Faint, &line.to_string()));
+            self.say(self.palette.paint(Role::Faint, &line.to_string()));
         }
     }
 
     /// What was asked for beside the answer.
     pub fn beside(&self, line: impl fmt::Display) {
-        say(line);
+        self.say(line);
     }
 
     pub fn hint(&self, text: impl fmt::Display) {
@@ -116,12 +124,12 @@ impl Printer {
     }
 
     pub fn warning(&self, text: impl fmt::Display) {
-        say(format!("{} {text}", self.palette.paint(Role::Warning, "warning:")));
+        self.say(format!("{} {text}", self.palette.paint(Role::Warning, "warning:")));
     }
 
     /// Why the command failed and, unless quiet, what to do about it.
     pub fn error(&self, error: &Error) {
-        say(format!("{} {error}", self.palette.paint(Role::Error, "error:")));
+        self.say(format!("{} {error}", self.palette.paint(Role::Error, "error:")));
         if let Some(hint) = error.hint_text() {
             self.hint(hint);
         }
@@ -130,11 +138,44 @@ impl Printer {
     pub fn palette(&self) -> Palette {
         self.palette
     }
+
+    /// Draws over the last line of the terminal; with `None` that line is free again.
+    pub fn bar(&self, text: Option<String>) {
+        let mut bar = self.bar.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if bar.is_none() && text.is_none() {
+            return;
+        }
+        let _ = write!(io::stderr().lock(), "{CLEAR}{}", text.as_deref().unwrap_or_default());
+        *bar = text;
+    }
+
+    /// A stderr that nobody reads is no reason to fail.
+    fn say(&self, line: impl fmt::Display) {
+        let bar = self.bar.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _ = match bar.as_deref() {
+            Some(bar) => {
+                writeln!(io::stderr().lock(), "{CLEAR}{line}").and_then(|()| write!(io::stderr(), "{bar}"))
+            }
+            None => writeln!(io::stderr().lock(), "{line}"),
+        };
+    }
 }
 
-/// A stderr that nobody reads is no reason to fail.
-fn say(line: impl fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+/// To the beginning of the line, and nothing on it.
+const CLEAR: &str = "\r\u{1b}[K";
+
+/// stdout for writers that block, in pieces as they come.
+pub struct Blocking(Printer);
+
+impl io::Write for Blocking {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.0.data(piece).map_err(|error| io::Error::other(error.message().to_owned()))?;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// stdout as the engine's readers write to it; a reader that has gone swallows the rest.

@@ -62,6 +62,13 @@ impl Session {
     }
 }
 
+impl Engine {
+    /// Every request that this process makes.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.counts.clone()
+    }
+}
+
 /// What it cost, for whoever asked to be told more.
 impl Drop for Engine {
     fn drop(&mut self) {

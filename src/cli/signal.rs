@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,12 +15,18 @@ use crate::worker::Stop;
 /// A worker that is idle has drained before this is over, and there is nothing to tell.
 const DRAINS_AT_ONCE: Duration = Duration::from_secs(2);
 
+const A_MOMENT: Duration = Duration::from_millis(50);
+
 /// Runs until it is done, or until Ctrl-C.
 pub async fn or_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut work = pin!(work);
     tokio::select! {
         biased;
-        done = work => done,
-        _ = tokio::signal::ctrl_c() => Err(interrupted()),
+        done = &mut work => done,
+        // Work that says of an interrupt itself what it means says more, and may hear of it a little later.
+        _ = tokio::signal::ctrl_c() => {
+            tokio::time::timeout(A_MOMENT, work).await.unwrap_or_else(|_| Err(interrupted()))
+        }
     }
 }
 
@@ -39,7 +46,7 @@ impl Stops {
         Ok(Stops { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) {
+    pub async fn next(&mut self) {
         tokio::select! {
             biased;
             _ = self.terminate.recv() => {}

@@ -34,6 +34,7 @@ variables! {
     PROFILE = "AFN_PROFILE", "profile of the AWS files, instead of the context's; else AWS_PROFILE counts";
     REGISTRY = "AFN_REGISTRY", "what stands before the names of images, like registry.example.com/team";
     PORT = "AFN_PORT", "the port that `afn start` listens on; default 8080";
+    WEBHOOK_SECRET = "AFN_WEBHOOK_SECRET", "what a worker signs the webhooks of batches with";
 }
 
 /// What every system sets; read here and nowhere else.

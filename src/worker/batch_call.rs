@@ -200,7 +200,7 @@ async fn finish(
     taken_at: Time,
     run: Run,
 ) -> Ended {
-    let reason = reason(&run.verdict, &common.version);
+    let reason = reason(&run, &common.version);
     let (status, content_type, body) = match run.verdict {
         Verdict::Success { content_type, body } => (State::Success, content_type, Some(body)),
         Verdict::Error { .. } => (State::Error, None, None),

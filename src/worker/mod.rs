@@ -8,6 +8,7 @@ mod careful;
 mod definitions;
 pub mod delete;
 mod demand;
+mod ends;
 mod follow;
 mod health;
 mod lease;
@@ -115,6 +116,7 @@ struct Shared {
     /// it ends (N2). Taken before the mark is written.
     solitude: RwLock<()>,
     phases: Phases,
+    ends: ends::Ends,
 }
 
 impl Worker {
@@ -128,6 +130,7 @@ impl Worker {
             definitions: definitions::Definitions::new(seams.clone()),
             solitude: RwLock::new(()),
             phases: Phases::new(),
+            ends: ends::Ends::default(),
             seams,
             executor,
             config,

@@ -222,6 +222,9 @@ impl Life {
         // A task that panicked counts as lost: its lease lapses.
         let Ok((index, done)) = done else { return };
         self.held[index] -= 1;
+        if index == CHUNKS && self.held[CHUNKS] == 0 {
+            self.shared.ends.ran_out();
+        }
         match done {
             Done::Finished(lease) => {
                 self.summary.finished += 1;

@@ -201,7 +201,7 @@ impl Single {
                     if !failed || past.failures >= ready.version.limits.attempts_max {
                         return self.decide(&ready, &past, delivery, run).await;
                     }
-                    let why = reason(&run.verdict, &ready.version).unwrap_or_default();
+                    let why = reason(&run, &ready.version).unwrap_or_default();
                     match self.wait(&ready, &past, past.failures, why).await {
                         Some(delay) => return self.replace(&past, delay, false).await,
                         None => continue,
@@ -258,7 +258,7 @@ impl Single {
             Verdict::Error { .. } => State::Error,
             Verdict::Timeout => State::Timeout,
         };
-        let mut outcome = self.outcome(&ready.facts, status, reason(&run.verdict, &ready.version), past);
+        let mut outcome = self.outcome(&ready.facts, status, reason(&run, &ready.version), past);
         outcome.attempt = Some(AttemptId { delivery, attempt: past.attempts });
         outcome.started_at = Some(run.started_at);
         outcome.run_ms = run.took.as_millis() as u64;
@@ -401,10 +401,16 @@ pub(super) fn backoff_ms(first_ms: u64, failures: u32) -> u64 {
     first_ms.saturating_mul(factor).min(limits::RETRY_BACKOFF_MS_MAX)
 }
 
-pub(super) fn reason(verdict: &Verdict, version: &Version) -> Option<String> {
-    match verdict {
+/// Why a run failed. An exit code says little: what the function wrote last says why.
+pub(super) fn reason(run: &Run, version: &Version) -> Option<String> {
+    match &run.verdict {
         Verdict::Success { .. } => None,
-        Verdict::Error { reason } => Some(reason.clone()),
+        Verdict::Error { reason } => Some(match last_line(&run.log) {
+            Some(line) if ENDED_BY_ITSELF.iter().any(|end| reason.starts_with(end)) => {
+                format!("{reason}: {line}")
+            }
+            _ => reason.clone(),
+        }),
         Verdict::Timeout => {
             let limit = Duration::from_millis(version.limits.timeout_ms);
             Some(format!("timed out after {}", humantime::format_duration(limit)))
@@ -412,9 +418,30 @@ pub(super) fn reason(verdict: &Verdict, version: &Version) -> Option<String> {
     }
 }
 
+/// How reasons begin that say of a process no more than how it ended.
+const ENDED_BY_ITSELF: [&str; 2] = ["exit code ", "killed by signal "];
+const LAST_LINE_CHARS_MAX: usize = 200;
+
+fn last_line(log: &[u8]) -> Option<String> {
+    let end = &log[log.len().saturating_sub(8 * LAST_LINE_CHARS_MAX)..];
+    let end = String::from_utf8_lossy(end);
+    let line = end.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    Some(line.chars().take(LAST_LINE_CHARS_MAX).map(plain).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reason_is_what_was_written_last() {
+        let last = |log: &str| last_line(log.as_bytes());
+        assert_eq!(last("begun\nno such file\n\n").as_deref(), Some("no such file"));
+        assert_eq!(last("\u{1b}[31mred").as_deref(), Some(" [31mred"));
+        assert_eq!(last(&"x".repeat(5_000)).unwrap().len(), LAST_LINE_CHARS_MAX);
+        assert_eq!((last(""), last(" \n")), (None, None));
+    }
 
     #[test]
     fn backoff_doubles_up_to_its_limit() {

@@ -64,7 +64,10 @@ async fn supervise(shared: Arc<Shared>, lease: Lease, message: SuperviseMessage)
         app,
         id,
     };
+    let soonest = Duration::from_millis(limits::SUPERVISE_MS_MIN);
     loop {
+        let ends = shared.ends.times();
+        let looked_at = shared.seams.clock.monotonic();
         if supervisor.look().await? {
             return Ok(Done::Finished(lease));
         }
@@ -74,6 +77,13 @@ async fn supervise(shared: Arc<Shared>, lease: Lease, message: SuperviseMessage)
             biased;
             () = shared.phases.reached(Phase::Drain) => break,
             () = shared.seams.clock.sleep(Duration::from_millis(wait)) => {}
+            // Nothing is left to do here, so this may be the end: whoever waits for it is not kept for a tenth of the
+            // time so far.
+            () = async {
+                shared.ends.since(ends).await;
+                let since = shared.seams.clock.monotonic().saturating_sub(looked_at);
+                shared.seams.clock.sleep(soonest.saturating_sub(since)).await;
+            } => {}
         }
         if !lease.may_begin(&shared) {
             break;

@@ -148,7 +148,7 @@ Started At: [..]
 Completed At: [..]
 Status: error
 
-Error reason: exit code 3
+Error reason: exit code 3: what happened
 
 
 "#]]
@@ -160,7 +160,7 @@ ID:           [..]
 App:          app
 Function:     bad (/bad, version 0.0.2-[..])
 Status:       error
-Why:          exit code 3
+Why:          exit code 3: what happened
 Attempts:     1
 Worker:       [..]
 Created At:   [..]
@@ -176,7 +176,7 @@ Log:          14 B, text/plain; charset=utf-8
     assert_data_eq!(
         world.afn(&format!("get result app {id}")).failed(3),
         str![[r#"
-error: call `[..]` has no result, it ended in error: exit code 3
+error: call `[..]` has no result, it ended in error: exit code 3: what happened
 hint: `afn get logs app [..]` shows what it printed
 
 "#]]
@@ -191,7 +191,7 @@ hint: `afn get logs app [..]` shows what it printed
     assert_data_eq!(
         world.afn("call app /bad --wait").failed(1),
         str![[r#"
-error: call [..] ended in error: exit code 3
+error: call [..] ended in error: exit code 3: what happened
 hint: it wrote 14 B: `afn get logs app [..]`
 
 "#]]

@@ -25,10 +25,11 @@ Commands:
               needs to run [alias: r]
   call        Call a function: an async one answers with the call's id, a sync one with its response
               [aliases: invoke, cl]
-  submit      Submit one call and print its id, whatever the function's type
-  status      Tell where a call stands, and why it does not move
-  wait        Wait until a call is done; the exit code tells how it ended
-  cancel      Cancel a call: what has not finished, does not
+  submit      Submit one call and print its id, whatever the function's type; with --input, a batch
+  status      Tell where a call or batch stands, and why it does not move
+  wait        Wait until a call or batch is done; the exit code tells how it ended
+  cancel      Cancel a call or batch: what has not finished, does not
+  batch       Run, submit and follow batches: many calls from a file [alias: b]
   get         Read one thing: a call, its result or log, a config value [alias: g]
   list        List apps, functions, calls, config or contexts [alias: ls]
   inspect     Show everything about an app or function [alias: i]
@@ -74,26 +75,27 @@ Global options:
           Tell more on stderr: the context, build logs, requests to store and queues
 
 Environment variables:
-  AFN_CONTEXT   the context to use, instead of the current one
-  AFN_HOME      where contexts are kept; default ~/.afn
-  AFN_DATA_DIR  where a `local` context keeps its file afn.db; default ~/.local/share/afn
-  AFN_BUCKET    the bucket, instead of the context's
-  AFN_PREFIX    what all keys in the bucket begin with, instead of the context's
-  AFN_QUEUES    base name of the queues (NAME-calls, …), instead of the context's
-  AFN_ENDPOINT  URL of S3, SQS and CloudFormation, instead of the context's or AWS's own
-  AFN_REGION    the region, instead of the context's; else AWS_REGION counts
-  AFN_PROFILE   profile of the AWS files, instead of the context's; else AWS_PROFILE counts
-  AFN_REGISTRY  what stands before the names of images, like registry.example.com/team
-  AFN_PORT      the port that `afn start` listens on; default 8080
+  AFN_CONTEXT         the context to use, instead of the current one
+  AFN_HOME            where contexts are kept; default ~/.afn
+  AFN_DATA_DIR        where a `local` context keeps its file afn.db; default ~/.local/share/afn
+  AFN_BUCKET          the bucket, instead of the context's
+  AFN_PREFIX          what all keys in the bucket begin with, instead of the context's
+  AFN_QUEUES          base name of the queues (NAME-calls, …), instead of the context's
+  AFN_ENDPOINT        URL of S3, SQS and CloudFormation, instead of the context's or AWS's own
+  AFN_REGION          the region, instead of the context's; else AWS_REGION counts
+  AFN_PROFILE         profile of the AWS files, instead of the context's; else AWS_PROFILE counts
+  AFN_REGISTRY        what stands before the names of images, like registry.example.com/team
+  AFN_PORT            the port that `afn start` listens on; default 8080
+  AFN_WEBHOOK_SECRET  what a worker signs the webhooks of batches with
 
 Exit codes:
     0  done; reading a call that failed is done too
-    1  the call failed, of commands that wait for it
+    1  the call, or some of a batch, failed, of commands that wait for it
     2  wrong usage or input, or it conflicts with what is there
     3  no such app, function, call, context
     4  the wait ended before the call did
     5  store, queues or another service did not answer, or refused
-    6  stopped early, or the call was cancelled
+    6  stopped early, or the call or batch was cancelled
    70  a bug, or what is stored contradicts the rules
   130  interrupted by Ctrl-C
 

@@ -31,7 +31,7 @@ async fn every_end_has_one_outcome_that_says_why() {
         submit("sh", "echo fine; echo to the log >&2", State::Success, "", "fine\n", "to the log\n").await,
         submit("sh", "echo $GREETING $AFN_ATTEMPT", State::Success, "", "hello 1\n", "").await,
         submit("sh", "true", State::Success, "", "", "").await,
-        submit("sh", "echo oops >&2; exit 3", State::Error, "exit code 3", "", "oops\n").await,
+        submit("sh", "echo oops >&2; exit 3", State::Error, "exit code 3: oops", "", "oops\n").await,
         submit("sh", "kill -SEGV $$", State::Error, "exit code 139 (SIGSEGV)", "", "").await,
         submit("sh", "exec tail /dev/zero", State::Error, "out of memory: limit 32 MiB", "", "").await,
         submit("hasty", "echo begun >&2; sleep 60", State::Timeout, "timed out after 1s", "", "begun\n")

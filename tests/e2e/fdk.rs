@@ -47,7 +47,8 @@ async fn a_function_on_the_official_fdk_runs_hot_and_says_what_went_wrong() {
     assert_eq!(ended["status"], "error");
     assert!(ended["reason"].as_str().is_some_and(|why| why.contains("no such user: 7")), "{ended}");
     let (_, ended) = ends(b"exit").await;
-    assert_eq!((&ended["status"], &ended["reason"]), (&"error".into(), &"exit code 7".into()));
+    assert_eq!(ended["status"], "error");
+    assert!(ended["reason"].as_str().is_some_and(|why| why.starts_with("exit code 7")), "{ended}");
     let (_, ended) = ends(b"sleep").await;
     assert_eq!((&ended["status"], &ended["reason"]), (&"timeout".into(), &"timed out after 10s".into()));
     let (call, _) = ends(b"count").await;

@@ -76,6 +76,8 @@ fn run_section(section: &Section, environment: &[(&str, String)]) {
     let home = tempfile::tempdir().unwrap();
     let work = home.path().join("work");
     std::fs::create_dir(&work).unwrap();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    std::os::unix::fs::symlink(here.join("examples"), work.join("examples")).unwrap();
     // The README says 8080, which may be somebody else's on this machine.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let mut script = String::from("trap 'kill $jobs 2>/dev/null; wait' EXIT\n");
@@ -92,6 +94,7 @@ fn run_section(section: &Section, environment: &[(&str, String)]) {
         .arg(home.path().join("script"))
         .current_dir(&work)
         .env("PATH", format!("{}:{path}", bin.display()))
+        .env("CARGO_HOME", cargo_home())
         .env("HOME", home.path())
         .env("AFN_HOME", home.path().join("afn"))
         .env("AFN_DATA_DIR", home.path().join("data"))
@@ -169,6 +172,14 @@ fn matched(text: &str, pattern: &str) -> Option<usize> {
     };
     let ends = !bytes.get(pattern.len()).is_some_and(u8::is_ascii_alphanumeric);
     (ends && pattern.bytes().enumerate().all(fits)).then_some(pattern.len())
+}
+
+/// Whose home is another one here.
+fn cargo_home() -> std::ffi::OsString {
+    std::env::var_os("CARGO_HOME").unwrap_or_else(|| {
+        let home = std::env::var_os("HOME").expect("HOME, or CARGO_HOME");
+        Path::new(&home).join(".cargo").into()
+    })
 }
 
 #[track_caller]

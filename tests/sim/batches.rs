@@ -273,7 +273,7 @@ pub fn truthful(stage: &Stage, read: &Read) -> Result<(), String> {
                 }
                 State::Error => {
                     let said = |execution: &Execution| {
-                        row.error.as_deref() == Some(&format!("exit code 3 {}", execution.body))
+                        row.error.as_deref() == Some(&format!("exit code 3 {0}: log of {0}", execution.body))
                     };
                     if !executed.any(|execution| execution.ends == State::Error && said(execution)) {
                         return wrong("failed as no execution of that attempt did");

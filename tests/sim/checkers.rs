@@ -111,7 +111,7 @@ pub async fn truthful(stage: &Stage, seen: &Seen) -> Result<(), String> {
             State::Error if outcome.attempt.is_some() => {
                 let log = read_log(stage, *call, outcome).await?;
                 let fits = |execution: &Execution| {
-                    let reason = format!("exit code 3 {}", execution.body);
+                    let reason = format!("exit code 3 {0}: log of {0}", execution.body);
                     outcome.reason.as_ref() == Some(&reason) && log == format!("log of {}", execution.body)
                 };
                 if !executed.any(|execution| execution.ends == State::Error && fits(execution)) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::parse::{self, FunctionRef, Pair, Which};
+use super::batch::{PolicyFlags, SourceFlags};
+use super::parse::{self, CallOrBatch, FunctionRef, Pair};
 use crate::model::AppName;
 
 /// Where a payload comes from: `--data`, `--file`, else stdin when it is not a terminal, else it is empty.
@@ -80,6 +81,20 @@ pub struct SubmitArgs {
 
     #[command(flatten)]
     pub submission: Submission,
+
+    /// Submit a batch instead, a call for each record: of a file, a folder, s3://bucket/prefix, or - for stdin.
+    #[arg(
+        long,
+        value_name = "SOURCE",
+        conflicts_with_all = ["data", "file", "content_type", "headers", "delay", "idempotency_key"]
+    )]
+    pub input: Option<String>,
+
+    #[command(flatten, next_help_heading = "Options of batches")]
+    pub source: SourceFlags,
+
+    #[command(flatten, next_help_heading = "Options of batches")]
+    pub policy: PolicyFlags,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -96,7 +111,7 @@ pub struct RunArgs {
     pub payload: Payload,
 }
 
-/// A call by its id alone; with its app it is found in one request, else each app is looked into.
+/// A call or batch by its id alone; a single call with its app is found in one request, else each app is looked into.
 #[derive(Debug, Clone, Args)]
 #[command(allow_missing_positional = true)]
 pub struct AppAndCall {
@@ -104,9 +119,9 @@ pub struct AppAndCall {
     #[arg(value_parser = parse::model::<AppName>)]
     pub app: Option<AppName>,
 
-    /// The call's id; with its app, `last` or `l` is the newest call.
-    #[arg(value_name = "ID", value_parser = parse::call, required = true)]
-    pub call: Which,
+    /// The id of a call or batch; with its app, `last` or `l` is the newest call.
+    #[arg(value_name = "ID", value_parser = parse::call_or_batch, required = true)]
+    pub id: CallOrBatch,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -114,7 +129,7 @@ pub struct WaitArgs {
     #[command(flatten)]
     pub call: AppAndCall,
 
-    /// Give up after this long and exit 4; without it, wait until the call is done.
+    /// Give up after this long and exit 4; without it, wait until it is done.
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub timeout: Option<Duration>,
 }

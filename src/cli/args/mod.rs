@@ -1,6 +1,7 @@
 //! The command line, as clap reads it: words, types and help. It holds no logic: what a command does stands in
 //! `cli::command`.
 
+mod batch;
 mod call;
 mod context;
 mod function;
@@ -8,8 +9,16 @@ mod noun;
 mod operate;
 mod parse;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Parser, Subcommand};
+
+pub use batch::{
+    BatchArg, BatchCancelArgs, BatchCommand, BatchListArgs, BatchReportArgs, BatchResultsArgs,
+    BatchResumeArgs, BatchRetryArgs, BatchRunArgs, BatchSubmitArgs, BatchWaitArgs, BatchWatchArgs,
+    PolicyFlags, ProgressStyle, ShapeFlags, SourceFlags,
+};
 pub use call::{AppAndCall, CallArgs, Payload, RunArgs, Submission, SubmitArgs, WaitArgs};
 pub use context::{ContextCommand, CreateContext, NamedContext};
 pub use function::{BuildArgs, BuildFlags, BumpArgs, DeployArgs, InitArgs, PushArgs, Traits};
@@ -19,7 +28,7 @@ pub use noun::{
     UpdateNoun, UseNoun,
 };
 pub use operate::{CompletionArgs, DlqCommand, GcArgs, LettersArgs, ListLettersArgs, StartArgs, WorkerArgs};
-pub use parse::{FunctionRef, Pair, Which};
+pub use parse::{BatchRef, CallOrBatch, FunctionRef, Pair, Which};
 
 /// Asynchronous functions on object storage: a bucket, queues and workers.
 ///
@@ -47,9 +56,9 @@ pub struct Global {
         long,
         short,
         global = true,
-        value_enum,
         value_name = "FORMAT",
-        default_value_t,
+        default_value = "text",
+        value_parser = Output::format(),
         help_heading = "Global options"
     )]
     pub output: Output,
@@ -63,13 +72,33 @@ pub struct Global {
     pub verbose: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+/// What `--output` says. Commands that write files take the name of one too: `text` and `json` alone are formats, as
+/// everywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Output {
-    /// For people.
     #[default]
     Text,
-    /// For programs: one JSON document, its keys stable.
     Json,
+    File(PathBuf),
+}
+
+impl Output {
+    /// Of commands that write no file.
+    fn format() -> impl TypedValueParser<Value = Output> {
+        PossibleValuesParser::new([
+            PossibleValue::new("text").help("For people"),
+            PossibleValue::new("json").help("For programs: one JSON document, its keys stable"),
+        ])
+        .map(|text| Output::of(&text))
+    }
+
+    fn of(text: &str) -> Output {
+        match text {
+            "text" => Output::Text,
+            "json" => Output::Json,
+            path => Output::File(path.into()),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,17 +131,21 @@ pub enum Command {
     #[command(visible_aliases = ["invoke", "cl"])]
     Call(CallArgs),
 
-    /// Submit one call and print its id, whatever the function's type.
-    Submit(SubmitArgs),
+    /// Submit one call and print its id, whatever the function's type; with --input, a batch.
+    Submit(Box<SubmitArgs>),
 
-    /// Tell where a call stands, and why it does not move.
+    /// Tell where a call or batch stands, and why it does not move.
     Status(AppAndCall),
 
-    /// Wait until a call is done; the exit code tells how it ended.
+    /// Wait until a call or batch is done; the exit code tells how it ended.
     Wait(WaitArgs),
 
-    /// Cancel a call: what has not finished, does not.
+    /// Cancel a call or batch: what has not finished, does not.
     Cancel(AppAndCall),
+
+    /// Run, submit and follow batches: many calls from a file.
+    #[command(visible_alias = "b", subcommand)]
+    Batch(BatchCommand),
 
     /// Read one thing: a call, its result or log, a config value.
     #[command(visible_alias = "g", subcommand)]

@@ -3,9 +3,11 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::Output;
 use crate::error::Error;
+use crate::layout::batch::{MaxFailures, Then};
 use crate::limits;
-use crate::model::{CallId, FunctionName, Route};
+use crate::model::{BatchId, CallId, FunctionName, Route};
 
 /// A value of the model, with its hint behind the message: clap prints one line.
 pub fn model<T: FromStr<Err = Error>>(text: &str) -> Result<T, String> {
@@ -65,6 +67,68 @@ pub fn call(text: &str) -> Result<Which, String> {
     match text {
         "last" | "l" => Ok(Which::Newest),
         id => model(id).map(Which::Call),
+    }
+}
+
+/// A call, or all calls of a batch: their ids look alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallOrBatch {
+    Call(Which),
+    Batch(BatchId),
+}
+
+pub fn call_or_batch(text: &str) -> Result<CallOrBatch, String> {
+    match text.parse() {
+        Ok(batch) => Ok(CallOrBatch::Batch(batch)),
+        Err(_) => call(text).map(CallOrBatch::Call),
+    }
+}
+
+/// Which batch is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchRef {
+    Newest,
+    Batch(BatchId),
+}
+
+pub fn batch(text: &str) -> Result<BatchRef, String> {
+    match text {
+        "last" | "l" => Ok(BatchRef::Newest),
+        id => model(id).map(BatchRef::Batch),
+    }
+}
+
+/// A format, or a file.
+pub fn output(text: &str) -> Result<Output, String> {
+    match text {
+        "" => Err("it names no file".to_owned()),
+        text => Ok(Output::of(text)),
+    }
+}
+
+/// `100`, `5%`
+pub fn max_failures(text: &str) -> Result<MaxFailures, String> {
+    let parsed = match text.strip_suffix('%') {
+        Some(percent) => {
+            percent.parse().ok().filter(|percent| (1..=100).contains(percent)).map(MaxFailures::Percent)
+        }
+        None => text.parse().ok().filter(|count| *count > 0).map(MaxFailures::Count),
+    };
+    parsed.ok_or_else(|| format!("`{text}` is not a count like 100, from 1, or a share like 5%"))
+}
+
+/// `asyncapp/notify`: an app and a route.
+pub fn then(text: &str) -> Result<Then, String> {
+    let (app, route) = text.split_once('/').ok_or_else(|| format!("`{text}` is not APP/ROUTE"))?;
+    Ok(Then { app: model(app)?, route: model(&format!("/{route}"))? })
+}
+
+/// `http://…` or `https://…`
+pub fn url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match host {
+        Some(host) if !host.is_empty() && !text.contains(char::is_whitespace) => Ok(text.to_owned()),
+        _ => Err(format!("`{text}` is not a URL like https://example.com/done")),
     }
 }
 
@@ -134,6 +198,36 @@ mod tests {
         assert!(header("no separator").is_err());
         assert!(header("bad name: x").is_err());
         assert!(header("X: a\nb").is_err());
+    }
+
+    #[test]
+    fn what_a_batch_is_told_is_checked() {
+        assert_eq!(max_failures("5%"), Ok(MaxFailures::Percent(5)));
+        assert_eq!(max_failures("100"), Ok(MaxFailures::Count(100)));
+        for wrong in ["0", "0%", "101%", "many", "-1"] {
+            assert!(max_failures(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(then("a/b/c").unwrap().route.as_str(), "/b/c");
+        assert!(then("a").is_err());
+        assert!(url("https://example.com/x").is_ok());
+        assert!(url("example.com").is_err());
+    }
+
+    #[test]
+    fn a_batch_is_told_from_a_call() {
+        let batch: BatchId = "01BVJ5T7CAG000000000000000".parse().unwrap();
+        assert_eq!(call_or_batch(&batch.to_string()), Ok(CallOrBatch::Batch(batch)));
+        let of_batch = batch.call(7);
+        assert_eq!(call_or_batch(&of_batch.to_string()), Ok(CallOrBatch::Call(Which::Call(of_batch))));
+        assert_eq!(call_or_batch("last"), Ok(CallOrBatch::Call(Which::Newest)));
+        assert!(call_or_batch("x").is_err());
+    }
+
+    #[test]
+    fn an_output_is_a_format_or_a_file() {
+        assert_eq!(output("json"), Ok(Output::Json));
+        assert_eq!(output("./json"), Ok(Output::File("./json".into())));
+        assert!(output("").is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One file per command: takes its arguments, asks the engine, hands the answer to the printer.
 
+mod batch;
 mod call;
 mod cancel;
 mod completion;
@@ -7,7 +8,7 @@ mod config;
 mod context;
 mod create;
 mod delete;
-mod deploy;
+pub mod deploy;
 mod dlq;
 mod doctor;
 mod gc;
@@ -37,13 +38,16 @@ pub async fn run(command: Command, session: Session) -> Result<ExitCode> {
         // They take signals as a wish to end well.
         Command::Worker(args) => worker::run(session, args).await,
         Command::Start(args) => start::run(session, args).await,
+        Command::Batch(command) => batch::run(session, command).await,
         command => signal::or_interrupted(dispatch(command, session)).await,
     }
 }
 
 async fn dispatch(command: Command, session: &Session) -> Result<ExitCode> {
     let done = match command {
-        Command::Worker(_) | Command::Start(_) => unreachable!("they are run without a bound above"),
+        Command::Worker(_) | Command::Start(_) | Command::Batch(_) => {
+            unreachable!("they are run without a bound above")
+        }
         Command::Call(args) => return call::run(session, args).await,
         Command::Run(args) => return run::run(session, args).await,
         Command::Wait(args) => return wait::run(session, args).await,
@@ -53,7 +57,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<ExitCode> {
         Command::Build(args) => image::build(session, args).await,
         Command::Push(args) => image::push(session, args).await,
         Command::Bump(args) => image::bump(session, args),
-        Command::Submit(args) => submit::run(session, args).await,
+        Command::Submit(args) => submit::run(session, *args).await,
         Command::Status(args) => status::run(session, args).await,
         Command::Cancel(args) => cancel::run(session, args).await,
         Command::Get(noun) => get::run(session, noun).await,

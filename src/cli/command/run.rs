@@ -19,7 +19,7 @@ use crate::model::AppName;
 use crate::results::{CallView, body};
 use crate::seam::Seams;
 use crate::submit::call::submit;
-use crate::worker::{Config, Stop, Worker};
+use crate::worker::{Stop, Worker};
 
 pub async fn run(session: &Session, args: RunArgs) -> Result<ExitCode> {
     let folder = tempfile::Builder::new().prefix("afn-run-").tempdir();
@@ -54,8 +54,8 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<ExitCode> {
     let call = submit(&engine.seams, request).await?.call;
 
     let executor = executors::open_for(session, &engine, 1, &deployed.version).await?;
-    let worker =
-        Worker::new(engine.seams.clone(), executor.clone(), Config::new(executors::worker_name(), 1));
+    let config = executors::config(session, &engine, 1)?;
+    let worker = Worker::new(engine.seams.clone(), executor.clone(), config);
     let (_go_on, wanted) = watch::channel(Stop::Run);
     // The worker is dropped where it stands once the outcome is there: its store goes with it.
     let ended = tokio::select! {

@@ -14,7 +14,7 @@ use crate::cli::lines::Lines;
 use crate::cli::session::Session;
 use crate::cli::signal::Stops;
 use crate::error::{Error, Result};
-use crate::worker::{Config, Stop, Worker};
+use crate::worker::{Stop, Worker};
 
 pub async fn run(session: &Session, args: StartArgs) -> Result<ExitCode> {
     let mut stops = Stops::catch()?;
@@ -23,7 +23,7 @@ pub async fn run(session: &Session, args: StartArgs) -> Result<ExitCode> {
     let engine = session.open_with(lines.clone()).await?;
     let slots = executors::slots(args.concurrency);
     let executor = executors::open(session, &engine, slots).await?;
-    let mut config = Config::new(executors::worker_name(), slots);
+    let mut config = executors::config(session, &engine, slots)?;
     config.grace = args.grace.unwrap_or(config.grace);
     let address = listener.local_addr().map_err(|error| Error::internal(format!("listen: {error}")))?;
     session.printer.note(format!("afn listens on http://{address}, context {}", engine.context.name));

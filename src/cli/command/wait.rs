@@ -1,6 +1,7 @@
 //! `afn wait`
 
-use crate::cli::args::WaitArgs;
+use crate::cli::args::{CallOrBatch, WaitArgs};
+use crate::cli::command::batch;
 use crate::cli::exit::ExitCode;
 use crate::cli::session::Session;
 use crate::cli::{call_view, find, waiting};
@@ -8,7 +9,11 @@ use crate::error::Result;
 
 pub async fn run(session: &Session, args: WaitArgs) -> Result<ExitCode> {
     let engine = session.open().await?;
-    let call = find::call_anywhere(&engine.seams, &args.call).await?;
+    let which = match args.call.id {
+        CallOrBatch::Batch(batch) => return batch::wait_for(session, &engine, batch, args.timeout).await,
+        CallOrBatch::Call(which) => which,
+    };
+    let call = find::call_anywhere(&engine.seams, args.call.app.as_ref(), which).await?;
     let call = waiting::wait(&session.printer, &engine, &call.app, call.id, args.timeout).await?;
     match session.printer.is_json() {
         true => session.printer.json(&call)?,

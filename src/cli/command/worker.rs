@@ -11,7 +11,7 @@ use crate::cli::lines::Lines;
 use crate::cli::session::Session;
 use crate::cli::signal::Stops;
 use crate::error::Result;
-use crate::worker::{Config, Stop, Worker};
+use crate::worker::{Stop, Worker};
 
 pub async fn run(session: &Session, args: WorkerArgs) -> Result<ExitCode> {
     let mut stops = Stops::catch()?;
@@ -19,7 +19,7 @@ pub async fn run(session: &Session, args: WorkerArgs) -> Result<ExitCode> {
     let engine = session.open_with(lines.clone()).await?;
     let slots = executors::slots(args.concurrency);
     let executor = executors::open(session, &engine, slots).await?;
-    let mut config = Config::new(executors::worker_name(), slots);
+    let mut config = executors::config(session, &engine, slots)?;
     config.grace = args.grace.unwrap_or(config.grace);
     config.visibility = args.visibility.unwrap_or(config.visibility);
     config.until_dry = args.drain;

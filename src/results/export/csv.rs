@@ -90,7 +90,9 @@ impl<W: Write> Csv<W> {
         match body.map(|body| std::str::from_utf8(body).map_err(|_| body)) {
             None => self.lines.extend_from_slice(b",,"),
             Some(Ok(text)) => {
-                self.text(text);
+                // A command ends its answer with its line; in a table that would be a field of two lines.
+                let line = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
+                self.text(line.unwrap_or(text));
                 self.lines.push(b',');
             }
             Some(Err(bytes)) => {

@@ -131,7 +131,7 @@ async fn a_table_of_text_has_a_field_for_everything() {
         "number,call_id,status,attempts,queued_ms,start_ms,run_ms,started_at,completed_at,worker,result,result_base64,error"
             .to_owned(),
         format!(r#"1,{},success,1,1,2,10,{},"{{""n"":1,""x"":0.5}}",,"#, call(1), times(1)),
-        format!("2,{},success,1,2,2,10,{},\"{{\n  \"\"n\"\": 2,\r\n  \"\"status\"\": \"\"ok\"\"\n}}\n\",,", call(2), times(2)),
+        format!("2,{},success,1,2,2,10,{},\"{{\n  \"\"n\"\": 2,\r\n  \"\"status\"\": \"\"ok\"\"\n}}\",,", call(2), times(2)),
         format!("3,{},success,1,3,2,10,{},\"say \"\"hi\"\",\nyou\",,", call(3), times(3)),
         format!("4,{},success,1,4,2,10,{},,/wA=,", call(4), times(4)),
         format!("5,{},success,1,5,2,10,{},,,", call(5), times(5)),

@@ -218,6 +218,7 @@ impl Range {
             Ended::Row(row) => {
                 self.finished += 1;
                 self.busy += Duration::from_millis(row.run_ms + row.start_ms);
+                self.shared.say(Event::BatchCallEnded { batch: self.message.batch, status: row.status });
                 self.push(*row);
                 Ok(None)
             }

@@ -1,0 +1,38 @@
+//! `afn batch results`
+
+use crate::cli::args::BatchResultsArgs;
+use crate::cli::batch::place::{Place, shown};
+use crate::cli::batch::{ending, which};
+use crate::cli::lines::plural;
+use crate::cli::session::Session;
+use crate::error::Result;
+use crate::results::export::{self, Format};
+use crate::results::rows::{self, Finished, Rows};
+
+pub async fn run(session: &Session, args: BatchResultsArgs) -> Result<()> {
+    let place = Place::of(args.output.as_ref())?.unwrap_or(Place::Stdout);
+    place.check(args.force)?;
+    let engine = session.open().await?;
+    let batch = which::batch(session, &engine, args.batch.batch)?;
+    let format = match &place {
+        Place::Stdout => Format::JsonLines,
+        Place::File(path) => Format::of(path)?,
+    };
+    let options = rows::Options {
+        input: args.shape.include_input || ending::needs_input(format),
+        statuses: args.status,
+        latest: args.latest,
+        finished: Finished::NeedNot,
+    };
+    let rows = Rows::open(&engine.seams, batch, options).await?;
+    let path = match place {
+        Place::Stdout => {
+            return ending::to_stdout(&session.printer, &engine.seams, rows, args.shape.flatten).await;
+        }
+        Place::File(path) => path,
+    };
+    let options = export::Options { flatten: args.shape.flatten, force: args.force };
+    let exported = export::to_path(&engine.seams, rows, &path, format, options, |_| {}).await?;
+    session.printer.note(format!("{} written to {}", plural(exported.rows, "row"), shown(&path)));
+    Ok(())
+}
