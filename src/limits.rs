@@ -42,6 +42,9 @@ pub const ROUTE_BYTES_MAX: usize = 200;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 /// How long an idempotency key is remembered.
 pub const IDEMPOTENCY_KEY_MS: u64 = DAY_MS;
+/// A repetition under a key sends a call again that is older, by the store's clock, and of which no worker has left
+/// anything: whoever stored it has sent it by then, or never will.
+pub const UNSENT_AFTER_MS: u64 = 90 * SECOND_MS;
 /// What an S3 key may have.
 pub const OBJECT_KEY_BYTES_MAX: usize = 1024;
 
@@ -304,6 +307,10 @@ const _: () = assert!(
 const _: () = assert!(RETRY_BACKOFF_MS_MAX <= DELAY_MS_MAX, "a retry's wait fits a delayed message");
 const _: () =
     assert!(REQUEST_MS_MAX <= VISIBILITY_MS, "a request is given up before a lease of its own length lapses");
+const _: () = assert!(
+    REQUEST_MS_MAX + ANSWER_MS_MAX < UNSENT_AFTER_MS && UNSENT_AFTER_MS < RESEND_AFTER_MS,
+    "whoever stored a call has sent it, or given up, before a repetition sends it, and that is sooner than the reconciler"
+);
 const _: () = assert!(HEADERS_BYTES_MAX + 512 < NOTE_BYTES_MAX, "kept headers fit an object's metadata");
 const _: () = assert!(
     LONG_POLL_MS + ANSWER_MS_MAX < VISIBILITY_MS,

@@ -10,11 +10,12 @@ use super::send;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::layout::object::{self, IdempotencyKey};
-use crate::layout::{Key, Message, note};
+use crate::layout::{Key, Message, key, note};
 use crate::limits;
-use crate::model::{AppName, CallFacts, CallId, Digest, Function, Nonce, Route};
-use crate::seam::store::{PutObject, Range};
+use crate::model::{AppName, CallFacts, CallId, Digest, Function, Route, Time};
+use crate::seam::store::{List, PutObject};
 use crate::seam::{RngExt as _, Seams, StoreError, StoreExt as _};
+use crate::store_clock;
 
 /// What a caller wants run.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct Accepted {
     pub function: Function,
     /// The idempotency key was seen before: this is that call.
     pub repeated: bool,
+    /// This submission has put a message on the queue. A repetition mostly need not.
+    pub sent: bool,
 }
 
 pub async fn submit(seams: &Seams, request: Request) -> Result<Accepted> {
@@ -48,22 +51,30 @@ pub async fn submit(seams: &Seams, request: Request) -> Result<Accepted> {
         Some(key) => claim_key(seams, &request, key).await?,
         None => (mint(seams), false),
     };
-    let call = put_payload(seams, &request, &function, call).await?;
-    // A hit repeats the whole submission: whoever came first may have died before its send (H7).
-    if repeated && seams.store.exists(&Key::Status(request.app.clone(), call).to_string()).await? {
-        return Ok(Accepted { call, function, repeated });
+    let (call, stands) = put_payload(seams, &request, &function, call).await?;
+    // Whoever stored the payload sends. Anybody else repeats that only when it must have come to nothing (H7): sent
+    // twice, the call runs twice.
+    let mut delay = request.delay;
+    if let Some(stands) = stands {
+        if !is_unsent(seams, &request.app, call, &stands).await? {
+            return Ok(Accepted { call, function, repeated, sent: false });
+        }
+        delay = Duration::ZERO;
     }
     let message = Message::Call(send::call_message(seams, &request.app, call));
-    send::send(&seams.queues.calls, &message, request.delay).await.map_err(|error| {
+    send::send(&seams.queues.calls, &message, delay).await.map_err(|error| {
+        let span = |ms| humantime::format_duration(Duration::from_millis(ms));
+        let worker = span(limits::RESEND_AFTER_MS + limits::RECONCILE_EVERY_MS);
+        let again = match request.idempotency_key {
+            Some(_) => format!("the same request sends it after {}, ", span(limits::UNSENT_AFTER_MS)),
+            None => String::new(),
+        };
         error.context(format!("call {call} is stored but could not be queued")).hint(format!(
-            "a worker finds it within about {}; `afn cancel {} {call}` gives it up",
-            humantime::format_duration(Duration::from_millis(
-                limits::RESEND_AFTER_MS + limits::RECONCILE_EVERY_MS
-            )),
+            "{again}a worker finds it within about {worker}; `afn cancel {} {call}` gives it up",
             request.app
         ))
     })?;
-    Ok(Accepted { call, function, repeated })
+    Ok(Accepted { call, function, repeated, sent: true })
 }
 
 fn mint(seams: &Seams) -> CallId {
@@ -117,12 +128,17 @@ async fn claim_key(seams: &Seams, request: &Request, key: &str) -> Result<(CallI
         created_at: seams.now(),
         nonce: seams.nonce(),
     };
-    match seams.store.put(&name, PutObject::create(object::encode(&claim))).await {
-        Ok(_) => return Ok((claim.call, false)),
-        Err(StoreError::Exists) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let stands = seams.store.get(&name, Range::All).await?;
+    let stands = loop {
+        match seams.store.put(&name, PutObject::create(object::encode(&claim))).await {
+            Ok(_) => return Ok((claim.call, false)),
+            Err(StoreError::Exists) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // It may be so old that it was deleted in between.
+        if let Some(stands) = seams.store.find(&name).await? {
+            break stands;
+        }
+    };
     let stands: IdempotencyKey = object::decode(&name, &stands.body)?;
     if stands.nonce == claim.nonce {
         return Ok((claim.call, false));
@@ -150,9 +166,20 @@ fn request_digest(request: &Request) -> Digest {
     Digest::from_bytes(hasher.finalize().into())
 }
 
+/// A payload that somebody else stored under the same key.
+struct Stands {
+    stored_at: Time,
+    delay_ms: u64,
+}
+
 /// Stores the payload and returns the id it lies under: the given one, or for a call without a key another if some
-/// stranger's call has it.
-async fn put_payload(seams: &Seams, request: &Request, function: &Function, call: CallId) -> Result<CallId> {
+/// stranger's call has it. For a call with a key it may stand already.
+async fn put_payload(
+    seams: &Seams,
+    request: &Request,
+    function: &Function,
+    call: CallId,
+) -> Result<(CallId, Option<Stands>)> {
     let nonce = seams.nonce();
     let mut call = call;
     loop {
@@ -172,19 +199,32 @@ async fn put_payload(seams: &Seams, request: &Request, function: &Function, call
         let mut object = PutObject::create(request.payload.clone()).note(note::encode(&facts)?);
         object.content_type = request.content_type.clone();
         match seams.store.put(&key, object).await {
-            Ok(_) => return Ok(call),
-            // The call of a key: whoever came first stored the same request.
-            Err(StoreError::Exists) if request.idempotency_key.is_some() => return Ok(call),
-            Err(StoreError::Exists) if is_ours(seams, &key, nonce).await? => return Ok(call),
-            Err(StoreError::Exists) => call = mint(seams),
+            Ok(_) => return Ok((call, None)),
+            Err(StoreError::Exists) => {}
             Err(error) => return Err(error.into()),
         }
+        let info = seams.store.head(&key).await?;
+        let facts: CallFacts = note::decode(&key, info.note.as_deref().unwrap_or_default())?;
+        if facts.nonce == nonce {
+            // Our own, of whose write the answer was lost.
+            return Ok((call, None));
+        }
+        if request.idempotency_key.is_some() {
+            let delay_ms = facts.not_before.map_or(0, |at| at.since_ms(facts.created_at));
+            return Ok((call, Some(Stands { stored_at: info.modified_at, delay_ms })));
+        }
+        call = mint(seams);
     }
 }
 
-/// Tells our own payload, of whose write the answer was lost, from a stranger's under the same id.
-async fn is_ours(seams: &Seams, key: &str, nonce: Nonce) -> Result<bool> {
-    let info = seams.store.head(key).await?;
-    let facts: CallFacts = note::decode(key, info.note.as_deref().unwrap_or_default())?;
-    Ok(facts.nonce == nonce)
+/// Whether a stored call may never have been sent: it is old enough, by the store's clock, that whoever stored it has
+/// sent it or is gone, and no worker has left anything of it. A call that merely waits looks the same, and is sent
+/// once more.
+async fn is_unsent(seams: &Seams, app: &AppName, call: CallId, stands: &Stands) -> Result<bool> {
+    let listed = seams.store.list_all(List::all(key::call(app, call))).await?;
+    if listed.entries.len() > 1 {
+        return Ok(false);
+    }
+    let age_ms = store_clock::now(seams).await?.since_ms(stands.stored_at);
+    Ok(age_ms >= limits::UNSENT_AFTER_MS + stands.delay_ms)
 }

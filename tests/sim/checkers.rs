@@ -49,9 +49,9 @@ pub fn unchanged(before: &Seen, after: &Seen) -> Result<(), String> {
 /// Invariant 4: which calls must have an outcome once everything is healed.
 pub fn owed(stage: &Stage, seen: &Seen) -> Vec<CallId> {
     let told = stage.told.lock().expect("no holder panics");
-    let accepted = told.accepted.values().flatten();
-    let lost = accepted.filter(|call| !seen.outcomes.contains_key(call)).copied();
-    // With the reconciler at work, a stored call is owed its outcome even if nobody was told that it was accepted.
+    let lost = told.sent.iter().filter(|call| !seen.outcomes.contains_key(call)).copied();
+    // With the reconciler at work, a stored call is owed its outcome even if nobody was told that it was accepted, or
+    // whoever was told rests on a submitter that died before its send.
     let stored = seen.open.iter().filter(|_| stage.plan.reconcile).copied();
     let mut owed: Vec<CallId> = lost.chain(stored).collect();
     owed.sort();

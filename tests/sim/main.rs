@@ -7,6 +7,7 @@
 
 mod batches;
 mod checkers;
+mod keys;
 mod workload;
 mod world;
 

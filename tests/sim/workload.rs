@@ -64,8 +64,8 @@ pub struct CallPlan {
     pub at: Duration,
     pub delay: Duration,
     pub cancel_after: Option<Duration>,
-    /// Submitted twice under one idempotency key, by two processes.
-    pub twice: bool,
+    /// Submitted twice under one idempotency key, by two processes, the second so much later.
+    pub twice: Option<Duration>,
     /// The submitting process dies this long into it.
     pub dies_after: Option<Duration>,
 }
@@ -101,7 +101,7 @@ impl Plan {
                 at: ms(60_000),
                 delay: if chance(5) { ms(120_000) } else { Duration::ZERO },
                 cancel_after: chance(6).then(|| ms(90_000)),
-                twice: chance(5),
+                twice: chance(5).then(|| if chance(2) { Duration::ZERO } else { ms(200_000) }),
                 dies_after: chance(8).then(|| ms(2_000)),
             }
         });
@@ -138,6 +138,8 @@ pub struct Execution {
 pub struct Told {
     /// By plan: every id that was accepted for it.
     pub accepted: BTreeMap<usize, Vec<CallId>>,
+    /// Those of them that somebody put a message on the queue for. A repetition may rest on one that then died.
+    pub sent: Vec<CallId>,
     pub cancelled: BTreeMap<CallId, Outcome>,
     pub cancel_asked: Vec<CallId>,
     /// Batches that were begun, with their plans.
@@ -321,10 +323,11 @@ impl Stage {
         let plan = self.plan.calls[index].clone();
         tokio::time::sleep(plan.at).await;
         let mut submitters = JoinSet::new();
-        for copy in 0..if plan.twice { 2 } else { 1 } {
+        for (copy, after) in [Some(Duration::ZERO), plan.twice].into_iter().flatten().enumerate() {
             let (stage, plan) = (self.clone(), plan.clone());
             let process = self.world.process(&format!("caller {index}.{copy}"));
             submitters.spawn(async move {
+                tokio::time::sleep(after).await;
                 let request = Request {
                     app: stage.app.clone(),
                     route: format!("/{}", plan.function).parse().expect("a valid route"),
@@ -332,11 +335,12 @@ impl Stage {
                     content_type: None,
                     headers: BTreeMap::new(),
                     delay: plan.delay,
-                    idempotency_key: plan.twice.then(|| format!("key {index}")),
+                    idempotency_key: plan.twice.map(|_| format!("key {index}")),
                 };
                 if let Ok(accepted) = submit(&process.seams, request).await {
                     let mut told = stage.told.lock().expect("no holder panics");
                     told.accepted.entry(index).or_default().push(accepted.call);
+                    told.sent.extend(accepted.sent.then_some(accepted.call));
                 }
             });
         }

@@ -36,7 +36,8 @@ pub struct Submission {
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub delay: Option<Duration>,
 
-    /// The same key and payload within 24 hours give the same call, however often this is repeated; one more write.
+    /// The same key and payload within 24 hours give the same call, also from many at once; one more write. A
+    /// repetition sends the call again only when it is older than 90 s and no worker has left anything of it.
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
 }
