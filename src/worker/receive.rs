@@ -17,6 +17,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long a worker that stops at a dry queue waits for more.
 const DRY_POLL: Duration = Duration::from_secs(1);
 
+/// What a receive under way gets to end when there are to be no more.
+const LAST_POLL: Duration = Duration::from_millis(500);
+
 type Poll = Pin<Box<dyn Future<Output = Polled> + Send>>;
 
 pub struct Polled {
@@ -45,10 +48,6 @@ impl Lane {
         self.outdated
     }
 
-    pub fn is_polling(&self) -> bool {
-        self.poll.is_some()
-    }
-
     /// Begins to receive up to `room` messages, unless a receive is under way.
     pub fn poll(&mut self, shared: &Arc<Shared>, room: usize) {
         if room == 0 || self.poll.is_some() || self.outdated {
@@ -74,6 +73,17 @@ impl Lane {
         let polled = poll.await;
         self.poll = None;
         polled
+    }
+
+    /// Ends the receive under way, if there is one. It is given a moment to end by itself: cut off, it may take
+    /// messages along.
+    pub async fn last_polled(&mut self, shared: &Shared) -> Option<Polled> {
+        let mut poll = self.poll.take()?;
+        tokio::select! {
+            biased;
+            polled = &mut poll => Some(polled),
+            () = shared.seams.clock.sleep(LAST_POLL) => None,
+        }
     }
 
     /// `None`: it was put aside.

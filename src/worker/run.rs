@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -26,8 +27,6 @@ use crate::seam::queue::Received;
 const DELETE_WITHIN: Duration = Duration::from_millis(100);
 /// A worker that stops at a dry queue has seen it dry so often in a row: a queue's counts lag.
 const DRY_LOOKS: u32 = 2;
-/// A poll under way when a worker drains is given this to end by itself: cut off, it may take messages along.
-const LAST_POLL: Duration = Duration::from_millis(500);
 
 pub(super) type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -91,9 +90,12 @@ impl Life {
         loop {
             match wanted {
                 Stop::Run => {}
-                Stop::Drain if grace.is_none() => grace = Some(self.drain()),
+                Stop::Drain if grace.is_none() => grace = Some(self.drain().await),
                 Stop::Drain => {}
-                Stop::Now => self.shared.phases.advance(Phase::HandBack),
+                Stop::Now => {
+                    self.receive_no_more().await;
+                    self.shared.phases.advance(Phase::HandBack);
+                }
             }
             let working = self.shared.phases.now() == Phase::Work;
             if (!working && self.work.is_empty()) || (working && self.is_dry()) {
@@ -126,7 +128,7 @@ impl Life {
                 self.delete_finished();
             }
         }
-        self.last_polls().await;
+        self.receive_no_more().await;
         self.delete_finished();
         while self.deletions.join_next().await.is_some() {}
     }
@@ -194,7 +196,8 @@ impl Life {
     }
 
     async fn nothing_came(&mut self, index: usize) {
-        if index != CALLS {
+        // A draining worker begins nothing: an hour claimed now would be one without a reconciler.
+        if index != CALLS || self.shared.phases.now() != Phase::Work {
             return;
         }
         if self.shared.config.reconcile {
@@ -264,30 +267,32 @@ impl Life {
         while self.deletions.try_join_next().is_some() {}
     }
 
-    /// Receives no more. The future ends with the grace.
-    fn drain(&self) -> Timer {
+    /// The future ends with the grace, which begins now.
+    async fn drain(&mut self) -> Timer {
         let shared = self.shared.clone();
         let running = shared.config.slots - shared.slots.free();
         shared.say(Event::Draining { worker: shared.config.name.clone(), running });
-        shared.phases.advance(Phase::Drain);
-        Box::pin(async move { shared.seams.clock.sleep(shared.config.grace).await })
+        let over = shared.seams.clock.monotonic() + shared.config.grace;
+        self.receive_no_more().await;
+        Box::pin(async move {
+            let left = over.saturating_sub(shared.seams.clock.monotonic());
+            shared.seams.clock.sleep(left).await;
+        })
     }
 
-    async fn last_polls(&mut self) {
+    /// Only when the last receive has ended does anything learn that the worker drains: what is handed back before
+    /// might come to this worker again, one delivery older.
+    async fn receive_no_more(&mut self) {
         let shared = self.shared.clone();
-        for index in [CALLS, CHUNKS, BATCHES] {
-            if !self.lanes[index].is_polling() {
-                continue;
-            }
-            shared.phases.advance(Phase::Drain);
-            let polled = tokio::select! {
-                biased;
-                polled = self.lanes[index].polled() => Some(polled),
-                () = shared.seams.clock.sleep(LAST_POLL) => None,
-            };
-            if let Some(polled) = polled {
-                self.take(index, polled).await;
-            }
+        let lanes = self.lanes.iter_mut().enumerate();
+        let last = lanes.map(|(index, lane)| {
+            let shared = &shared;
+            async move { Some((index, lane.last_polled(shared).await?)) }
+        });
+        let last = join_all(last).await;
+        shared.phases.advance(Phase::Drain);
+        for (index, polled) in last.into_iter().flatten() {
+            self.take(index, polled).await;
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod batches;
 mod checkers;
+mod draining;
 mod keys;
 mod workload;
 mod world;

@@ -1,0 +1,76 @@
+//! A worker that drains: it ends its receives together, and takes nothing that it has just handed back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use afn::executor::scripted::{Act, Scripted};
+use afn::seam::fault::Rates;
+use afn::seam::rng::SeededRng;
+use afn::submit::call::{Request, submit};
+use afn::worker::{Config, Stop, Summary, Worker};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::workload::{Plan, Stage};
+use super::world::{Process, World};
+
+struct Running {
+    stage: Stage,
+    process: Process,
+    stop: watch::Sender<Stop>,
+    worker: JoinSet<afn::error::Result<Summary>>,
+}
+
+/// A worker with two slots and a grace of a second, whose functions take a hundred.
+async fn running() -> Running {
+    let plan = Plan { rates: Rates::default(), ..Plan::draw(&SeededRng::new(1), false) };
+    let stage = Stage::set(Arc::new(World::new(1, plan.rates)), plan).await;
+    let process = stage.world.process("worker");
+    let script = |_: &_| Act::answer("").takes(Duration::from_secs(100));
+    let executor = Arc::new(Scripted::new(process.clock.clone(), script));
+    let mut config = Config::new("worker-1", 2);
+    config.grace = Duration::from_secs(1);
+    config.reconcile = false;
+    let (stop, stopped) = watch::channel(Stop::Run);
+    let mut worker = JoinSet::new();
+    worker.spawn(Worker::new(process.seams.clone(), executor, config).run(stopped));
+    Running { stage, process, stop, worker }
+}
+
+impl Running {
+    async fn drain(&mut self) -> Summary {
+        self.stop.send_replace(Stop::Drain);
+        self.worker.join_next().await.expect("a worker").expect("no panic").expect("worked to the end")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_worker_ends_its_receives_side_by_side() {
+    let mut running = running().await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let told = running.stage.world.clock_elapsed();
+    running.drain().await;
+    let took = running.stage.world.clock_elapsed() - told;
+    assert!(took <= Duration::from_millis(500), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_handed_back_is_new_to_whoever_takes_it_next() {
+    let mut running = running().await;
+    let request = Request {
+        app: running.stage.app.clone(),
+        route: "/long".parse().expect("a route"),
+        payload: Default::default(),
+        content_type: None,
+        headers: Default::default(),
+        delay: Duration::ZERO,
+        idempotency_key: None,
+    };
+    submit(&running.process.seams, request).await.expect("accepted");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(running.drain().await, Summary { finished: 0, handed_back: 1 });
+    let calls = running.process.seams.queues.calls.live.clone();
+    let received = calls.receive(10, Duration::from_secs(1), Duration::from_secs(60)).await.expect("a queue");
+    let deliveries: Vec<u32> = received.iter().map(|message| message.delivery).collect();
+    assert_eq!(deliveries, [1]);
+}
