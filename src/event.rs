@@ -42,6 +42,14 @@ pub enum Event {
         why: String,
         wait_ms: u64,
     },
+    /// A call got its outcome elsewhere while it ran here, and was stopped: it was cancelled, or decided by somebody
+    /// else.
+    CallStopped {
+        app: AppName,
+        call: CallId,
+        status: State,
+        ran_ms: u64,
+    },
     /// An outcome was recorded, or one that stood was adopted.
     CallFinished {
         app: AppName,

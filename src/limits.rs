@@ -23,6 +23,8 @@ pub const LOG_BYTES_MAX: u64 = MIB;
 pub const HEADERS_BYTES_MAX: u64 = KIB;
 /// The facts that ride on an object as metadata (S3 allows 2 KB in all).
 pub const NOTE_BYTES_MAX: u64 = 2 * KIB - 64;
+/// Of those, why an attempt failed.
+pub const NOTE_REASON_BYTES_MAX: u64 = KIB;
 /// App and function config, keys and values.
 pub const CONFIG_BYTES_MAX: u64 = 64 * KIB;
 /// `func.yaml` or `app.yaml`.
@@ -311,7 +313,10 @@ const _: () = assert!(
     REQUEST_MS_MAX + ANSWER_MS_MAX < UNSENT_AFTER_MS && UNSENT_AFTER_MS < RESEND_AFTER_MS,
     "whoever stored a call has sent it, or given up, before a repetition sends it, and that is sooner than the reconciler"
 );
-const _: () = assert!(HEADERS_BYTES_MAX + 512 < NOTE_BYTES_MAX, "kept headers fit an object's metadata");
+const _: () = assert!(
+    HEADERS_BYTES_MAX + 512 < NOTE_BYTES_MAX && NOTE_REASON_BYTES_MAX + 640 < NOTE_BYTES_MAX,
+    "kept headers, and the end of an attempt, fit an object's metadata"
+);
 const _: () = assert!(
     LONG_POLL_MS + ANSWER_MS_MAX < VISIBILITY_MS,
     "a received message is leased when its answer comes last"

@@ -2,8 +2,13 @@
 
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
+use crate::error::{Error, Result};
 use crate::model::{Stored, Time};
 use crate::results::CallView;
+use crate::results::attempts::{self, Attempt};
+use crate::seam::Seams;
 
 /// The block that Fn prints for a call; a time that has not come yet is a dash. Scripts read it: keep it stable.
 pub fn block(call: &CallView) -> String {
@@ -23,8 +28,17 @@ pub fn block(call: &CallView) -> String {
     block
 }
 
+/// A call with the attempts at it that failed, as JSON.
+pub async fn record(seams: &Seams, call: &CallView) -> Result<Value> {
+    let encode = |error| Error::internal(format!("encode the answer: {error}"));
+    let mut record = serde_json::to_value(call).map_err(encode)?;
+    let failed = attempts::earlier(seams, call).await?;
+    record["failed_attempts"] = serde_json::to_value(failed).map_err(encode)?;
+    Ok(record)
+}
+
 /// Everything that is known of a call, a line each; what is not known yet is left out.
-pub fn detailed(call: &CallView, why: Option<&str>) -> String {
+pub fn detailed(call: &CallView, why: Option<&str>, failed: &[Attempt]) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -41,6 +55,10 @@ pub fn detailed(call: &CallView, why: Option<&str>) -> String {
     line("Status", Some(call.state.to_string()));
     line("Why", call.reason.clone().or(why.map(str::to_owned)));
     line("Attempts", (call.attempts > 0).then(|| call.attempts.to_string()));
+    for attempt in failed {
+        let said = format!("{}, log {}", attempt.reason, bytes(attempt.log.bytes));
+        line(&format!("Attempt {}", attempt.number), Some(format!("{}: {said}", attempt.status)));
+    }
     line("Worker", call.worker.clone());
     line("Created At", Some(call.created_at.to_string()));
     line("Not Before", call.not_before.map(|time| time.to_string()));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::printer::Printer;
 use crate::error::Result;
+use crate::model::State;
 use crate::results::why::{why, why_batch};
 use crate::results::{BatchView, CallView};
 use crate::seam::Seams;
@@ -32,7 +33,8 @@ pub async fn keep_telling(printer: &Printer, seams: &Seams, seen: &Mutex<Option<
     seams.clock.sleep(PATIENCE).await;
     loop {
         let call = seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        if let Some(call) = call {
+        // What runs needs no explanation.
+        if let Some(call) = call.filter(|call| call.state != State::Running || call.failed_last().is_some()) {
             let reason = why(seams, &call).await.ok().flatten();
             if reason.is_some() && reason != told {
                 printer.hint(format!(

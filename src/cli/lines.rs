@@ -80,6 +80,10 @@ pub fn line(event: &Event, palette: Palette) -> Option<String> {
         Event::CallRetried { call, attempt, why, wait_ms, .. } => {
             format!("{call} attempt {attempt} failed: {why}; next in {}", millis(*wait_ms))
         }
+        Event::CallStopped { call, status, ran_ms, .. } => match status {
+            State::Cancelled => format!("{call} cancelled while running, stopped after {}", millis(*ran_ms)),
+            status => format!("{call} stopped after {}: somebody else recorded {status}", millis(*ran_ms)),
+        },
         Event::CallFinished { call, status, reason, run_ms, adopted, .. } => {
             let role = if *status == State::Success { Role::Good } else { Role::Error };
             let reason = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();

@@ -1,9 +1,8 @@
-//! How a function is spoken to once its sandbox runs: its environment, the formats `http-stream` and `default`, its
-//! log. Shared by all executors; knows no Docker, no process and no store.
+//! How a function is spoken to once its sandbox runs: its environment, and the formats `http-stream` and `default`.
+//! Shared by all executors; knows no Docker, no process and no store.
 
 pub mod default;
 pub mod http_stream;
-pub mod logs;
 mod socket;
 
 use std::collections::BTreeMap;
@@ -52,6 +51,7 @@ pub(crate) mod testing {
     use crate::model::{
         CallId, Config, Digest, Format, Function, Kind, Limits, Nonce, Source, Time, Version,
     };
+    use crate::seam::Heard;
     use crate::seam::executor::Work;
 
     /// A call of `app`'s function `f`, to be bent by a test.
@@ -90,6 +90,7 @@ pub(crate) mod testing {
             headers: BTreeMap::new(),
             content_type: Some("text/plain".to_owned()),
             payload: Bytes::from_static(payload),
+            heard: Heard::default(),
         }
     }
 }

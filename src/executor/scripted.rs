@@ -73,10 +73,15 @@ impl Executor for Scripted {
     async fn run(&self, work: Work) -> Result<Run, Fault> {
         let started_at = self.clock.now();
         let act = (self.script)(&work);
+        match act.ends {
+            Err(Fault::Function(_)) => {}
+            _ => work.heard.begins(started_at),
+        }
+        work.heard.say(&act.log);
         let limit = Duration::from_millis(work.version.limits.timeout_ms);
         self.clock.sleep(act.takes.min(limit)).await;
         let verdict = if act.takes > limit { Verdict::Timeout } else { act.ends? };
-        Ok(Run { verdict, log: act.log, started_at, took: act.takes.min(limit) })
+        Ok(Run { verdict, log: work.heard.take_log(), started_at, took: act.takes.min(limit) })
     }
 
     async fn probe(&self) -> Result<(), String> {

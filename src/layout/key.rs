@@ -153,6 +153,10 @@ pub fn reconciled() -> String {
     "reconciled/".to_owned()
 }
 
+pub fn logs(app: &AppName, call: CallId) -> String {
+    format!("apps/{app}/calls/{call}/log/")
+}
+
 pub fn started(app: &AppName, call: CallId) -> String {
     format!("apps/{app}/calls/{call}/started/")
 }

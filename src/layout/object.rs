@@ -18,6 +18,7 @@ pub struct RouteTarget {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
     pub v: u32,
+    /// When the function began to run, where that is known as the mark is written; else when it is written.
     pub at: Time,
     /// Nothing else ran on that worker: if this delivery is lost too, it is the call that counts.
     pub alone: bool,
@@ -31,6 +32,9 @@ pub struct Started {
     pub failures: u32,
     #[serde(default)]
     pub function_failures: u32,
+    /// How long the message stays hidden from others when this worker is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u64>,
     pub worker: String,
 }
 

@@ -15,5 +15,5 @@ pub use call::{CallFacts, State};
 pub use function::{Format, Function, Kind, Limits, Source, Version, machine};
 pub use id::{AttemptId, BatchId, CallId, DeliveryId, MessageId, Nonce};
 pub use name::{AppName, Digest, FunctionName, Route, VersionId};
-pub use outcome::{Outcome, Stored};
+pub use outcome::{AttemptFacts, Outcome, Stored};
 pub use time::Time;

@@ -43,6 +43,30 @@ pub struct Outcome {
     pub worker_version: Option<String>,
 }
 
+/// How an attempt ended that is not its call's outcome: it rides on the attempt's log as the object's note. Persisted,
+/// keep stable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptFacts {
+    pub v: u32,
+    /// As if it were the outcome.
+    pub status: State,
+    pub reason: String,
+    /// Attempts that failed by themselves or could not be started, this one included.
+    pub failures: u32,
+    /// When the function began to run, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    pub ended_at: Time,
+    pub run_ms: u64,
+    /// About when the next attempt begins; `None`: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Time>,
+    /// Of the log.
+    pub sha256: Digest,
+    /// Who ran it.
+    pub worker: String,
+}
+
 /// What an outcome says of a body that lies in an object of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {

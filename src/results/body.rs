@@ -5,8 +5,8 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use super::batch;
 use super::call::{CallView, reading};
+use super::{attempts, batch};
 use crate::error::{Error, Result};
 use crate::layout::Key;
 use crate::limits;
@@ -31,6 +31,19 @@ pub async fn result(seams: &Seams, view: &CallView, sink: &mut Sink<'_>) -> Resu
 /// were recorded.
 pub async fn log(seams: &Seams, view: &CallView, sink: &mut Sink<'_>) -> Result<u64> {
     copy(log_pages(seams, view)?, sink).await
+}
+
+/// The same of an attempt, whether it counts or not.
+pub async fn log_of(
+    seams: &Seams,
+    view: &CallView,
+    which: attempts::Which,
+    sink: &mut Sink<'_>,
+) -> Result<u64> {
+    let (attempt, stored) = attempts::find(seams, view, which).await?;
+    let expected = stored.map(|stored| Expected { bytes: Some(stored.bytes), sha256: stored.sha256 });
+    let key = Key::Log(view.app.clone(), view.id, attempt).to_string();
+    copy(Pages::new(seams, key, expected), sink).await
 }
 
 pub async fn payload_pages(seams: &Seams, view: &CallView) -> Result<Pages> {
@@ -70,7 +83,11 @@ pub fn log_pages(seams: &Seams, view: &CallView) -> Result<Pages> {
             stored_pages(seams, view, stored, |view, attempt| Key::Log(view.app.clone(), view.id, attempt))
         }
         (None, state) if state.is_final() => Ok(Pages::inline(seams, Bytes::new())),
-        (None, state) => Err(not_yet(view, "log", state)),
+        (None, state) => Err(match &view.signs.failed {
+            Some(failed) => Error::not_found(format!("call `{}` has no outcome yet, it is {state}", view.id))
+                .hint(format!("`--attempt {}` shows what the attempt that failed wrote", failed.number)),
+            None => not_yet(view, "log", state),
+        }),
     }
 }
 
@@ -282,5 +299,39 @@ mod tests {
         let mut read = Vec::new();
         log(&world.seams, &view, &mut read).await.expect("the log");
         assert_eq!(read, b"second");
+    }
+
+    #[tokio::test]
+    async fn every_attempt_has_a_log_of_its_own() {
+        use attempts::Which;
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        world.failed(id, attempt(1), Some(NOW)).await;
+        world.put(Key::Log(world.app.clone(), id, attempt(2)), PutObject::create("fine")).await;
+        world.payload(id).await;
+        let log = Some(Stored { bytes: 4, sha256: World::digest_of("fine"), content_type: None });
+        let outcome = crate::model::Outcome {
+            attempt: Some(attempt(2)),
+            attempts: 2,
+            log,
+            ..world.outcome(id, State::Success, "/asyncfn")
+        };
+        world.status(id, &outcome).await;
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        let read = async |which| {
+            let mut read = Vec::new();
+            log_of(&world.seams, &view, which, &mut read)
+                .await
+                .map(|_| String::from_utf8(read).expect("text"))
+        };
+        assert_eq!(read(Which::Number(1)).await.expect("a log"), "oops");
+        assert_eq!(read(Which::Id(attempt(2))).await.expect("a log"), "fine");
+        let error = read(Which::Number(3)).await.expect_err("no such attempt");
+        assert_eq!(error.code(), Code::NotFound);
+        assert!(error.to_string().contains("attempt 3"), "{error}");
+        let earlier = attempts::earlier(&world.seams, &view).await.expect("attempts");
+        let told: Vec<_> =
+            earlier.iter().map(|one| (one.number, one.reason.as_str(), one.log.bytes)).collect();
+        assert_eq!(told, [(1, "exit code 3", 4)]);
     }
 }

@@ -4,6 +4,7 @@
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
+use super::attempts::{self, Attempt};
 use super::batch;
 use super::batch::call::{Found, Inline, find_call};
 pub use super::body::{log, payload, result};
@@ -50,6 +51,24 @@ pub struct CallView {
     /// Bodies of a batch's call that were read with it.
     #[serde(skip)]
     pub inline: Inline,
+    #[serde(skip)]
+    pub signs: Signs,
+}
+
+impl CallView {
+    /// The attempt that failed, as long as nothing tells that another has begun.
+    pub fn failed_last(&self) -> Option<&Attempt> {
+        self.signs.failed.as_ref().filter(|failed| failed.number == self.attempts)
+    }
+}
+
+/// What more the objects of a call without an outcome tell: why it does not move is read off them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Signs {
+    /// The attempt that failed last.
+    pub failed: Option<Attempt>,
+    /// How long its message stays hidden when the worker that runs it is lost.
+    pub lease_ms: Option<u64>,
 }
 
 /// A call of an app.
@@ -126,14 +145,17 @@ pub(super) async fn look(
             view.payload_bytes = Some(payload.bytes);
             view.content_type = payload.content_type;
         }
+        if view.state == State::Cancelled && view.attempt.is_none() {
+            add_what_ran(&mut view, traces_of(seams, app, id).await?);
+        }
         return Ok(Some(view));
     }
     if !wants(None, None) {
         return Ok(None);
     }
-    let (payload, started) = tokio::join!(payload_of(seams, app, id), started_of(seams, app, id));
+    let (payload, traces) = tokio::join!(payload_of(seams, app, id), traces_of(seams, app, id));
     let Some(payload) = payload? else { return Ok(None) };
-    let view = unfinished(seams.now(), app, id, payload, started?);
+    let view = unfinished(seams.now(), app, id, payload, traces?);
     Ok(wants(Some(view.state), Some(&view.route)).then_some(view))
 }
 
@@ -159,11 +181,37 @@ fn finished(app: &AppName, id: CallId, outcome: Outcome) -> CallView {
         attempt: outcome.attempt,
         worker: outcome.worker,
         inline: Inline::default(),
+        signs: Signs::default(),
     }
 }
 
-fn unfinished(now: Time, app: &AppName, id: CallId, payload: Payload, started: Option<Started>) -> CallView {
+/// Whoever cancels a call does not know what runs: what its worker left tells.
+fn add_what_ran(view: &mut CallView, Traces { started, left }: Traces) {
+    if let Some(started) = started {
+        view.attempts = started.attempt;
+        view.started_at = Some(started.at);
+        view.worker = Some(started.worker);
+    }
+    if let Some(left) = left.filter(|left| left.number >= view.attempts) {
+        view.attempts = left.number;
+        view.started_at = left.started_at;
+        view.run_ms = Some(left.run_ms);
+        view.worker = Some(left.worker);
+        view.log = (left.log.bytes > 0).then_some(left.log);
+        view.attempt = Some(left.attempt);
+    }
+}
+
+fn unfinished(now: Time, app: &AppName, id: CallId, payload: Payload, traces: Traces) -> CallView {
     let facts = payload.facts;
+    let Traces { started, left } = traces;
+    let begun = [started.as_ref().map(|started| started.attempt), left.as_ref().map(|left| left.number)];
+    let attempts = begun.into_iter().flatten().max().unwrap_or(0);
+    let lease_ms = started.as_ref().and_then(|started| started.lease_ms);
+    // The mark of an attempt that has ended says that the next one runs or is about to, not since when.
+    let runs =
+        started.as_ref().filter(|started| left.as_ref().is_none_or(|left| left.number < started.attempt));
+    let started_at = runs.map(|started| started.at);
     let state = match (&started, facts.not_before) {
         (Some(_), _) => State::Running,
         (None, Some(not_before)) if now < not_before => State::Delayed,
@@ -177,9 +225,9 @@ fn unfinished(now: Time, app: &AppName, id: CallId, payload: Payload, started: O
         version: facts.version,
         state,
         reason: None,
-        attempts: started.as_ref().map_or(0, |started| started.attempt),
+        attempts,
         created_at: facts.created_at,
-        started_at: started.as_ref().map(|started| started.at),
+        started_at,
         completed_at: None,
         run_ms: None,
         not_before: facts.not_before,
@@ -190,6 +238,7 @@ fn unfinished(now: Time, app: &AppName, id: CallId, payload: Payload, started: O
         attempt: None,
         worker: started.map(|started| started.worker),
         inline: Inline::default(),
+        signs: Signs { failed: left, lease_ms },
     }
 }
 
@@ -214,25 +263,38 @@ async fn payload_of(seams: &Seams, app: &AppName, id: CallId) -> Result<Option<P
     Ok(Some(Payload { facts, bytes: info.bytes, content_type: info.content_type }))
 }
 
-/// The latest sign that the call runs; one that was taken back because its worker was sick does not count.
-async fn started_of(seams: &Seams, app: &AppName, id: CallId) -> Result<Option<Started>> {
-    let listed = seams.store.list_all(List::all(key::started(app, id))).await?;
+/// What workers have left of a call.
+struct Traces {
+    /// The latest sign that it runs; one that was taken back because its worker was sick does not count.
+    started: Option<Started>,
+    /// The latest attempt that came to an end and was not the call's.
+    left: Option<Attempt>,
+}
+
+async fn traces_of(seams: &Seams, app: &AppName, id: CallId) -> Result<Traces> {
+    let listed = seams.store.list_all(List::all(key::call(app, id))).await?;
     let mut begun = Vec::new();
     let mut void = Vec::new();
+    let mut logs = Vec::new();
     for entry in listed.entries {
         match entry.key.parse()? {
             Key::Started(_, _, delivery) => begun.push((entry.modified_at, delivery)),
             Key::Void(_, _, delivery) => void.push(delivery),
+            Key::Log(_, _, attempt) => logs.push((entry.modified_at, attempt)),
             _ => {}
         }
     }
-    let latest = begun.into_iter().filter(|(_, delivery)| !void.contains(delivery)).max();
-    let Some((_, delivery)) = latest else { return Ok(None) };
-    let key = Key::Started(app.clone(), id, delivery).to_string();
-    match seams.store.find(&key).await.map_err(reading(&key))? {
-        Some(object) => Ok(Some(object::decode(&key, &object.body)?)),
-        None => Ok(None),
+    let mut traces = Traces { started: None, left: None };
+    if let Some((_, attempt)) = logs.into_iter().max() {
+        traces.left = attempts::load(seams, app, id, attempt).await?;
     }
+    let latest = begun.into_iter().filter(|(_, delivery)| !void.contains(delivery)).max();
+    if let Some((_, delivery)) = latest {
+        let key = Key::Started(app.clone(), id, delivery).to_string();
+        let object = seams.store.find(&key).await.map_err(reading(&key))?;
+        traces.started = object.map(|object| object::decode(&key, &object.body)).transpose()?;
+    }
+    Ok(traces)
 }
 
 /// Says what could not be read.
@@ -307,6 +369,42 @@ mod tests {
             world.put(Key::Void(world.app.clone(), id, delivery(number)), PutObject::create("")).await;
         }
         assert_eq!(state(&world, id).await, State::Queued);
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_call_tells_what_its_worker_left() {
+        let world = World::new();
+        let cancelled = async |id: CallId| {
+            let outcome = Outcome {
+                attempts: 0,
+                attempt: None,
+                started_at: None,
+                run_ms: 0,
+                worker: None,
+                ..world.outcome(id, State::Cancelled, "/asyncfn")
+            };
+            world.payload(id).await;
+            world.status(id, &outcome).await;
+            load(&world.seams, &world.app, id).await.expect("the call")
+        };
+        let view = cancelled(call_at(NOW, 1)).await;
+        assert_eq!((view.attempts, view.started_at, view.worker), (0, None, None));
+
+        world.started(call_at(NOW, 2), delivery(1), 1).await;
+        let view = cancelled(call_at(NOW, 2)).await;
+        assert_eq!(
+            (view.attempts, view.started_at, view.worker.as_deref()),
+            (1, Some(NOW), Some("worker-1"))
+        );
+        assert_eq!(view.log, None);
+
+        world.started(call_at(NOW, 3), delivery(1), 1).await;
+        world.failed(call_at(NOW, 3), attempt(2), None).await;
+        let view = cancelled(call_at(NOW, 3)).await;
+        assert_eq!((view.attempts, view.run_ms, view.attempt), (2, Some(250), Some(attempt(2))));
+        let mut said = Vec::new();
+        log(&world.seams, &view, &mut said).await.expect("what was said until then");
+        assert_eq!(said, b"oops");
     }
 
     #[tokio::test]

@@ -13,7 +13,8 @@ use crate::layout::object::{self, Started};
 use crate::layout::{Key, note};
 use crate::limits;
 use crate::model::{
-    AppName, AttemptId, CallFacts, CallId, DeliveryId, Digest, MessageId, Outcome, State, Stored, Time,
+    AppName, AttemptFacts, AttemptId, CallFacts, CallId, DeliveryId, Digest, MessageId, Outcome, State,
+    Stored, Time,
 };
 use crate::seam::count::{CountQueue, CountStore, Counts};
 use crate::seam::queue::{Lane, Queue, Queues};
@@ -130,10 +131,29 @@ impl World {
             attempt,
             failures: 0,
             function_failures: 0,
+            lease_ms: Some(60_000),
             worker: "worker-1".to_owned(),
         };
         let key = Key::Started(self.app.clone(), id, delivery);
         self.put(key, PutObject::create(object::encode(&body))).await;
+    }
+
+    /// An attempt that failed and said `oops`.
+    pub async fn failed(&self, id: CallId, attempt: AttemptId, retry_at: Option<Time>) {
+        let facts = AttemptFacts {
+            v: 1,
+            status: State::Error,
+            reason: "exit code 3".to_owned(),
+            failures: attempt.attempt,
+            started_at: Some(self.seams.now()),
+            ended_at: self.seams.now(),
+            run_ms: 250,
+            retry_at,
+            sha256: World::digest_of("oops"),
+            worker: "worker-1".to_owned(),
+        };
+        let object = PutObject::create("oops").note(note::encode(&facts).expect("small facts"));
+        self.put(Key::Log(self.app.clone(), id, attempt), object).await;
     }
 
     pub fn outcome(&self, id: CallId, status: State, route: &str) -> Outcome {

@@ -1,6 +1,7 @@
 //! Reading calls back: where one stands, what it answered, which there are, why nothing moves. Reads the store (and the
 //! queue's depth), writes nothing, and must not know who asks: no printing, no HTTP.
 
+pub mod attempts;
 pub mod batch;
 pub mod body;
 pub mod call;

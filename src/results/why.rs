@@ -24,7 +24,18 @@ pub async fn why(seams: &Seams, view: &CallView) -> Result<Option<String>> {
                 "no worker seen that can run it: {} (said by {} at {})",
                 unsuited.why, unsuited.worker, unsuited.at
             ))),
-            None => queued(seams, &Waiting::call(seams, view)).await,
+            None => match failed(seams.now(), view) {
+                Some((failed, true)) => Ok(Some(failed)),
+                Some((failed, false)) => {
+                    let waits = queued(seams, &Waiting::call(seams, view)).await?;
+                    Ok(Some(waits.map_or(failed.clone(), |waits| format!("{failed}; {waits}"))))
+                }
+                None => queued(seams, &Waiting::call(seams, view)).await,
+            },
+        },
+        State::Running if view.id.batch().is_none() => match failed(seams.now(), view) {
+            Some((failed, _)) => Ok(Some(failed)),
+            None => running(seams, view).await.map(Some),
         },
         State::Running
         | State::Success
@@ -33,6 +44,40 @@ pub async fn why(seams: &Seams, view: &CallView) -> Result<Option<String>> {
         | State::Killed
         | State::Cancelled => Ok(None),
     }
+}
+
+/// How often it failed, and what comes next; `true`: its next attempt is not due yet.
+fn failed(now: Time, view: &CallView) -> Option<(String, bool)> {
+    let failed = view.failed_last()?;
+    let times = match failed.failures {
+        1 => "once".to_owned(),
+        failures => format!("{failures} times"),
+    };
+    let text = format!("failed {times}, {}", failed.reason);
+    Some(match failed.retry_at {
+        Some(at) if now < at => (format!("{text}; tried again at {at}"), true),
+        Some(at) => (format!("{text}; the next attempt was due at {at} and runs, or is about to"), false),
+        None => (text, false),
+    })
+}
+
+/// That a worker renews its lease cannot be seen; that nobody holds any message can.
+async fn running(seams: &Seams, view: &CallView) -> Result<String> {
+    let depth = seams.queues.calls.live.depth().await?;
+    let worker = view.worker.as_deref().unwrap_or("a worker");
+    let since = view.started_at.map(|at| format!(" since {at}")).unwrap_or_default();
+    let lease = Duration::from_millis(view.signs.lease_ms.unwrap_or(limits::VISIBILITY_MS));
+    Ok(match (depth.in_flight, depth.visible) {
+        (0, 0) => format!("ran on {worker}{since}; no worker holds a message now, it may be lost"),
+        (0, waiting) => format!(
+            "ran on {worker}{since}; no worker holds a message now, it may be lost: messages waiting {waiting}, \
+             whoever takes this call's runs it again"
+        ),
+        _ => format!(
+            "runs on {worker}{since}; were that worker lost, another would take the call over within {}",
+            humantime::format_duration(lease)
+        ),
+    })
 }
 
 /// What the first worker said that could not run it.
@@ -66,6 +111,8 @@ pub async fn why_batch(seams: &Seams, view: &BatchView) -> Result<Option<String>
 struct Waiting<'a> {
     lane: &'a Lane,
     since: Time,
+    /// What is held for it when nothing waits on the queue.
+    taken: &'static str,
     /// What to do about a lost message.
     way_out: String,
 }
@@ -73,12 +120,13 @@ struct Waiting<'a> {
 impl<'a> Waiting<'a> {
     fn call(seams: &'a Seams, view: &CallView) -> Waiting<'a> {
         let lane = if view.id.batch().is_some() { &seams.queues.chunks } else { &seams.queues.calls };
-        Waiting { lane, since: view.created_at, way_out: "`afn gc` at once".to_owned() }
+        let taken = "taken by a worker, it runs or is about to";
+        Waiting { lane, since: view.created_at, taken, way_out: "`afn gc` at once".to_owned() }
     }
 
     fn batch(seams: &'a Seams, view: &BatchView) -> Waiting<'a> {
         let way_out = format!("`afn batch resume {}` at once", view.batch);
-        Waiting { lane: &seams.queues.chunks, since: view.created_at, way_out }
+        Waiting { lane: &seams.queues.chunks, since: view.created_at, taken: "workers are busy", way_out }
     }
 }
 
@@ -89,12 +137,12 @@ async fn queued(seams: &Seams, waiting: &Waiting<'_>) -> Result<Option<String>> 
         return no_message(seams, waiting, first).await.map(Some);
     }
     if first.in_flight > 0 {
-        return Ok(Some(busy(first)));
+        return Ok(Some(held(waiting, first)));
     }
     seams.clock.sleep(Duration::from_millis(limits::WHY_LOOK_MS)).await;
     let second = queue.depth().await?;
     if second.in_flight > 0 {
-        return Ok(Some(busy(second)));
+        return Ok(Some(held(waiting, second)));
     }
     if second.visible == first.visible {
         return Ok(Some("no worker seen: run `afn start` or `afn worker`".to_owned()));
@@ -102,8 +150,10 @@ async fn queued(seams: &Seams, waiting: &Waiting<'_>) -> Result<Option<String>> 
     Ok(None)
 }
 
-fn busy(depth: Depth) -> String {
-    format!("workers are busy: messages held {}, waiting {}", depth.in_flight, depth.visible)
+fn held(waiting: &Waiting<'_>, depth: Depth) -> String {
+    let how = if depth.visible == 0 && depth.delayed == 0 { waiting.taken } else { "workers are busy" };
+    let delayed = if depth.delayed > 0 { format!(", delayed {}", depth.delayed) } else { String::new() };
+    format!("{how}: messages held {}, waiting {}{delayed}", depth.in_flight, depth.visible)
 }
 
 async fn no_message(seams: &Seams, waiting: &Waiting<'_>, depth: Depth) -> Result<String> {
@@ -130,7 +180,7 @@ mod tests {
     use super::super::batch;
     use super::super::batch::fixture::{Made, batch_at, rows};
     use super::super::call::load;
-    use super::super::fixture::{NOW, World, call_at};
+    use super::super::fixture::{NOW, World, attempt, call_at, delivery};
     use super::*;
     use crate::layout::Key;
     use crate::model::{CallFacts, MessageId};
@@ -179,6 +229,58 @@ mod tests {
         let held = world.seams.queues.calls.live.receive(1, Duration::ZERO, minute).await.expect("a queue");
         assert_eq!(held.len(), 1);
         assert_eq!(reason(&world, &view).await, "workers are busy: messages held 1, waiting 1");
+        let held = world.seams.queues.calls.live.receive(1, Duration::ZERO, minute).await.expect("a queue");
+        assert_eq!(held.len(), 1);
+        assert_eq!(
+            reason(&world, &view).await,
+            "taken by a worker, it runs or is about to: messages held 2, waiting 0"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_call_between_two_attempts_tells_when_the_next_is_due() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        world.payload(id).await;
+        send(&world, false).await;
+        world.failed(id, attempt(1), Some(NOW.plus_ms(60_000))).await;
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        assert_eq!((view.state, view.attempts), (State::Queued, 1));
+        let due = "failed once, exit code 3; tried again at 2026-09-21T14:14:20.000Z";
+        assert_eq!(reason(&world, &view).await, due);
+        // In place, with the mark of the attempt that has ended.
+        world.started(id, delivery(1), 1).await;
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        assert_eq!((view.state, view.started_at), (State::Running, None));
+        assert_eq!(reason(&world, &view).await, due);
+        world.seams.clock.sleep(Duration::from_secs(61)).await;
+        let late = reason(&world, &view).await;
+        assert!(late.ends_with("due at 2026-09-21T14:14:20.000Z and runs, or is about to"), "{late}");
+        world.started(id, delivery(2), 2).await;
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        let runs = reason(&world, &view).await;
+        assert!(runs.starts_with("ran on worker-1 since 2026-09-21T14:14:21"), "{runs}");
+    }
+
+    #[tokio::test]
+    async fn a_running_call_tells_where_and_since_when_and_what_if_its_worker_is_lost() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        world.payload(id).await;
+        world.started(id, delivery(1), 1).await;
+        send(&world, false).await;
+        let minute = Duration::from_secs(60);
+        let held = world.seams.queues.calls.live.receive(1, Duration::ZERO, minute).await.expect("a queue");
+        assert_eq!(held.len(), 1);
+        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        assert_eq!(
+            reason(&world, &view).await,
+            "runs on worker-1 since 2026-09-21T14:13:20.000Z; were that worker lost, another would take the call over \
+             within 1m"
+        );
+        world.seams.clock.sleep(minute).await;
+        let lost = reason(&world, &view).await;
+        assert!(lost.contains("no worker holds a message now, it may be lost: messages waiting 1"), "{lost}");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::body::Body;
+use super::heard::Heard;
 use crate::model::{AppName, CallId, Config, Function, Time, Version};
 
 #[async_trait]
@@ -20,7 +21,8 @@ pub trait Executor: Send + Sync {
     /// sandbox is fetched or started. A function that fails is an [`Ok`] with the verdict that says so; [`Fault`] is
     /// for executions that say nothing about the call.
     ///
-    /// Dropping the future abandons the call: its sandbox is stopped and never used again.
+    /// Dropping the future abandons the call: its sandbox is stopped and never used again. What the function said until
+    /// then stays in [`Work::heard`], as does what it said when it could not be started.
     async fn run(&self, work: Work) -> Result<Run, Fault>;
 
     /// Whether this machine can run anything now, with a real round trip (Docker's socket, a child process). Asked
@@ -44,6 +46,8 @@ pub struct Work {
     pub headers: BTreeMap<String, String>,
     pub content_type: Option<String>,
     pub payload: Bytes,
+    /// What the executor hears of it.
+    pub heard: Heard,
 }
 
 /// An execution that the function has begun.

@@ -9,8 +9,8 @@ use super::phase::Phase;
 use crate::layout::Key;
 use crate::limits;
 use crate::model::{AppName, CallId, DeliveryId};
-use crate::seam::StoreExt as _;
 use crate::seam::executor::{Fault, Run, Work};
+use crate::seam::{Heard, StoreExt as _};
 
 /// How an execution ended.
 pub enum Ended {
@@ -35,6 +35,7 @@ pub struct Marking<'a> {
 /// Runs `work`. Says in the second value whether the delivery has a mark now.
 pub async fn run(shared: &Shared, work: Work, marking: Marking<'_>) -> (Ended, bool) {
     let mut marked = marking.marked;
+    let heard = work.heard.clone();
     let ended = tokio::select! {
         biased;
         () = shared.phases.reached(Phase::HandBack) => Ended::HandBack,
@@ -42,20 +43,21 @@ pub async fn run(shared: &Shared, work: Work, marking: Marking<'_>) -> (Ended, b
             Ok(run) => Ended::Run(run),
             Err(fault) => Ended::Fault(fault),
         },
-        () = watch(shared, &marking, &mut marked) => Ended::Decided,
+        () = watch(shared, &marking, &heard, &mut marked) => Ended::Decided,
     };
     (ended, marked)
 }
 
 /// Returns once the call has an outcome. Nothing here is needed for safety, so a failed request is no reason to stop.
-async fn watch(shared: &Shared, marking: &Marking<'_>, marked: &mut bool) {
+async fn watch(shared: &Shared, marking: &Marking<'_>, heard: &Heard, marked: &mut bool) {
     let status = Key::Status(marking.app.clone(), marking.call).to_string();
     let started = shared.seams.clock.monotonic();
     shared.seams.clock.sleep(Duration::from_millis(limits::STARTED_AFTER_MS)).await;
     if !*marked {
         // Set first: a write whose answer never comes may have been done.
         *marked = true;
-        let _ = careful::mark(shared, marking.app, marking.call, marking.delivery, marking.past, false).await;
+        let Marking { app, call, delivery, past, .. } = *marking;
+        let _ = careful::mark(shared, app, call, delivery, past, Some(heard)).await;
     }
     loop {
         if let Ok(true) = shared.seams.store.exists(&status).await {

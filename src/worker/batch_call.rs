@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::definitions::Definition;
 use super::phase::Phase;
-use super::single::{backoff_ms, reason};
+use super::single::backoff_ms;
+use super::verdict::{reason, status};
 use super::{Shared, record};
 use crate::error::Error;
 use crate::layout::Key;
@@ -18,7 +19,7 @@ use crate::limits;
 use crate::model::{AppName, AttemptId, BatchId, DeliveryId, Digest, State, Time, Version};
 use crate::seam::executor::{Fault, Mismatch, Run, Verdict, Work};
 use crate::seam::store::PutObject;
-use crate::seam::{Body, StoreError, StoreExt as _};
+use crate::seam::{Body, Heard, StoreError, StoreExt as _};
 
 /// What the calls of a range have in common.
 pub struct Common {
@@ -81,6 +82,7 @@ impl Common {
             headers: record.headers.clone(),
             content_type: record.content_type.clone().or_else(|| self.version.content_type.clone()),
             payload,
+            heard: Heard::default(),
         }
     }
 
@@ -148,10 +150,12 @@ async fn attempts(
     loop {
         tried.attempts += 1;
         let taken_at = shared.seams.now();
+        let work = common.work(record, payload.clone(), tried.attempts);
+        let heard = work.heard.clone();
         let run = tokio::select! {
             biased;
             () = shared.phases.reached(Phase::HandBack) => return Ended::HandBack,
-            run = shared.executor.run(common.work(record, payload.clone(), tried.attempts)) => run,
+            run = shared.executor.run(work) => run,
         };
         let failures = match run {
             Ok(run) => {
@@ -165,7 +169,8 @@ async fn attempts(
             Err(Fault::Function(why)) => {
                 tried.function_failures += 1;
                 if tried.function_failures > limits::FUNCTION_RETRIES {
-                    let row = common.row(shared, record.number, State::Error, Some(why), *tried);
+                    let mut row = common.row(shared, record.number, State::Error, Some(why), *tried);
+                    row.log = end_of_log(&heard.take_log());
                     return Ended::Row(Box::new(row));
                 }
                 tried.function_failures
@@ -200,11 +205,10 @@ async fn finish(
     taken_at: Time,
     run: Run,
 ) -> Ended {
-    let reason = reason(&run, &common.version);
-    let (status, content_type, body) = match run.verdict {
-        Verdict::Success { content_type, body } => (State::Success, content_type, Some(body)),
-        Verdict::Error { .. } => (State::Error, None, None),
-        Verdict::Timeout => (State::Timeout, None, None),
+    let (status, reason) = (status(&run.verdict), reason(&run, &common.version));
+    let (content_type, body) = match run.verdict {
+        Verdict::Success { content_type, body } => (content_type, Some(body)),
+        Verdict::Error { .. } | Verdict::Timeout => (None, None),
     };
     let result = match body {
         Some(body) => match store_result(shared, common, number, tried.attempts, body).await {

@@ -6,8 +6,8 @@ use super::{Abandoned, Shared};
 use crate::layout::object::{self, Started};
 use crate::layout::{CallMessage, Key, key};
 use crate::model::{AppName, CallId, DeliveryId};
-use crate::seam::StoreExt as _;
 use crate::seam::store::{List, PutObject, StoreError};
+use crate::seam::{Heard, StoreExt as _};
 
 /// What is known of a call's executions before this delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,23 +77,25 @@ pub async fn past(shared: &Shared, message: &CallMessage, delivery: u32) -> Resu
     Ok(past)
 }
 
-/// Writes `started` for this delivery. One that stands already is ours, of whose write the answer was lost.
+/// Writes `started` for this delivery: before it runs (careful), or when it has run for a while. One that stands already is ours, of whose write the answer was lost.
 pub async fn mark(
     shared: &Shared,
     app: &AppName,
     call: CallId,
     delivery: DeliveryId,
     past: &Past,
-    careful: bool,
+    running: Option<&Heard>,
 ) -> Result<(), StoreError> {
+    let begun = running.and_then(Heard::started_at);
     let started = Started {
         v: 1,
-        at: shared.seams.now(),
+        at: begun.unwrap_or_else(|| shared.seams.now()),
         alone: past.suspect,
-        careful,
+        careful: running.is_none(),
         attempt: past.attempts,
         failures: past.failures,
         function_failures: past.function_failures,
+        lease_ms: Some(shared.config.visibility.as_millis() as u64),
         worker: shared.config.name.clone(),
     };
     let key = Key::Started(app.clone(), call, delivery).to_string();

@@ -11,6 +11,7 @@ mod demand;
 mod ends;
 mod follow;
 mod health;
+mod kept;
 mod lease;
 mod marks;
 mod phase;
@@ -23,6 +24,7 @@ mod single;
 mod slots;
 mod split;
 mod supervise;
+mod verdict;
 mod walk;
 
 use std::collections::BTreeMap;

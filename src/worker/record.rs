@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::kept::LOG_TYPE;
 use super::lease::Lease;
 use super::phase::Phase;
 use super::{Abandoned, Shared};
@@ -102,14 +103,7 @@ async fn commit(
             },
             async {
                 let key = Key::Log(app.clone(), call, attempt).to_string();
-                put_body(
-                    shared,
-                    &key,
-                    &Body::Bytes(left.log.clone()),
-                    Some("text/plain; charset=utf-8"),
-                    attempt,
-                )
-                .await
+                put_body(shared, &key, &Body::Bytes(left.log.clone()), Some(LOG_TYPE), attempt).await
             }
         );
         outcome.result = result?;

@@ -6,10 +6,12 @@ use std::time::Duration;
 use super::attempt::{self, Ended, Marking};
 use super::careful::{self, Past};
 use super::definitions::Definition;
+use super::kept::{self, Ending, Next};
 use super::lease::Lease;
 use super::phase::Phase;
 use super::record::{self, Left};
 use super::slots::Place;
+use super::verdict::{reason, status};
 use super::{Abandoned, Shared};
 use crate::event::Event;
 use crate::layout::object::{self, Unsuited};
@@ -18,7 +20,7 @@ use crate::limits;
 use crate::model::{AttemptId, CallFacts, DeliveryId, Outcome, State, Time, Version};
 use crate::seam::executor::{Fault, Mismatch, Run, Verdict, Work};
 use crate::seam::store::{Object, PutObject};
-use crate::seam::{RngExt as _, StoreError, StoreExt as _};
+use crate::seam::{Heard, RngExt as _, StoreError, StoreExt as _};
 use crate::submit::send;
 
 /// How a message's work ended.
@@ -183,26 +185,36 @@ impl Single {
             past.attempts += 1;
             if past.careful && !self.marked {
                 self.marked = true;
-                careful::mark(&self.shared, &app, call, delivery, &past, true).await?;
+                careful::mark(&self.shared, &app, call, delivery, &past, None).await?;
             }
             let function = ready.facts.function.to_string();
             self.shared.say(Event::CallStarted { app: app.clone(), call, function, attempt: past.attempts });
             let marking = Marking { app: &app, call, delivery, past: &past, marked: self.marked };
-            let (ended, marked) =
-                attempt::run(&self.shared, self.piece(&ready, past.attempts), marking).await;
+            let work = self.piece(&ready, past.attempts);
+            let heard = work.heard.clone();
+            let (ended, marked) = attempt::run(&self.shared, work, marking).await;
             self.marked = marked;
 
             let fault = match ended {
-                Ended::Decided => return Ok(Done::Finished(self.lease)),
+                Ended::Decided => {
+                    self.stopped(&past, &heard).await;
+                    return Ok(Done::Finished(self.lease));
+                }
                 Ended::HandBack => return self.replace(&past, Duration::ZERO, true).await,
                 Ended::Run(run) => {
                     let failed = !matches!(run.verdict, Verdict::Success { .. });
                     past.failures += u32::from(failed);
                     if !failed || past.failures >= ready.version.limits.attempts_max {
-                        return self.decide(&ready, &past, delivery, run).await;
+                        return self.decide(&ready, &past, run).await;
                     }
-                    let why = reason(&run, &ready.version).unwrap_or_default();
-                    match self.wait(&ready, &past, past.failures, why).await {
+                    let ending = Ending {
+                        status: status(&run.verdict),
+                        reason: reason(&run, &ready.version).unwrap_or_default(),
+                        started_at: Some(run.started_at),
+                        run_ms: run.took.as_millis() as u64,
+                        log: run.log,
+                    };
+                    match self.wait(&ready, &past, past.failures, ending).await {
                         Some(delay) => return self.replace(&past, delay, false).await,
                         None => continue,
                     }
@@ -213,10 +225,18 @@ impl Single {
                 Fault::Function(why) => {
                     past.function_failures += 1;
                     if past.function_failures > limits::FUNCTION_RETRIES {
-                        let outcome = self.outcome(&ready.facts, State::Error, Some(why), &past);
-                        return self.finish(outcome, Left::default()).await;
+                        let mut outcome = self.outcome(&ready.facts, State::Error, Some(why), &past);
+                        outcome.attempt = Some(self.attempt(&past));
+                        return self.finish(outcome, Left { result: None, log: heard.take_log() }).await;
                     }
-                    if let Some(delay) = self.wait(&ready, &past, past.function_failures, why).await {
+                    let ending = Ending {
+                        status: State::Error,
+                        reason: why,
+                        started_at: None,
+                        run_ms: 0,
+                        log: heard.take_log(),
+                    };
+                    if let Some(delay) = self.wait(&ready, &past, past.function_failures, ending).await {
                         return self.replace(&past, delay, false).await;
                     }
                 }
@@ -243,23 +263,37 @@ impl Single {
             headers: ready.facts.headers.clone(),
             content_type: ready.payload.info.content_type.clone(),
             payload: ready.payload.body.clone(),
+            heard: Heard::default(),
         }
     }
 
-    async fn decide(
-        self,
-        ready: &Ready,
-        past: &Past,
-        delivery: DeliveryId,
-        run: Run,
-    ) -> Result<Done, Abandoned> {
-        let status = match &run.verdict {
-            Verdict::Success { .. } => State::Success,
-            Verdict::Error { .. } => State::Error,
-            Verdict::Timeout => State::Timeout,
+    fn attempt(&self, past: &Past) -> AttemptId {
+        AttemptId { delivery: self.delivery(), attempt: past.attempts }
+    }
+
+    /// The call got its outcome while it ran here. What it said is kept beside that.
+    async fn stopped(&self, past: &Past, heard: &Heard) {
+        let (app, call) = (self.message.app.clone(), self.message.call);
+        let key = Key::Status(app.clone(), call).to_string();
+        let Ok(Some(stands)) = self.shared.seams.store.find(&key).await else { return };
+        let Ok(Outcome { status, reason, .. }) = object::decode(&key, &stands.body) else { return };
+        let started_at = heard.started_at();
+        let run_ms = started_at.map_or(0, |at| self.shared.seams.now().since_ms(at));
+        self.shared.say(Event::CallStopped { app: app.clone(), call, status, ran_ms: run_ms });
+        let reason = match (status, reason) {
+            (State::Cancelled, Some(reason)) => reason,
+            _ => format!("somebody else recorded {status}"),
         };
-        let mut outcome = self.outcome(&ready.facts, status, reason(&run, &ready.version), past);
-        outcome.attempt = Some(AttemptId { delivery, attempt: past.attempts });
+        let log = heard.take_log();
+        let ending = Ending { status: State::Cancelled, reason, started_at, run_ms, log };
+        let next = Next { failures: past.failures + past.function_failures, retry_at: None };
+        kept::keep(&self.shared, &app, call, self.attempt(past), ending, next).await;
+    }
+
+    async fn decide(self, ready: &Ready, past: &Past, run: Run) -> Result<Done, Abandoned> {
+        let reason = reason(&run, &ready.version);
+        let mut outcome = self.outcome(&ready.facts, status(&run.verdict), reason, past);
+        outcome.attempt = Some(self.attempt(past));
         outcome.started_at = Some(run.started_at);
         outcome.run_ms = run.took.as_millis() as u64;
         let result = match run.verdict {
@@ -306,21 +340,26 @@ impl Single {
 
     /// Waits before the next attempt: in place if that is short, with slot and lease held. `Some`: it is long, or the
     /// worker drains; what is left of it has to travel with a message.
-    async fn wait(&self, ready: &Ready, past: &Past, failures: u32, why: String) -> Option<Duration> {
+    async fn wait(&self, ready: &Ready, past: &Past, failures: u32, ending: Ending) -> Option<Duration> {
+        let clock = &self.shared.seams.clock;
         let wait_ms = backoff_ms(ready.version.limits.retry_backoff_ms, failures);
+        let until = clock.monotonic() + Duration::from_millis(wait_ms);
         let (app, call, attempt) = (self.message.app.clone(), self.message.call, past.attempts);
-        self.shared.say(Event::CallRetried { app, call, attempt, why, wait_ms });
-        let wait = Duration::from_millis(wait_ms);
+        let why = ending.reason.clone();
+        self.shared.say(Event::CallRetried { app: app.clone(), call, attempt, why, wait_ms });
+        let next = Next {
+            failures: past.failures + past.function_failures,
+            retry_at: Some(self.shared.seams.now().plus_ms(wait_ms)),
+        };
+        kept::keep(&self.shared, &app, call, self.attempt(past), ending, next).await;
+        let left = until.saturating_sub(clock.monotonic());
         if wait_ms > limits::RETRY_IN_PLACE_MS_MAX {
-            return Some(wait);
+            return Some(left);
         }
-        let begun = self.shared.seams.clock.monotonic();
         tokio::select! {
             biased;
-            () = self.shared.phases.reached(Phase::Drain) => {
-                Some(wait.saturating_sub(self.shared.seams.clock.monotonic().saturating_sub(begun)))
-            }
-            () = self.shared.seams.clock.sleep(wait) => None,
+            () = self.shared.phases.reached(Phase::Drain) => Some(until.saturating_sub(clock.monotonic())),
+            () = clock.sleep(left) => None,
         }
     }
 
@@ -346,7 +385,10 @@ impl Single {
 
     /// The queue shows the message again at once; after many deliveries it is sent anew, far from the queue's own limit.
     async fn give_back(self, past: &Past) -> Result<(), Abandoned> {
-        if self.lease.delivery > limits::PUT_BACK_COUNT_MAX {
+        // What failed under this delivery is known to a new message alone.
+        let told = &self.message;
+        let failed = past.failures > told.failures || past.function_failures > told.function_failures;
+        if failed || self.lease.delivery > limits::PUT_BACK_COUNT_MAX {
             if let Done::Replaced { lease, .. } = self.replace(past, Duration::ZERO, true).await? {
                 lease.delete().await?;
             }
@@ -401,47 +443,9 @@ pub(super) fn backoff_ms(first_ms: u64, failures: u32) -> u64 {
     first_ms.saturating_mul(factor).min(limits::RETRY_BACKOFF_MS_MAX)
 }
 
-/// Why a run failed. An exit code says little: what the function wrote last says why.
-pub(super) fn reason(run: &Run, version: &Version) -> Option<String> {
-    match &run.verdict {
-        Verdict::Success { .. } => None,
-        Verdict::Error { reason } => Some(match last_line(&run.log) {
-            Some(line) if ENDED_BY_ITSELF.iter().any(|end| reason.starts_with(end)) => {
-                format!("{reason}: {line}")
-            }
-            _ => reason.clone(),
-        }),
-        Verdict::Timeout => {
-            let limit = Duration::from_millis(version.limits.timeout_ms);
-            Some(format!("timed out after {}", humantime::format_duration(limit)))
-        }
-    }
-}
-
-/// How reasons begin that say of a process no more than how it ended.
-const ENDED_BY_ITSELF: [&str; 2] = ["exit code ", "killed by signal "];
-const LAST_LINE_CHARS_MAX: usize = 200;
-
-fn last_line(log: &[u8]) -> Option<String> {
-    let end = &log[log.len().saturating_sub(8 * LAST_LINE_CHARS_MAX)..];
-    let end = String::from_utf8_lossy(end);
-    let line = end.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    Some(line.chars().take(LAST_LINE_CHARS_MAX).map(plain).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_reason_is_what_was_written_last() {
-        let last = |log: &str| last_line(log.as_bytes());
-        assert_eq!(last("begun\nno such file\n\n").as_deref(), Some("no such file"));
-        assert_eq!(last("\u{1b}[31mred").as_deref(), Some(" [31mred"));
-        assert_eq!(last(&"x".repeat(5_000)).unwrap().len(), LAST_LINE_CHARS_MAX);
-        assert_eq!((last(""), last(" \n")), (None, None));
-    }
 
     #[test]
     fn backoff_doubles_up_to_its_limit() {

@@ -471,8 +471,9 @@ fn json_answers_keep_their_keys() {
         "attempt",
         "worker",
     ];
-    assert_eq!(keys(&world.afn("get call app last -o json").json()), call);
-    assert_eq!(keys(&world.afn("status app last -o json").json()), [&call[..], &["why"]].concat());
+    let read = [&call[..], &["failed_attempts"]].concat();
+    assert_eq!(keys(&world.afn("get call app last -o json").json()), read);
+    assert_eq!(keys(&world.afn("status app last -o json").json()), [&read[..], &["why"]].concat());
     assert_eq!(keys(&world.afn("wait app last -o json").json()), call);
     let listed = world.afn("list calls app -o json").json();
     assert_eq!(keys(&listed), ["calls", "scanned", "cursor", "unreadable"]);

@@ -12,6 +12,7 @@ use crate::world::{Running, World};
 /// Says who it is, sleeps in its first attempt, and answers in any other.
 const SLOW_AT_FIRST: &str = "#!/bin/sh
 echo $$ > \"$PIDS/$FN_CALL_ID\"
+echo sleepy >&2
 [ $AFN_ATTEMPT = 1 ] && sleep 100
 echo attempt $AFN_ATTEMPT
 ";
@@ -144,14 +145,98 @@ fn a_running_call_is_cancelled_and_its_process_is_gone() {
     let mut worker = world.receiving("-j 1");
     world.until(&id, "running");
     assert!(world.lives(&id));
-    world.afn(&format!("cancel {id}")).ok();
+    let since = world.call(&id)["started_at"].clone();
+    let told = world.afn(&format!("cancel {id}")).ok();
+    assert!(told.starts_with(&format!("{id} cancelled while running: ")), "{told}");
+    worker.until(&format!("{id} cancelled while running, stopped after "));
     // The only slot is free again long before the sleep is over.
     world.deploy("next", "app", "type: async\n", "#!/bin/sh\n");
     let next = world.submit("next");
     worker.until("started: app/next");
     world.until(&next, "success");
     assert!(!world.lives(&id));
-    assert_eq!(world.call(&id)["status"], "cancelled");
+    // What its worker knew of it is not lost.
+    let call = world.call(&id);
+    assert_eq!(
+        (&call["status"], &call["attempts"], &call["started_at"]),
+        (&"cancelled".into(), &1.into(), &since)
+    );
+    assert!(call["worker"].is_string() && call["run_ms"].as_u64() >= Some(2_000), "{call}");
+    assert_eq!(world.afn(&format!("get logs app {id}")).ok(), "sleepy\n");
+    assert_eq!(world.afn(&format!("cancel {id}")).ok(), format!("{id} was cancelled already\n"));
+}
+
+#[test]
+fn a_function_that_does_not_start_leaves_what_it_said() {
+    let world = World::new();
+    let more = "type: async\nformat: http-stream\nretry_backoff: 10ms\n";
+    world.deploy(
+        "broken",
+        "app",
+        more,
+        "#!/bin/sh\necho Traceback >&2\necho no module named $AFN_X >&2\nexit 7\n",
+    );
+    world.afn("config function app /broken AFN_X numpy").ok();
+    let id = world.submit("broken");
+    world.drain();
+    let call = world.call(&id);
+    assert_eq!((&call["status"], &call["attempts"]), (&"error".into(), &3.into()), "{call}");
+    let reason = "ended before it listened: exit code 7: no module named numpy";
+    assert_eq!(call["reason"], reason);
+    for attempt in ["", "--attempt 1", "--attempt 2", "--attempt 3"] {
+        let log = world.afn(&format!("get logs app {id} {attempt}")).ok();
+        assert_eq!(log, "Traceback\nno module named numpy\n", "{attempt}");
+    }
+    let mut worker = world.receiving("-j 1");
+    let waited = world.afn("call app /broken --wait").failed(1);
+    assert!(waited.contains(reason) && waited.contains("it wrote 32 B: `afn get logs app "), "{waited}");
+    worker.signal(Signal::TERM);
+    worker.until("stopped");
+}
+
+#[test]
+fn attempts_that_failed_can_be_read_and_the_next_is_announced() {
+    let world = World::new();
+    let script =
+        "#!/bin/sh\necho this is attempt $AFN_ATTEMPT >&2\n[ $AFN_ATTEMPT = 3 ] || exit $AFN_ATTEMPT\n";
+    world.deploy("again", "app", "type: async\nmax_attempts: 3\nretry_backoff: 4s\n", script);
+    let id = world.submit("again");
+    let mut worker = world.receiving("-j 1");
+    worker.until("attempt 1 failed");
+    let why = |id: &str| {
+        world.afn(&format!("status {id} -o json")).json()["why"].as_str().unwrap_or_default().to_owned()
+    };
+    // Kept before the wait begins, told from the moment that it is.
+    let begun = now();
+    while !why(&id).contains("tried again at") {
+        assert!((now() - begun) < Duration::from_secs(30), "{}", why(&id));
+    }
+    assert!(
+        why(&id).starts_with("failed once, exit code 1: this is attempt 1; tried again at "),
+        "{}",
+        why(&id)
+    );
+    worker.until("attempt 2 failed");
+    let call = world.until(&id, "success");
+    let failed = call["failed_attempts"].as_array().unwrap();
+    let told: Vec<_> = failed.iter().map(|one| (one["number"].as_u64(), one["reason"].as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            (Some(1), Some("exit code 1: this is attempt 1")),
+            (Some(2), Some("exit code 2: this is attempt 2"))
+        ]
+    );
+    for number in 1..=3 {
+        let log = world.afn(&format!("get logs app {id} --attempt {number}")).ok();
+        assert_eq!(log, format!("this is attempt {number}\n"));
+    }
+    let name = failed[0]["attempt"].as_str().unwrap();
+    assert_eq!(world.afn(&format!("get logs app {id} --attempt {name}")).ok(), "this is attempt 1\n");
+    let missing = world.afn(&format!("get logs app {id} --attempt 4")).failed(3);
+    assert!(missing.contains("there are logs of attempt 1, 2, 3"), "{missing}");
+    let status = world.afn(&format!("status {id}")).ok();
+    assert!(status.contains("Attempt 2:    error: exit code 2: this is attempt 2, log 18 B\n"), "{status}");
 }
 
 #[test]

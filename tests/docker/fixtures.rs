@@ -10,6 +10,7 @@ use afn::executor::docker::{Builder, DockerLauncher, DockerOptions};
 use afn::executor::sandbox::{Launcher as _, Sandbox};
 use afn::limits::MIB;
 use afn::model::{CallId, Config, Format, Function, Kind, Limits, Nonce, Source, Time, Version};
+use afn::seam::Heard;
 use afn::seam::clock::SystemClock;
 use afn::seam::executor::{Fault, Run, Verdict, Work};
 use bollard::Docker;
@@ -141,6 +142,7 @@ pub fn work(image: &str, format: Format, command: &[&str], payload: impl Into<By
         headers: BTreeMap::new(),
         content_type: Some("text/plain".to_owned()),
         payload: payload.into(),
+        heard: Heard::default(),
     }
 }
 

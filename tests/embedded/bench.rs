@@ -13,6 +13,7 @@ use afn::layout::Key;
 use afn::model::{
     AppName, CallId, Config, Digest, Format, Function, Kind, Limits, Nonce, Source, Time, Version,
 };
+use afn::seam::Heard;
 use afn::seam::clock::SystemClock;
 use afn::seam::executor::{Executor as _, Fault, Run, Verdict, Work};
 use afn::seam::store::{PutObject, Store as _};
@@ -95,6 +96,7 @@ impl Bench {
             headers: BTreeMap::new(),
             content_type: None,
             payload: Bytes::new(),
+            heard: Heard::default(),
         }
     }
 
@@ -103,7 +105,7 @@ impl Bench {
     }
 
     pub async fn run(&self, work: &Work, payload: impl Into<Bytes>) -> Result<Run, Fault> {
-        self.pool.run(Work { payload: payload.into(), ..work.clone() }).await
+        self.pool.run(Work { payload: payload.into(), heard: Heard::default(), ..work.clone() }).await
     }
 
     /// The answer of a call that succeeds.

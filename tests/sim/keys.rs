@@ -97,6 +97,7 @@ async fn a_repetition_leaves_alone_what_a_worker_has_begun() {
         attempt: 1,
         failures: 0,
         function_failures: 0,
+        lease_ms: Some(60_000),
         worker: "worker-1".to_owned(),
     };
     let key = Key::Started(stage.app.clone(), first.call, delivery).to_string();

@@ -24,8 +24,8 @@ pub use context::{ContextCommand, CreateContext, NamedContext};
 pub use function::{BuildArgs, BuildFlags, BumpArgs, DeployArgs, InitArgs, PushArgs, Traits};
 pub use noun::{
     AppArgs, AppChange, CallOfApp, ConfigNoun, CreateNoun, DeleteNoun, FunctionChange, FunctionImage,
-    FunctionNamed, GetConfigNoun, GetNoun, InspectNoun, ListCallsArgs, ListConfigNoun, ListNoun, UnsetNoun,
-    UpdateNoun, UseNoun,
+    FunctionNamed, GetConfigNoun, GetNoun, InspectNoun, ListCallsArgs, ListConfigNoun, ListNoun, LogsOfCall,
+    UnsetNoun, UpdateNoun, UseNoun,
 };
 pub use operate::{CompletionArgs, DlqCommand, GcArgs, LettersArgs, ListLettersArgs, StartArgs, WorkerArgs};
 pub use parse::{BatchRef, CallOrBatch, FunctionRef, Pair, Which};

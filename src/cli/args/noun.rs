@@ -6,6 +6,7 @@ use super::context::{CreateContext, NamedContext};
 use super::function::Traits;
 use super::parse::{self, FunctionRef, Pair, Which};
 use crate::model::{AppName, CallId, FunctionName, Route, State, Time};
+use crate::results::attempts;
 
 #[derive(Debug, Subcommand)]
 pub enum GetNoun {
@@ -17,9 +18,9 @@ pub enum GetNoun {
     #[command(visible_alias = "results")]
     Result(CallOfApp),
 
-    /// What a call wrote: stdout and stderr of the attempt that counts.
+    /// What a call wrote: stdout and stderr of the attempt that counts, or of another.
     #[command(visible_aliases = ["log", "lg"])]
-    Logs(CallOfApp),
+    Logs(LogsOfCall),
 
     /// One config value.
     #[command(visible_alias = "cf", subcommand)]
@@ -92,7 +93,7 @@ pub enum DeleteNoun {
     #[command(visible_aliases = ["apps", "a"])]
     App(AppArgs),
 
-    /// A function and its route. Calls that were accepted still run.
+    /// A function and its route. Accepted calls that have not begun end in `error`.
     #[command(visible_aliases = ["functions", "fn", "f", "route", "routes", "r"])]
     Function(FunctionNamed),
 
@@ -258,6 +259,16 @@ pub struct CallOfApp {
     /// The call's id; `last` or `l` is the newest call of the app.
     #[arg(value_name = "CALL_ID", value_parser = parse::call)]
     pub call: Which,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct LogsOfCall {
+    #[command(flatten)]
+    pub call: CallOfApp,
+
+    /// The log of this attempt instead, by its number or its name; `get call -o json` lists those that failed.
+    #[arg(long, value_name = "ATTEMPT", value_parser = parse::attempt)]
+    pub attempt: Option<attempts::Which>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::layout::batch::{MaxFailures, Then};
 use crate::limits;
 use crate::model::{BatchId, CallId, FunctionName, Route};
+use crate::results::attempts;
 
 /// A value of the model, with its hint behind the message: clap prints one line.
 pub fn model<T: FromStr<Err = Error>>(text: &str) -> Result<T, String> {
@@ -67,6 +68,14 @@ pub fn call(text: &str) -> Result<Which, String> {
     match text {
         "last" | "l" => Ok(Which::Newest),
         id => model(id).map(Which::Call),
+    }
+}
+
+pub fn attempt(text: &str) -> Result<attempts::Which, String> {
+    match text.parse() {
+        Ok(0) => Err("attempts are counted from 1".to_owned()),
+        Ok(number) => Ok(attempts::Which::Number(number)),
+        Err(_) => model(text).map(attempts::Which::Id),
     }
 }
 
@@ -211,6 +220,14 @@ mod tests {
         assert!(then("a").is_err());
         assert!(url("https://example.com/x").is_ok());
         assert!(url("example.com").is_err());
+    }
+
+    #[test]
+    fn an_attempt_has_a_number_and_a_name() {
+        assert_eq!(attempt("2"), Ok(attempts::Which::Number(2)));
+        let id = "01M3250V000000000000000007.1.2";
+        assert_eq!(attempt(id), Ok(attempts::Which::Id(id.parse().unwrap())));
+        assert!(attempt("0").is_err() && attempt("last").is_err());
     }
 
     #[test]

@@ -4,9 +4,12 @@ use serde_json::json;
 
 use crate::cli::args::{AppAndCall, CallOrBatch};
 use crate::cli::command::batch;
-use crate::cli::find;
 use crate::cli::session::Session;
+use crate::cli::{call_view, find};
 use crate::error::Result;
+use crate::limits;
+use crate::model::{Outcome, State};
+use crate::results::CallView;
 use crate::submit::cancel::cancel;
 use crate::submit::cancel_batch;
 
@@ -18,14 +21,27 @@ pub async fn run(session: &Session, args: AppAndCall) -> Result<()> {
     };
     let call = find::call_anywhere(&engine.seams, args.app.as_ref(), which).await?;
     let by = who(session)?;
-    let done = format!("{} cancelled", call.id);
     if call.id.batch().is_some() {
         let row = cancel_batch::cancel_call(&engine.seams, call.id, &by).await?;
         let record = json!({ "call_id": call.id, "status": row.status, "reason": row.error });
-        return session.printer.done(done, &record);
+        return session.printer.done(format!("{} cancelled", call.id), &record);
     }
     let outcome = cancel(&engine.seams, &call.app, call.id, &by).await?;
-    session.printer.done(done, &outcome)
+    session.printer.done(told(&call, &outcome), &outcome)
+}
+
+/// What the cancel did to a call that stood so.
+fn told(call: &CallView, outcome: &Outcome) -> String {
+    let id = call.id;
+    match (call.state, &call.worker) {
+        (State::Cancelled, _) => format!("{id} was cancelled already"),
+        (State::Running, Some(worker)) => {
+            let ran_ms = call.started_at.map_or(0, |at| outcome.completed_at.since_ms(at));
+            let within = (ran_ms / 10).clamp(limits::CANCEL_LOOK_MS_MIN, limits::CANCEL_LOOK_MS_MAX);
+            format!("{id} cancelled while running: {worker} stops it within {}", call_view::millis(within))
+        }
+        _ => format!("{id} cancelled"),
+    }
 }
 
 /// `alice@laptop`, for whoever wonders later.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cli::args::{CallOfApp, GetNoun};
+use crate::cli::args::{CallOfApp, GetNoun, LogsOfCall};
 use crate::cli::session::Session;
 use crate::cli::{call_view, command, find, hint, waiting};
 use crate::error::Result;
@@ -21,7 +21,7 @@ async fn call(session: &Session, args: CallOfApp) -> Result<()> {
     let engine = session.open().await?;
     let call = find::call(&engine.seams, &args.app, args.call).await?;
     if session.printer.is_json() {
-        return session.printer.json(&call);
+        return session.printer.json(&call_view::record(&engine.seams, &call).await?);
     }
     session.printer.data(call_view::block(&call))?;
     hint::tell(&session.printer, &engine.seams, &call).await
@@ -37,15 +37,19 @@ async fn result(session: &Session, args: CallOfApp) -> Result<()> {
     Ok(())
 }
 
-async fn logs(session: &Session, args: CallOfApp) -> Result<()> {
+async fn logs(session: &Session, args: LogsOfCall) -> Result<()> {
     let engine = session.open().await?;
-    let call = find::call(&engine.seams, &args.app, args.call).await?;
+    let call = find::call(&engine.seams, &args.call.app, args.call.call).await?;
+    let write = async |sink: &mut body::Sink<'_>| match args.attempt {
+        Some(which) => body::log_of(&engine.seams, &call, which, sink).await,
+        None => body::log(&engine.seams, &call, sink).await,
+    };
     if session.printer.is_json() {
         let mut log = Vec::new();
-        body::log(&engine.seams, &call, &mut log).await?;
+        write(&mut log).await?;
         let log = String::from_utf8_lossy(&log);
         return session.printer.json(&json!({ "call_id": call.id, "log": log }));
     }
-    body::log(&engine.seams, &call, &mut session.printer.stdout()).await?;
+    write(&mut session.printer.stdout()).await?;
     Ok(())
 }

@@ -6,7 +6,8 @@ use crate::cli::args::{AppAndCall, CallOrBatch};
 use crate::cli::command::batch;
 use crate::cli::session::Session;
 use crate::cli::{call_view, find};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::results::attempts;
 use crate::results::why::why;
 
 pub async fn run(session: &Session, args: AppAndCall) -> Result<()> {
@@ -18,10 +19,10 @@ pub async fn run(session: &Session, args: AppAndCall) -> Result<()> {
     let call = find::call_anywhere(&engine.seams, args.app.as_ref(), which).await?;
     let why = why(&engine.seams, &call).await?;
     if !session.printer.is_json() {
-        return session.printer.data(call_view::detailed(&call, why.as_deref()));
+        let earlier = attempts::earlier(&engine.seams, &call).await?;
+        return session.printer.data(call_view::detailed(&call, why.as_deref(), &earlier));
     }
-    let mut record = serde_json::to_value(&call)
-        .map_err(|error| Error::internal(format!("encode the answer: {error}")))?;
+    let mut record = call_view::record(&engine.seams, &call).await?;
     record["why"] = why.map_or(Value::Null, Value::String);
     session.printer.json(&record)
 }

@@ -11,11 +11,10 @@ use tokio::task::JoinSet;
 
 use super::container::{Container, Ending};
 use crate::contract::http_stream::{Answer, Connection, NotReady};
-use crate::contract::logs::LogBuffer;
 use crate::executor::sandbox::Sandbox;
 use crate::limits;
-use crate::seam::Clock;
 use crate::seam::executor::{Fault, Run, Verdict, Work};
+use crate::seam::{Clock, Heard};
 
 pub(super) struct Hot {
     container: Container,
@@ -28,10 +27,11 @@ pub(super) struct Hot {
     speaks: bool,
 }
 
-/// What the container says, whichever call it says it in.
+/// What the container says.
 #[derive(Default)]
 struct Said {
-    log: LogBuffer,
+    /// Of the call that it is in, or was in last.
+    heard: Heard,
     pieces: u64,
     /// Nothing will come any more: the container has ended.
     ended: bool,
@@ -43,10 +43,10 @@ impl Hot {
         container: Container,
         attached: AttachContainerResults,
         clock: Arc<dyn Clock>,
-        memory_mib: u64,
+        work: &Work,
     ) -> Result<Hot, Fault> {
         container.start().await?;
-        let said = Arc::new(Mutex::new(Said::default()));
+        let said = Arc::new(Mutex::new(Said { heard: work.heard.clone(), ..Said::default() }));
         let mut listener = JoinSet::new();
         listener.spawn(listen(attached, Arc::clone(&said)));
         let Some(dir) = container.ticket.dir() else {
@@ -71,7 +71,9 @@ impl Hot {
         };
         let why = match not_ready {
             NotReady::Exited => match container.ending().await? {
-                Some(ending) => format!("ended before it listened: {}", ending.reason(memory_mib)),
+                Some(ending) => {
+                    format!("ended before it listened: {}", ending.reason(work.version.limits.memory_mib))
+                }
                 None => "ended before it listened".to_owned(),
             },
             NotReady::TimedOut => {
@@ -81,8 +83,7 @@ impl Hot {
             NotReady::Broken(why) => why,
         };
         settle(&*clock, &said, Some(0)).await;
-        let last_line = lock(&said).log.last_line();
-        Err(Fault::Function(match last_line {
+        Err(Fault::Function(match work.heard.last_line() {
             Some(line) => format!("{why}: {line}"),
             None => why,
         }))
@@ -109,13 +110,14 @@ impl Sandbox for Hot {
     async fn invoke(&mut self, work: &Work) -> Result<Run, Fault> {
         let before = {
             let mut said = lock(&self.said);
-            said.log.clear();
+            said.heard = work.heard.clone();
             said.pieces
         };
         // Whatever cuts this short leaves a container in the middle of a call.
         self.keep = false;
         let memory_mib = work.version.limits.memory_mib;
         let started_at = self.clock.now();
+        work.heard.begins(started_at);
         let begun = self.clock.monotonic();
         let answer = self.connection.call(work, started_at).await?;
         let took = self.clock.monotonic().saturating_sub(begun);
@@ -128,12 +130,8 @@ impl Sandbox for Hot {
             Answer::Gone(why) => return Err(Fault::Function(format!("the container was lost: {why}"))),
         };
         settle(&*self.clock, &self.said, self.speaks.then_some(before)).await;
-        let log = {
-            let mut said = lock(&self.said);
-            self.speaks = said.pieces > before;
-            said.log.take()
-        };
-        Ok(Run { verdict, log, started_at, took })
+        self.speaks = lock(&self.said).pieces > before;
+        Ok(Run { verdict, log: work.heard.take_log(), started_at, took })
     }
 
     fn is_reusable(&self) -> bool {
@@ -149,7 +147,7 @@ async fn listen(attached: AttachContainerResults, said: Arc<Mutex<Said>>) {
     let mut output = attached.output;
     while let Some(Ok(piece)) = output.next().await {
         let mut said = lock(&said);
-        said.log.push(&piece.into_bytes());
+        said.heard.say(&piece.into_bytes());
         said.pieces += 1;
     }
     lock(&said).ended = true;

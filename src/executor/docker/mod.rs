@@ -134,9 +134,7 @@ impl Launcher for DockerLauncher {
         let clock = Arc::clone(&self.options.clock);
         Ok(match work.version.format {
             Format::Default => Box::new(Once::new(container, attached, clock)),
-            Format::HttpStream => {
-                Box::new(Hot::start(container, attached, clock, work.version.limits.memory_mib).await?)
-            }
+            Format::HttpStream => Box::new(Hot::start(container, attached, clock, work).await?),
         })
     }
 

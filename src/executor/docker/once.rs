@@ -13,7 +13,6 @@ use tokio::io::AsyncWriteExt as _;
 use super::client;
 use super::container::Container;
 use crate::contract::default::take_in;
-use crate::contract::logs::LogBuffer;
 use crate::executor::sandbox::Sandbox;
 use crate::limits;
 use crate::seam::Clock;
@@ -42,13 +41,14 @@ impl Sandbox for Once {
         let started_at = self.clock.now();
         let begun = self.clock.monotonic();
         let limit = Duration::from_millis(work.version.limits.timeout_ms);
-        let mut log = LogBuffer::default();
+        work.heard.begins(started_at);
         let verdict = tokio::select! {
             biased;
-            verdict = converse(&self.container, &*self.clock, attached, work, &mut log) => verdict?,
+            verdict = converse(&self.container, &*self.clock, attached, work) => verdict?,
             () = self.clock.sleep(limit) => Verdict::Timeout,
         };
-        Ok(Run { verdict, log: log.take(), started_at, took: self.clock.monotonic().saturating_sub(begun) })
+        let took = self.clock.monotonic().saturating_sub(begun);
+        Ok(Run { verdict, log: work.heard.take_log(), started_at, took })
     }
 
     fn is_reusable(&self) -> bool {
@@ -66,7 +66,6 @@ async fn converse(
     clock: &dyn Clock,
     attached: AttachContainerResults,
     work: &Work,
-    log: &mut LogBuffer,
 ) -> Result<Verdict, Fault> {
     let AttachContainerResults { mut output, input } = attached;
     let mut answer = BodyWriter::new(limits::RESULT_BYTES_MAX);
@@ -76,7 +75,9 @@ async fn converse(
             while let Some(piece) = output.next().await {
                 match piece.map_err(|error| Err(lost(&error)))? {
                     LogOutput::StdOut { message } => take_in(&mut answer, &message)?,
-                    LogOutput::StdErr { message } | LogOutput::Console { message } => log.push(&message),
+                    LogOutput::StdErr { message } | LogOutput::Console { message } => {
+                        work.heard.say(&message)
+                    }
                     LogOutput::StdIn { .. } => {}
                 }
             }

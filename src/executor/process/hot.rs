@@ -12,11 +12,10 @@ use super::group::Group;
 use super::output::Output;
 use crate::contract::exit_reason;
 use crate::contract::http_stream::{Answer, Connection, NotReady};
-use crate::contract::logs::LogBuffer;
 use crate::executor::sandbox::Sandbox;
 use crate::limits;
-use crate::seam::Clock;
 use crate::seam::executor::{Fault, Run, Verdict, Work};
+use crate::seam::{Clock, Heard};
 
 /// How long the answer of a process that has ended may still be on its way.
 const LAST_WORDS_MAX: Duration = Duration::from_millis(100);
@@ -39,20 +38,20 @@ impl Hot {
         mut output: Output,
         folder: Folder,
         clock: Arc<dyn Clock>,
+        heard: &Heard,
     ) -> Result<Hot, Fault> {
-        let mut log = LogBuffer::default();
         let exited = async {
             let _ = group.wait().await;
         };
         let ready = tokio::select! { biased;
             ready = Connection::establish(&folder.0, exited) => ready,
-            () = output.collect(&mut log) => unreachable!("it reads until dropped"),
+            () = output.collect(heard) => unreachable!("it reads until dropped"),
         };
         let connection = match ready {
             Ok(connection) => connection,
             Err(not_ready) => {
-                output.drain(|piece| log.push(piece));
-                return Err(Fault::Function(why(not_ready, &mut group, &log)));
+                output.drain(|piece| heard.say(piece));
+                return Err(Fault::Function(why(not_ready, &mut group, heard)));
             }
         };
         Ok(Hot { group, connection, output, clock, usable: true, _folder: folder })
@@ -69,7 +68,7 @@ impl Hot {
     }
 }
 
-fn why(not_ready: NotReady, group: &mut Group, log: &LogBuffer) -> String {
+fn why(not_ready: NotReady, group: &mut Group, heard: &Heard) -> String {
     let mut why = match not_ready {
         NotReady::Exited => match group.try_wait() {
             Ok(Some(status)) => format!("ended before it listened: {}", exit_reason(status)),
@@ -80,7 +79,7 @@ fn why(not_ready: NotReady, group: &mut Group, log: &LogBuffer) -> String {
         }
         NotReady::Broken(why) => why,
     };
-    if let Some(line) = log.last_line() {
+    if let Some(line) = heard.last_line() {
         why.push_str(": ");
         why.push_str(&line);
     }
@@ -99,8 +98,8 @@ impl Sandbox for Hot {
         self.output.drain(|_| {});
         // Until there is an answer: a call that is abandoned leaves nothing to go on with.
         self.usable = false;
-        let mut log = LogBuffer::default();
         let started_at = self.clock.now();
+        work.heard.begins(started_at);
         let begun = Instant::now();
         let ended = async {
             let _ = self.group.wait().await;
@@ -108,7 +107,7 @@ impl Sandbox for Hot {
         };
         let answer = tokio::select! { biased;
             answer = self.connection.call(work, started_at) => answer?,
-            () = self.output.collect(&mut log) => unreachable!("it reads until dropped"),
+            () = self.output.collect(&work.heard) => unreachable!("it reads until dropped"),
             () = ended => Answer::Broken("the process has ended".to_owned()),
         };
         let took = begun.elapsed();
@@ -123,8 +122,8 @@ impl Sandbox for Hot {
         if !self.usable {
             self.group.kill();
         }
-        self.output.drain(|piece| log.push(piece));
-        Ok(Run { verdict, log: log.take(), started_at, took })
+        self.output.drain(|piece| work.heard.say(piece));
+        Ok(Run { verdict, log: work.heard.take_log(), started_at, took })
     }
 
     fn is_reusable(&self) -> bool {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use rustix::io::Errno;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
@@ -119,7 +120,7 @@ impl Launcher for ProcessLauncher {
                 let output = output::Output::of(&mut command)
                     .map_err(|error| Fault::Worker(format!("cannot make a pipe: {error}")))?;
                 let group = spawn(spawner, command, &work.version.command, &code).await?;
-                Ok(Box::new(Hot::start(group, output, folder, self.clock.clone()).await?))
+                Ok(Box::new(Hot::start(group, output, folder, self.clock.clone(), &work.heard).await?))
             }
         }
     }
@@ -174,6 +175,9 @@ async fn spawn(spawner: &Spawner, command: Command, words: &[String], code: &Pat
     spawner.spawn(command).await.map_err(|error| explain(&error, &words[0], code))
 }
 
+/// What the kernel says of a file that no machine like this one can run.
+const NO_PROGRAM: [Errno; 4] = [Errno::NOEXEC, Errno::LIBBAD, Errno::LOOP, Errno::NAMETOOLONG];
+
 /// Whose fault it is that a program did not start, and what can be done about it.
 fn explain(error: &std::io::Error, program: &str, code: &Path) -> Fault {
     use std::io::ErrorKind;
@@ -192,7 +196,27 @@ fn explain(error: &std::io::Error, program: &str, code: &Path) -> Fault {
         ErrorKind::InvalidInput | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
             Fault::Function(format!("`{program}` cannot be started: {error}"))
         }
+        _ if Errno::from_io_error(error).is_some_and(|errno| NO_PROGRAM.contains(&errno)) => {
+            Fault::Function(format!("`{program}` cannot be started: {error}"))
+        }
         // Too many processes or files, no memory: another worker may do better.
         _ => Fault::Worker(format!("cannot start `{program}`: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_program_is_no_sickness() {
+        let explain = |errno: Errno| explain(&errno.into(), "./func", Path::new("/"));
+        for errno in NO_PROGRAM {
+            let fault = explain(errno);
+            assert!(matches!(&fault, Fault::Function(why) if why.contains("`./func`")), "{fault:?}");
+        }
+        for errno in [Errno::AGAIN, Errno::NOMEM, Errno::MFILE] {
+            assert!(matches!(explain(errno), Fault::Worker(_)), "{errno:?}");
+        }
     }
 }

@@ -13,12 +13,11 @@ use super::Folder;
 use super::group::Group;
 use crate::contract::default::take_in;
 use crate::contract::exit_reason;
-use crate::contract::logs::LogBuffer;
 use crate::executor::sandbox::Sandbox;
 use crate::limits;
-use crate::seam::Clock;
 use crate::seam::body::BodyWriter;
 use crate::seam::executor::{Fault, Run, Verdict, Work};
+use crate::seam::{Clock, Heard};
 
 /// When a process has ended its group is killed, so its pipes end too, unless it gave them to a session of its own.
 const PIPES_END_MAX: Duration = Duration::from_millis(500);
@@ -42,7 +41,7 @@ impl Once {
         &mut self,
         payload: &[u8],
         answer: &mut BodyWriter,
-        log: &mut LogBuffer,
+        heard: &Heard,
     ) -> Result<ExitStatus, Cut> {
         let child = self.group.child();
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -56,7 +55,7 @@ impl Once {
                 feed(stdin, payload),
                 take(stdout, |piece| take_in(answer, piece)),
                 take(stderr, |piece| {
-                    log.push(piece);
+                    heard.say(piece);
                     Ok(())
                 })
             )
@@ -81,11 +80,11 @@ impl Once {
 impl Sandbox for Once {
     async fn invoke(&mut self, work: &Work) -> Result<Run, Fault> {
         let mut answer = BodyWriter::new(limits::RESULT_BYTES_MAX);
-        let mut log = LogBuffer::default();
         let started_at = self.clock.now();
+        work.heard.begins(started_at);
         let begun = Instant::now();
         let limit = Duration::from_millis(work.version.limits.timeout_ms);
-        let ended = timeout(limit, self.run(&work.payload, &mut answer, &mut log)).await;
+        let ended = timeout(limit, self.run(&work.payload, &mut answer, &work.heard)).await;
         let took = begun.elapsed();
         self.group.kill();
         let verdict = match ended {
@@ -96,7 +95,7 @@ impl Sandbox for Once {
             Ok(Err(cut)) => cut?,
             Err(_) => Verdict::Timeout,
         };
-        Ok(Run { verdict, log: log.take(), started_at, took })
+        Ok(Run { verdict, log: work.heard.take_log(), started_at, took })
     }
 
     fn is_reusable(&self) -> bool {

@@ -6,7 +6,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Command;
 
-use crate::contract::logs::LogBuffer;
+use crate::seam::Heard;
 
 const PIECE_BYTES: usize = 16 * 1024;
 /// Pieces taken at one go from a process that never stops talking: a pipe holds 4.
@@ -27,11 +27,11 @@ impl Output {
         Ok(Output { pipe, piece: vec![0; PIECE_BYTES].into(), ended: false })
     }
 
-    /// Reads into a log until dropped.
-    pub async fn collect(&mut self, log: &mut LogBuffer) {
+    /// Reads until dropped.
+    pub async fn collect(&mut self, heard: &Heard) {
         while !self.ended {
             match self.pipe.read(&mut self.piece).await {
-                Ok(length) if length > 0 => log.push(&self.piece[..length]),
+                Ok(length) if length > 0 => heard.say(&self.piece[..length]),
                 Ok(_) | Err(_) => self.ended = true,
             }
         }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::super::body::Pages;
-use super::super::call::{CallView, reading};
+use super::super::call::{CallView, Signs, reading};
 use super::facts::find;
 use crate::error::{Error, Result};
 use crate::layout::batch::{Batch, Sealed};
@@ -194,6 +194,7 @@ fn empty(app: &AppName, id: CallId, names: (FunctionName, Route, VersionId), sta
         attempt: None,
         worker: None,
         inline: Inline::default(),
+        signs: Signs::default(),
     }
 }
 

@@ -1,0 +1,136 @@
+//! What is heard of an execution while it runs. It outlives the execution: a function that never starts, or a call that
+//! is abandoned midway, leaves what it said until then.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::limits;
+use crate::model::Time;
+
+/// Clones are of one execution. The executor fills it; whoever gave it the work reads it.
+#[derive(Debug, Clone, Default)]
+pub struct Heard(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    started_at: Option<Time>,
+    log: LogBuffer,
+}
+
+impl Heard {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The function gets its payload now. What its sandbox said while it was started belongs to no call.
+    pub fn begins(&self, at: Time) {
+        let mut state = self.state();
+        state.started_at = Some(at);
+        state.log = LogBuffer::default();
+    }
+
+    /// A piece of stdout or stderr, as the format has them; past the limit the rest is dropped and one line says so.
+    pub fn say(&self, piece: &[u8]) {
+        self.state().log.push(piece);
+    }
+
+    /// When the function got its payload, if it has.
+    pub fn started_at(&self) -> Option<Time> {
+        self.state().started_at
+    }
+
+    /// The log so far; what comes after begins another.
+    pub fn take_log(&self) -> Bytes {
+        self.state().log.take()
+    }
+
+    /// The last line that says something, for an error's reason.
+    pub fn last_line(&self) -> Option<String> {
+        self.state().log.last_line()
+    }
+}
+
+#[derive(Debug)]
+struct LogBuffer {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+    cut: bool,
+}
+
+impl Default for LogBuffer {
+    fn default() -> LogBuffer {
+        LogBuffer::new(limits::LOG_BYTES_MAX)
+    }
+}
+
+impl LogBuffer {
+    fn new(bytes_max: u64) -> LogBuffer {
+        LogBuffer { bytes: Vec::new(), bytes_max: bytes_max as usize, cut: false }
+    }
+
+    fn push(&mut self, piece: &[u8]) {
+        if self.cut {
+            return;
+        }
+        let room = self.bytes_max - self.bytes.len();
+        self.bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+        if piece.len() > room {
+            self.cut = true;
+            let note = format!("\n----- log cut: it has more than {} bytes -----\n", self.bytes_max);
+            self.bytes.extend_from_slice(note.as_bytes());
+        }
+    }
+
+    fn take(&mut self) -> Bytes {
+        self.cut = false;
+        std::mem::take(&mut self.bytes).into()
+    }
+
+    fn last_line(&self) -> Option<String> {
+        const CHARS_MAX: usize = 300;
+        let text = String::from_utf8_lossy(&self.bytes);
+        let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+        Some(line.chars().take(CHARS_MAX).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_cut_once_and_says_so() {
+        let mut log = LogBuffer::new(8);
+        log.push(b"12345");
+        log.push(b"678");
+        assert_eq!(log.last_line().as_deref(), Some("12345678"));
+        log.push(b"9");
+        log.push(b"0");
+        let text = String::from_utf8(log.take().to_vec()).unwrap();
+        assert_eq!(text, "12345678\n----- log cut: it has more than 8 bytes -----\n");
+
+        log.push(b"next\n\n");
+        assert_eq!(log.last_line().as_deref(), Some("next"));
+        assert_eq!(&log.take()[..], b"next\n\n");
+        assert!(log.bytes.is_empty());
+    }
+
+    #[test]
+    fn what_was_said_before_the_call_is_not_its_log() {
+        let heard = Heard::default();
+        heard.say(b"starting\n");
+        assert_eq!((heard.started_at(), heard.last_line().as_deref()), (None, Some("starting")));
+        heard.begins(Time(7));
+        heard.clone().say(b"running\n");
+        assert_eq!((heard.started_at(), &heard.take_log()[..]), (Some(Time(7)), &b"running\n"[..]));
+    }
+
+    #[test]
+    fn a_log_of_exactly_the_limit_is_whole() {
+        let mut log = LogBuffer::new(4);
+        log.push(b"1234");
+        log.push(b"");
+        assert_eq!(&log.take()[..], b"1234");
+    }
+}
