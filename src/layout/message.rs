@@ -145,6 +145,16 @@ impl Message {
         serde_json::from_value(value).map_err(malformed)
     }
 
+    /// The same under another id: nothing was begun under its own.
+    pub fn under(mut self, id: MessageId) -> Message {
+        match &mut self {
+            Message::Call(call) => call.id = id,
+            Message::Range(range) => range.id = id,
+            Message::Supervise(supervise) => supervise.id = id,
+        }
+        self
+    }
+
     /// Which queue it travels on.
     pub fn queue(&self) -> &'static str {
         match self {

@@ -11,6 +11,7 @@ use crate::layout::Message;
 use crate::layout::message::Unreadable;
 use crate::limits;
 use crate::seam::queue::{self, Outgoing, QueueError, Received};
+use crate::submit::send;
 
 /// The pause after a receive that failed past all its retries.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -100,8 +101,18 @@ impl Lane {
         None
     }
 
-    /// At once.
-    pub async fn give_back(&mut self, message: &Received) {
+    /// Others may have at once what came while this worker drains. What came for the first time goes on as a new
+    /// message: given back, and one delivery older, it would look as if a worker had been lost with it.
+    pub async fn hand_on(&mut self, shared: &Shared, message: &Received) {
+        if message.delivery == 1
+            && let Ok(read) = Message::decode(&message.body)
+        {
+            let anew = read.under(send::message_id(&shared.seams));
+            if send::send(&self.lane, &anew, Duration::ZERO).await.is_ok() {
+                let _ = self.lane.live.delete(std::slice::from_ref(&message.receipt)).await;
+                return;
+            }
+        }
         let _ = self.lane.live.extend(&message.receipt, Duration::ZERO).await;
     }
 

@@ -90,12 +90,9 @@ impl Life {
         loop {
             match wanted {
                 Stop::Run => {}
-                Stop::Drain if grace.is_none() => grace = Some(self.drain().await),
+                Stop::Drain if grace.is_none() => grace = Some(self.drain()),
                 Stop::Drain => {}
-                Stop::Now => {
-                    self.receive_no_more().await;
-                    self.shared.phases.advance(Phase::HandBack);
-                }
+                Stop::Now => self.shared.phases.advance(Phase::HandBack),
             }
             let working = self.shared.phases.now() == Phase::Work;
             if (!working && self.work.is_empty()) || (working && self.is_dry()) {
@@ -128,7 +125,7 @@ impl Life {
                 self.delete_finished();
             }
         }
-        self.receive_no_more().await;
+        self.last_polls().await;
         self.delete_finished();
         while self.deletions.join_next().await.is_some() {}
     }
@@ -169,8 +166,7 @@ impl Life {
         self.dry_looks = 0;
         for message in messages {
             if self.shared.phases.now() != Phase::Work {
-                // Came while draining: others may have it at once.
-                self.lanes[index].give_back(&message).await;
+                self.lanes[index].hand_on(&self.shared, &message).await;
             } else if let Some(read) = self.lanes[index].read(&self.shared, &message).await {
                 self.begin(index, &message, polled.at, read);
             }
@@ -267,32 +263,24 @@ impl Life {
         while self.deletions.try_join_next().is_some() {}
     }
 
-    /// The future ends with the grace, which begins now.
-    async fn drain(&mut self) -> Timer {
+    /// Receives no more. The future ends with the grace.
+    fn drain(&self) -> Timer {
         let shared = self.shared.clone();
         let running = shared.config.slots - shared.slots.free();
         shared.say(Event::Draining { worker: shared.config.name.clone(), running });
-        let over = shared.seams.clock.monotonic() + shared.config.grace;
-        self.receive_no_more().await;
-        Box::pin(async move {
-            let left = over.saturating_sub(shared.seams.clock.monotonic());
-            shared.seams.clock.sleep(left).await;
-        })
+        shared.phases.advance(Phase::Drain);
+        Box::pin(async move { shared.seams.clock.sleep(shared.config.grace).await })
     }
 
-    /// Only when the last receive has ended does anything learn that the worker drains: what is handed back before
-    /// might come to this worker again, one delivery older.
-    async fn receive_no_more(&mut self) {
+    /// Only now: a receive that is cut off may take along what is handed back while the worker drains.
+    async fn last_polls(&mut self) {
         let shared = self.shared.clone();
-        let lanes = self.lanes.iter_mut().enumerate();
-        let last = lanes.map(|(index, lane)| {
-            let shared = &shared;
-            async move { Some((index, lane.last_polled(shared).await?)) }
-        });
-        let last = join_all(last).await;
         shared.phases.advance(Phase::Drain);
-        for (index, polled) in last.into_iter().flatten() {
-            self.take(index, polled).await;
+        let last = join_all(self.lanes.iter_mut().map(|lane| lane.last_polled(&shared))).await;
+        for (index, polled) in last.into_iter().enumerate() {
+            if let Some(polled) = polled {
+                self.take(index, polled).await;
+            }
         }
     }
 }

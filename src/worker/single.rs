@@ -70,11 +70,7 @@ enum Prepared {
 pub async fn work(shared: Arc<Shared>, place: Place, lease: Lease, message: CallMessage) -> Done {
     let _slot = tokio::select! {
         biased;
-        // It has not begun: others may have it at once.
-        () = shared.phases.reached(Phase::Drain) => {
-            let _ = lease.give_back(Duration::ZERO).await;
-            return Done::Left;
-        }
+        () = shared.phases.reached(Phase::Drain) => return hand_on(&shared, lease, message).await,
         slot = place.slot() => slot,
     };
     let (app, call) = (message.app.clone(), message.call);
@@ -91,6 +87,19 @@ pub async fn work(shared: Arc<Shared>, place: Place, lease: Lease, message: Call
     }
 }
 
+/// It has not begun: others may have it at once. As a new message, or it would look to them as if this worker had been
+/// lost with it; one that came before is given back, since its marks go by its id.
+async fn hand_on(shared: &Shared, lease: Lease, mut message: CallMessage) -> Done {
+    if lease.delivery == 1 {
+        message.id = send::message_id(&shared.seams);
+        if send::send(&shared.seams.queues.calls, &Message::Call(message), Duration::ZERO).await.is_ok() {
+            return Done::Replaced { lease, handed_back: false };
+        }
+    }
+    let _ = lease.give_back(Duration::ZERO).await;
+    Done::Left
+}
+
 impl Single {
     async fn work(self) -> Result<Done, Abandoned> {
         let ready = match self.prepare().await? {
@@ -103,10 +112,10 @@ impl Single {
                 return self.finish(outcome, Left::default()).await;
             }
         };
-        if let Err(mismatch) = self.shared.executor.suits(&ready.version) {
-            return self.unsuited(&ready, mismatch).await;
-        }
         let past = careful::past(&self.shared, &self.message, self.lease.delivery).await?;
+        if let Err(mismatch) = self.shared.executor.suits(&ready.version) {
+            return self.unsuited(&ready, &past, mismatch).await;
+        }
         if past.careful {
             let (app, call) = (self.message.app.clone(), self.message.call);
             let delivery = self.lease.delivery;
@@ -240,10 +249,13 @@ impl Single {
                         return self.replace(&past, delay, false).await;
                     }
                 }
-                Fault::Mismatch(mismatch) => return self.unsuited(&ready, mismatch).await,
+                // The execution says nothing, so it is not counted either.
+                Fault::Mismatch(mismatch) => {
+                    past.attempts -= 1;
+                    return self.unsuited(&ready, &past, mismatch).await;
+                }
                 Fault::Worker(why) => {
                     self.void_mark().await?;
-                    // The execution says nothing, so it is not counted either.
                     past.attempts -= 1;
                     self.give_back(&past).await?;
                     return Ok(Done::Sick(why));
@@ -405,15 +417,14 @@ impl Single {
     }
 
     /// This version cannot run here: others get the message after a while. What lasts an hour is recorded.
-    async fn unsuited(self, ready: &Ready, mismatch: Mismatch) -> Result<Done, Abandoned> {
+    async fn unsuited(self, ready: &Ready, past: &Past, mismatch: Mismatch) -> Result<Done, Abandoned> {
         let (app, call) = (self.message.app.clone(), self.message.call);
         self.shared.say(Event::CallMismatched { app: app.clone(), call, why: mismatch.to_string() });
         let now = self.shared.seams.now();
-        let past = careful::past(&self.shared, &self.message, self.lease.delivery).await?;
         let since = self.message.mismatch_since.unwrap_or(now);
         if now.since_ms(since) >= limits::MISMATCH_MS_MAX {
             let reason = format!("no worker can run it: {mismatch}");
-            let outcome = self.outcome(&ready.facts, State::Error, Some(reason), &past);
+            let outcome = self.outcome(&ready.facts, State::Error, Some(reason), past);
             return self.finish(outcome, Left::default()).await;
         }
         if self.message.mismatch_since.is_none() {
@@ -428,7 +439,7 @@ impl Single {
         let mut single = self;
         single.message.mismatch_since = Some(since);
         let wait = spread(&single.shared, limits::PUT_BACK_MS);
-        single.replace(&past, wait, false).await
+        single.replace(past, wait, false).await
     }
 }
 

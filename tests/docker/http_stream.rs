@@ -135,6 +135,8 @@ async fn a_function_that_cannot_start_says_why() {
     let Fault::Function(why) = &fault else { panic!("{fault:?}") };
     assert!(why.starts_with("ended before it listened: exit code 1: "), "{why}");
     assert!(why.ends_with("ModuleNotFoundError: No module named 'no_such_module'"), "{why}");
+    let said = String::from_utf8_lossy(&broken.heard.take_log()).into_owned();
+    assert!(said.starts_with("Traceback ") && said.contains("no_such_module"), "{said}");
     eventually("the container is gone", async || containers(bench.work_dir.path()).await.is_empty()).await;
     bench.close().await;
 }

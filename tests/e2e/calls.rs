@@ -15,12 +15,15 @@ struct Case {
     log: &'static str,
 }
 
+const DEAF: &str = "ended before it listened: exit code 4: no such module";
+
 #[tokio::test]
 async fn every_end_has_one_outcome_that_says_why() {
     let world = World::new("ends").await;
     world.create_sh("sh", "--memory 32").await;
     world.create_sh("hasty", "--timeout 1s").await;
     world.create("absent", "afn-test/absent:1", "").await;
+    world.deploy("deaf", "memory: 64\nformat: http-stream\n", "echo no such module >&2; exit 4\n").await;
     world.afn(&format!("config app {APP} GREETING hello")).await.ok();
 
     let submit = async |name: &str, script: &str, ends, reason, result, log| {
@@ -37,6 +40,7 @@ async fn every_end_has_one_outcome_that_says_why() {
         submit("hasty", "echo begun >&2; sleep 60", State::Timeout, "timed out after 1s", "", "begun\n")
             .await,
         submit("absent", "", State::Error, "image not found: afn-test/absent:1", "", "").await,
+        submit("deaf", "", State::Error, DEAF, "", "no such module\n").await,
     ];
 
     let mut worker = world.worker("-j 2").await;
@@ -56,7 +60,9 @@ async fn every_end_has_one_outcome_that_says_why() {
     }
     // What cannot start is tried again, what failed by itself is not.
     let attempts = async |at: usize| world.status(cases[at].call).await["attempts"].clone();
-    assert_eq!((attempts(3).await, attempts(7).await), (1.into(), 3.into()));
+    assert_eq!((attempts(3).await, attempts(7).await, attempts(8).await), (1.into(), 3.into(), 3.into()));
+    let first = world.afn(&format!("get logs {APP} {} --attempt 1", cases[8].call)).await;
+    assert_eq!(first.ok(), "no such module\n");
     // Whoever waits for a call that failed is told by the exit code.
     assert_eq!(world.afn(&format!("wait {APP} {}", cases[3].call)).await.code, 1);
 
@@ -160,10 +166,12 @@ async fn a_call_is_cancelled_before_it_runs_and_while_it_runs() {
     world.afn(&format!("cancel {queued}")).await.ok();
 
     let worker = world.worker("-j 1").await;
-    let running = world.submit("sh", "sleep 80", "").await;
+    let running = world.submit("sh", "echo sleepy >&2; sleep 80", "").await;
     let next = world.submit("sh", "echo the slot is free", "").await;
-    worker.said_all(&[&running.to_string(), "started"]).await;
-    world.afn(&format!("cancel {APP} {running}")).await.ok();
+    let since = world.until(running, "running").await["started_at"].clone();
+    let told = world.afn(&format!("cancel {APP} {running}")).await.ok();
+    assert!(told.contains("cancelled while running: "), "{told}");
+    worker.said_all(&[&running.to_string(), "cancelled while running, stopped after"]).await;
     // The only slot is free again long before the sleep is over.
     assert_eq!(world.wait(next).await["status"], "success");
 
@@ -173,6 +181,10 @@ async fn a_call_is_cancelled_before_it_runs_and_while_it_runs() {
         assert!(left.outcome.reason.is_some_and(|reason| reason.starts_with("cancelled by")));
         assert_eq!(world.afn(&format!("wait {call}")).await.code, 6);
     }
+    // What the worker knew of it is still known.
+    let call = world.status(running).await;
+    assert_eq!((&call["started_at"], &call["attempts"]), (&since, &1.into()), "{call}");
+    assert_eq!(world.logs(running).await, "sleepy\n");
     assert!(
         !worker.lines().iter().any(|line| line.contains(&queued.to_string()) && line.contains("started"))
     );

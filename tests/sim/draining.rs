@@ -56,21 +56,27 @@ async fn an_idle_worker_ends_its_receives_side_by_side() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_handed_back_is_new_to_whoever_takes_it_next() {
-    let mut running = running().await;
-    let request = Request {
-        app: running.stage.app.clone(),
-        route: "/long".parse().expect("a route"),
-        payload: Default::default(),
-        content_type: None,
-        headers: Default::default(),
-        delay: Duration::ZERO,
-        idempotency_key: None,
-    };
-    submit(&running.process.seams, request).await.expect("accepted");
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    assert_eq!(running.drain().await, Summary { finished: 0, handed_back: 1 });
-    let calls = running.process.seams.queues.calls.live.clone();
-    let received = calls.receive(10, Duration::from_secs(1), Duration::from_secs(60)).await.expect("a queue");
-    let deliveries: Vec<u32> = received.iter().map(|message| message.delivery).collect();
-    assert_eq!(deliveries, [1]);
+    // Of the two slots one is free and a receive is open, or both are taken and a third call waits in line.
+    for calls in [1, 3] {
+        let mut running = running().await;
+        for _ in 0..calls {
+            let request = Request {
+                app: running.stage.app.clone(),
+                route: "/long".parse().expect("a route"),
+                payload: Default::default(),
+                content_type: None,
+                headers: Default::default(),
+                delay: Duration::ZERO,
+                idempotency_key: None,
+            };
+            submit(&running.process.seams, request).await.expect("accepted");
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(running.drain().await, Summary { finished: 0, handed_back: calls.min(2) });
+        let queue = running.process.seams.queues.calls.live.clone();
+        let received = queue.receive(10, Duration::from_secs(1), Duration::from_secs(60)).await;
+        let received = received.expect("a queue");
+        let deliveries: Vec<u32> = received.iter().map(|message| message.delivery).collect();
+        assert_eq!(deliveries, vec![1; calls as usize]);
+    }
 }
