@@ -47,7 +47,7 @@ impl Heard {
 
     /// The last line that says something, for an error's reason.
     pub fn last_line(&self) -> Option<String> {
-        self.state().log.last_line()
+        last_line(&self.state().log.bytes)
     }
 }
 
@@ -86,13 +86,18 @@ impl LogBuffer {
         self.cut = false;
         std::mem::take(&mut self.bytes).into()
     }
+}
 
-    fn last_line(&self) -> Option<String> {
-        const CHARS_MAX: usize = 300;
-        let text = String::from_utf8_lossy(&self.bytes);
-        let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
-        Some(line.chars().take(CHARS_MAX).collect())
-    }
+const LAST_LINE_CHARS_MAX: usize = 300;
+
+/// The last line of a log that says something, without what would steer a terminal.
+pub fn last_line(log: &[u8]) -> Option<String> {
+    // Its end is enough, were every character of the longest kind.
+    let end = &log[log.len().saturating_sub(8 * LAST_LINE_CHARS_MAX)..];
+    let end = String::from_utf8_lossy(end);
+    let line = end.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    Some(line.chars().take(LAST_LINE_CHARS_MAX).map(plain).collect())
 }
 
 #[cfg(test)]
@@ -104,14 +109,13 @@ mod tests {
         let mut log = LogBuffer::new(8);
         log.push(b"12345");
         log.push(b"678");
-        assert_eq!(log.last_line().as_deref(), Some("12345678"));
+        assert_eq!(last_line(&log.bytes).as_deref(), Some("12345678"));
         log.push(b"9");
         log.push(b"0");
         let text = String::from_utf8(log.take().to_vec()).unwrap();
         assert_eq!(text, "12345678\n----- log cut: it has more than 8 bytes -----\n");
 
         log.push(b"next\n\n");
-        assert_eq!(log.last_line().as_deref(), Some("next"));
         assert_eq!(&log.take()[..], b"next\n\n");
         assert!(log.bytes.is_empty());
     }
@@ -124,6 +128,15 @@ mod tests {
         heard.begins(Time(7));
         heard.clone().say(b"running\n");
         assert_eq!((heard.started_at(), &heard.take_log()[..]), (Some(Time(7)), &b"running\n"[..]));
+    }
+
+    #[test]
+    fn the_last_line_is_the_last_that_says_something() {
+        let last = |log: &str| last_line(log.as_bytes());
+        assert_eq!(last("begun\nno such file\n\n").as_deref(), Some("no such file"));
+        assert_eq!(last("\u{1b}[31mred").as_deref(), Some(" [31mred"));
+        assert_eq!(last(&"x".repeat(5_000)).unwrap().len(), LAST_LINE_CHARS_MAX);
+        assert_eq!((last(""), last(" \n")), (None, None));
     }
 
     #[test]

@@ -53,7 +53,7 @@ async fn a_worker_without_docker_says_so_and_recovers() {
     let fault = done.unwrap_err();
     assert!(matches!(fault, Fault::Worker(_)), "{fault:?}");
 
-    // The reaper cannot remove it either, for now.
+    // The reaper cannot remove it either, while Docker is away.
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     assert_eq!(containers(work_dir.path()).await.len(), 1);
 

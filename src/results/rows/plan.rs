@@ -141,7 +141,7 @@ fn unfinished(batch: BatchId, decided: u64, calls: Option<u64>) -> Error {
     let of = calls.map(|calls| format!(" of {calls}")).unwrap_or_default();
     Error::conflict(format!("batch `{batch}` has not finished: {decided}{of} calls are decided")).hint(
         format!(
-            "`afn batch wait {batch}` waits for it; `--unfinished` takes what there is, the others as queued"
+            "`afn batch wait {batch}` waits for it; `afn batch results {batch}` takes what there is, the others as queued"
         ),
     )
 }

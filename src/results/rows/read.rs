@@ -69,7 +69,10 @@ fn missing(plan: &Plan, number: u64) -> Error {
         "call {number} of batch `{}` has no outcome, though the batch was said to be finished",
         plan.batch
     ))
-    .hint("`--unfinished` takes what there is; if the batch has its summary, its objects were tampered with")
+    .hint(format!(
+        "`afn batch results {}` takes what there is; if the batch has its summary, its objects were tampered with",
+        plan.batch
+    ))
 }
 
 /// Every number of a chunk that belongs, once, in order.

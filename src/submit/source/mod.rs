@@ -108,7 +108,8 @@ pub async fn open(
             );
         }
         let objects = objects.ok_or_else(|| {
-            Error::invalid(format!("`{location}` cannot be read without a connection to S3"))
+            Error::invalid(format!("`{location}` cannot be read here: objects are no source of this command"))
+                .hint("copy them into a folder, and name that")
         })?;
         let format = match format {
             Some(format) => format.or_suffix(key),
