@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 pub use create::{Step, create};
 pub use env::Env;
 pub use file::{Contexts, Entry};
-pub use open::{FILE, Opened, open};
+pub use open::{FILE, Opened, open, open_bucket};
 pub use resolve::{Flags, draft, resolve};
 #[cfg(feature = "aws")]
 pub use stack::from_stack;

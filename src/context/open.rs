@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Context, Kind, QueueNames, remote};
+use super::{Context, Env, Kind, QueueNames, remote};
 use crate::backend::sqlite::Sqlite;
 use crate::error::{Error, Result};
 use crate::event::Listener;
@@ -26,7 +26,7 @@ pub struct Opened {
 
 /// Opens what is there; bucket and queues are not asked for before they are used.
 pub async fn open(context: &Context, events: Arc<dyn Listener>) -> Result<Opened> {
-    let machine = Machine { clock: Arc::new(SystemClock), rng: Arc::new(SystemRng), counts: Arc::default() };
+    let machine = Machine::default();
     let (store, queues) = match context.kind {
         Kind::Local => local(context, &machine)?,
         Kind::Localstack | Kind::Aws => remote::open(context, &machine).await?,
@@ -35,11 +35,22 @@ pub async fn open(context: &Context, events: Arc<dyn Listener>) -> Result<Opened
     Ok(Opened { seams: Seams { store, queues, clock, rng, events }, counts })
 }
 
+/// Opens a bucket that is not the context's own, to be read.
+pub async fn open_bucket(context: &Context, env: &Env, bucket: &str) -> Result<Arc<dyn Store>> {
+    remote::bucket(context, env, bucket, &Machine::default()).await
+}
+
 /// What the decorators around store and queues share.
 pub(super) struct Machine {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     counts: Arc<Counts>,
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine { clock: Arc::new(SystemClock), rng: Arc::new(SystemRng), counts: Arc::default() }
+    }
 }
 
 impl Machine {

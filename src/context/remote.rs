@@ -4,20 +4,23 @@ use std::sync::Arc;
 
 use super::create::Step;
 use super::open::Machine;
-use super::{Context, Kind, QueueNames};
+use super::{Context, Env, Kind, QueueNames};
 use crate::backend::aws::make::{self, Made};
 use crate::backend::aws::{Connection, Place, S3Store, SqsQueue};
 use crate::error::Result;
 use crate::seam::{Queues, Store};
 
-pub(super) async fn connect(context: &Context) -> Result<Connection> {
-    let place = Place {
+fn place(context: &Context) -> Place {
+    Place {
         endpoint: context.endpoint.clone(),
         region: context.region.clone(),
         profile: context.profile.clone(),
         is_localstack: context.kind == Kind::Localstack,
-    };
-    Connection::open(&place).await
+    }
+}
+
+pub(super) async fn connect(context: &Context) -> Result<Connection> {
+    Connection::open(&place(context)).await
 }
 
 pub(super) async fn open(context: &Context, machine: &Machine) -> Result<(Arc<dyn Store>, Queues)> {
@@ -25,6 +28,22 @@ pub(super) async fn open(context: &Context, machine: &Machine) -> Result<(Arc<dy
     let store = S3Store::new(&connection, context.bucket()?, &context.prefix);
     let queues = machine.queues(&context.queues, |name| Arc::new(SqsQueue::new(&connection, name)));
     Ok((machine.store(Arc::new(store)), queues))
+}
+
+/// Any bucket, reached as the context's own is; by the SDK's environment from a context that has none.
+pub(super) async fn bucket(
+    context: &Context,
+    env: &Env,
+    bucket: &str,
+    machine: &Machine,
+) -> Result<Arc<dyn Store>> {
+    let place = match context.kind {
+        // The SDK would look for the bucket in the host name of this one.
+        Kind::Local => Place { endpoint: env.text("AWS_ENDPOINT_URL_S3")?, ..Place::default() },
+        Kind::Localstack | Kind::Aws => place(context),
+    };
+    let connection = Connection::open(&place).await?;
+    Ok(machine.store(Arc::new(S3Store::new(&connection, bucket, ""))))
 }
 
 pub(super) async fn make(context: &Context) -> Result<Vec<Step>> {

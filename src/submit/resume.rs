@@ -7,21 +7,21 @@ use std::sync::Arc;
 use super::batch::{OnProgress, Submitted, supervise};
 use super::chunker::Chunker;
 use super::retry::Failures;
-use super::source::{self, Format, Kind, ObjectSource, Source};
+use super::source::{self, Format, Kind, Source};
 use super::standing::{Standing, ranges};
 use super::stream::{StoredChunk, Stream};
 use super::window::Window;
 use crate::error::{Error, Result};
 use crate::layout::batch::BatchSource;
 use crate::model::BatchId;
-use crate::seam::Seams;
+use crate::seam::{Seams, Store};
 
 pub struct ResumeRequest {
     pub batch: BatchId,
     /// Instead of the source that the batch names: the same records, from wherever they lie now.
     pub source: Option<Box<dyn Source>>,
-    /// What reads `s3://` sources.
-    pub objects: Option<Arc<dyn ObjectSource>>,
+    /// The bucket of a batch whose source is `s3://`.
+    pub bucket: Option<Arc<dyn Store>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub async fn resume(seams: &Seams, request: ResumeRequest, progress: OnProgress<
     }
     let mut source = match request.source {
         Some(source) => source,
-        None => open_again(seams, &standing, request.objects).await?,
+        None => open_again(seams, &standing, request.bucket).await?,
     };
     let chunker = Chunker::resume(standing.body.chunking, chunks.into_iter().collect())?;
     let stands: BTreeMap<u64, StoredChunk> = facts
@@ -118,7 +118,7 @@ async fn send_again(seams: &Seams, standing: &Standing, chunks: &[(u64, u64)]) -
 async fn open_again(
     seams: &Seams,
     standing: &Standing,
-    objects: Option<Arc<dyn ObjectSource>>,
+    bucket: Option<Arc<dyn Store>>,
 ) -> Result<Box<dyn Source>> {
     let BatchSource { location, format, pass, .. } = &standing.body.source;
     let format: Format = format.parse()?;
@@ -135,7 +135,7 @@ async fn open_again(
         )));
     }
     let pass = Some(pass.parse()?).filter(|pass| *pass != source::Pass::Record);
-    source::open(location, Some(format), pass, objects)
+    source::open(location, Some(format), pass, bucket)
         .await
         .map_err(|error| error.context(format!("batch {} cannot be resumed", standing.batch)))
 }

@@ -77,7 +77,7 @@ pub async fn retry(
     };
     // Whoever made the link may have died before it wrote the batch: the first `batch` under its id counts.
     put_batch(seams, &parent.app, made, &body).await?;
-    let resumed = resume(seams, ResumeRequest { batch: made, source: None, objects: None }, progress).await?;
+    let resumed = resume(seams, ResumeRequest { batch: made, source: None, bucket: None }, progress).await?;
     Ok(Retried { batch: made, repeated, resumed })
 }
 

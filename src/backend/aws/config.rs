@@ -47,8 +47,8 @@ impl Connection {
                 .hint("set AWS_REGION, or give the context one with `--region`"));
         };
         // Buckets in the host name need DNS for every bucket, which only AWS has.
-        let s3 =
-            aws_sdk_s3::config::Builder::from(&config).force_path_style(place.endpoint.is_some()).build();
+        let elsewhere = config.endpoint_url().is_some();
+        let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(elsewhere).build();
         Ok(Connection {
             s3: aws_sdk_s3::Client::from_conf(s3),
             sqs: aws_sdk_sqs::Client::new(&config),

@@ -2,20 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::cli::args::{BatchRunArgs, PolicyFlags, SourceFlags};
+use crate::cli::session::Session;
 use crate::cli::traits::millis;
+use crate::context;
 use crate::deploy::FuncFile;
 use crate::error::{Error, Result};
 use crate::layout::batch::Chunking;
 use crate::limits;
+use crate::seam::Store;
 use crate::submit::batch::{BatchOptions, OnBadRecord};
 use crate::submit::chunker::Chunker;
 use crate::submit::source::{self, Source};
 
 /// Opens what `--input` names.
-pub async fn open(input: &str, flags: &SourceFlags) -> Result<Box<dyn Source>> {
-    source::open(input, flags.format, flags.pass, None).await
+pub async fn open(session: &Session, input: &str, flags: &SourceFlags) -> Result<Box<dyn Source>> {
+    source::open(input, flags.format, flags.pass, bucket(session, input).await?).await
+}
+
+/// The bucket of an `s3://` source, wherever the context's own store is.
+pub async fn bucket(session: &Session, location: &str) -> Result<Option<Arc<dyn Store>>> {
+    match source::bucket_of(location)? {
+        Some(bucket) => context::open_bucket(&session.context()?, &session.env, bucket).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// `--input`, else what func.yaml says, which is in the function's folder.

@@ -1,5 +1,5 @@
 //! Where the records of a batch come from, read as a stream: memory does not grow with the source. The same source read
-//! again gives the same items in the same order; that is what a resume relies on. Knows no batch, chunk or store of ours.
+//! again gives the same items in the same order; that is what a resume relies on. Knows no batch and no chunk.
 
 mod csv;
 mod files;
@@ -21,10 +21,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use format::{Compression, Format, Kind, Pass};
-pub use objects::{ObjectPage, ObjectRead, ObjectRef, ObjectSource};
 
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::seam::Store;
 use input::Input;
 
 /// Records, one after another.
@@ -92,48 +92,37 @@ pub struct Origin {
 /// The standard input.
 pub const STDIN: &str = "-";
 
+/// The bucket that a location like `s3://bucket/prefix` names; `None` of any other.
+pub fn bucket_of(location: &str) -> Result<Option<&str>> {
+    match split(location) {
+        Some(("", _)) => {
+            Err(Error::invalid(format!("`{location}` names no bucket")).hint("write `s3://bucket/prefix`"))
+        }
+        Some((bucket, _)) => Ok(Some(bucket)),
+        None => Ok(None),
+    }
+}
+
+/// `s3://bucket/key` → bucket and key.
+fn split(location: &str) -> Option<(&str, &str)> {
+    let rest = location.strip_prefix("s3://")?;
+    Some(rest.split_once('/').unwrap_or((rest, "")))
+}
+
 /// Opens what a person names. The format follows from the suffix unless it is given; `pass` is for files and objects.
-/// Objects of `s3://` locations are read through `objects`.
+/// `bucket` is the one of [`bucket_of`], where there is one.
 pub async fn open(
     location: &str,
     format: Option<Format>,
     pass: Option<Pass>,
-    objects: Option<Arc<dyn ObjectSource>>,
+    bucket: Option<Arc<dyn Store>>,
 ) -> Result<Box<dyn Source>> {
-    if let Some(rest) = location.strip_prefix("s3://") {
-        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-        if bucket.is_empty() {
-            return Err(
-                Error::invalid(format!("`{location}` names no bucket")).hint("write `s3://bucket/prefix`")
-            );
-        }
-        let objects = objects.ok_or_else(|| {
-            Error::invalid(format!("`{location}` cannot be read here: objects are no source of this command"))
-                .hint("copy them into a folder, and name that")
+    if let Some((name, key)) = split(location) {
+        let store = bucket.ok_or_else(|| {
+            Error::invalid(format!("`{location}` cannot be read without a connection to S3"))
         })?;
-        let format = match format {
-            Some(format) => format.or_suffix(key),
-            None => Format::of_suffix(key)?.unwrap_or(Format::plain(Kind::Objects)),
-        };
-        return match format.kind {
-            Kind::Objects => {
-                let pass = pass_of_whole(pass, location)?;
-                Ok(Box::new(objects::Objects::new(objects, bucket.to_owned(), key.to_owned(), pass)))
-            }
-            Kind::Files => {
-                Err(Error::invalid(format!("`{location}` is no folder of files"))
-                    .hint("take `--format objects`"))
-            }
-            _ => {
-                let input = objects::ObjectInput::new(objects, bucket.to_owned(), key.to_owned());
-                let origin = Origin {
-                    location: location.to_owned(),
-                    format: format.to_string(),
-                    pass: pass_of_records(pass)?,
-                };
-                Ok(records(Box::new(input), format, location.to_owned(), origin))
-            }
-        };
+        let bucket = objects::Bucket { name: name.to_owned(), store };
+        return open_objects(location, key, format, pass, bucket);
     }
     if location == STDIN {
         let format = format.unwrap_or(Format::plain(Kind::Lines));
@@ -149,6 +138,37 @@ pub async fn open(
         return Ok(records(Box::new(input::stdin()), format, "stdin".to_owned(), origin));
     }
     open_path(location, format, pass).await
+}
+
+fn open_objects(
+    location: &str,
+    key: &str,
+    format: Option<Format>,
+    pass: Option<Pass>,
+    bucket: objects::Bucket,
+) -> Result<Box<dyn Source>> {
+    let format = match format {
+        Some(format) => format.or_suffix(key),
+        None => Format::of_suffix(key)?.unwrap_or(Format::plain(Kind::Objects)),
+    };
+    match format.kind {
+        Kind::Objects => {
+            let pass = pass_of_whole(pass, location)?;
+            Ok(Box::new(objects::Objects::new(bucket, key.to_owned(), pass)))
+        }
+        Kind::Files => {
+            Err(Error::invalid(format!("`{location}` is no folder of files")).hint("take `--format objects`"))
+        }
+        _ => {
+            let input = objects::ObjectInput::new(bucket, key.to_owned());
+            let origin = Origin {
+                location: location.to_owned(),
+                format: format.to_string(),
+                pass: pass_of_records(pass)?,
+            };
+            Ok(records(Box::new(input), format, location.to_owned(), origin))
+        }
+    }
 }
 
 async fn open_path(location: &str, format: Option<Format>, pass: Option<Pass>) -> Result<Box<dyn Source>> {

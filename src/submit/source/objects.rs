@@ -13,73 +13,65 @@ use super::input::Input;
 use super::{Format, Item, Kind, Origin, Pass, Source, bad_whole, named, too_big};
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::seam::Store;
+use crate::seam::store::{ETag, Entry, List, Object, Range};
 
-/// What is asked of an S3.
-#[async_trait]
-pub trait ObjectSource: Send + Sync {
-    /// Objects under a prefix in ascending order of their keys, strictly after `after`; a page of them.
-    async fn list(&self, bucket: &str, prefix: &str, after: Option<&str>) -> Result<ObjectPage>;
-
-    /// `length` bytes from `offset`, or what there is of them; with `etag` only while the object has it.
-    async fn read(
-        &self,
-        bucket: &str,
-        key: &str,
-        offset: u64,
-        length: u64,
-        etag: Option<&str>,
-    ) -> Result<ObjectRead>;
+/// A bucket that is not ours, as a store without a prefix.
+#[derive(Clone)]
+pub(super) struct Bucket {
+    pub(super) name: String,
+    pub(super) store: Arc<dyn Store>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ObjectPage {
-    pub objects: Vec<ObjectRef>,
-    /// What to give as `after` to go on.
-    pub next: Option<String>,
-}
+impl Bucket {
+    fn location(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.name)
+    }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectRef {
-    pub key: String,
-    pub size: u64,
-    /// Without quotes.
-    pub etag: String,
-}
+    async fn read(&self, key: &str, range: Range) -> Result<Object> {
+        let read = self.store.get(key, range).await;
+        read.map_err(|error| Error::from(error).context(format!("cannot read `{}`", self.location(key))))
+    }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectRead {
-    pub bytes: Bytes,
-    pub etag: String,
+    fn changed(&self, key: &str) -> Error {
+        Error::conflict(format!("`{}` has changed while it was read", self.location(key)))
+    }
 }
 
 pub(super) struct Objects {
-    objects: Arc<dyn ObjectSource>,
-    bucket: String,
+    bucket: Bucket,
     prefix: String,
     pass: Pass,
-    listed: VecDeque<ObjectRef>,
+    listed: VecDeque<Entry>,
     after: Option<String>,
     ended: bool,
 }
 
 impl Objects {
-    pub(super) fn new(objects: Arc<dyn ObjectSource>, bucket: String, prefix: String, pass: Pass) -> Objects {
-        Objects { objects, bucket, prefix, pass, listed: VecDeque::new(), after: None, ended: false }
+    pub(super) fn new(bucket: Bucket, prefix: String, pass: Pass) -> Objects {
+        Objects { bucket, prefix, pass, listed: VecDeque::new(), after: None, ended: false }
     }
 
     async fn list(&mut self) -> Result<()> {
         while self.listed.is_empty() && !self.ended {
-            let page = self.objects.list(&self.bucket, &self.prefix, self.after.as_deref()).await?;
-            self.listed.extend(page.objects.into_iter().filter(|object| !object.key.ends_with('/')));
+            let request = List { start_after: self.after.take(), ..List::all(&self.prefix) };
+            let page = self.bucket.store.list(&request).await.map_err(|error| {
+                Error::from(error).context(format!("cannot list `{}`", self.bucket.location(&self.prefix)))
+            })?;
+            self.listed.extend(page.entries.into_iter().filter(|object| !object.key.ends_with('/')));
             self.ended = page.next.is_none();
             self.after = page.next;
         }
         Ok(())
     }
 
-    fn reference(&self, object: &ObjectRef) -> Item {
+    fn reference(&self, object: &Entry) -> Item {
         let json = serde_json::json!({
-            "bucket": self.bucket, "key": object.key, "size": object.size, "etag": object.etag,
+            "bucket": self.bucket.name,
+            "key": object.key,
+            "size": object.bytes,
+            // On the wire it has quotes around it.
+            "etag": object.etag.0.trim_matches('"'),
         });
         Item {
             payload: json.to_string().into(),
@@ -88,16 +80,16 @@ impl Objects {
         }
     }
 
-    async fn body(&self, object: ObjectRef) -> Result<Item> {
-        let name = format!("s3://{}/{}", self.bucket, object.key);
-        if object.size > limits::PAYLOAD_BYTES_MAX {
-            return Ok(bad_whole(&name, object.size, too_big("object", object.size)));
+    async fn body(&self, object: Entry) -> Result<Item> {
+        let name = self.bucket.location(&object.key);
+        if object.bytes > limits::PAYLOAD_BYTES_MAX {
+            return Ok(bad_whole(&name, object.bytes, too_big("object", object.bytes)));
         }
-        let read = self.objects.read(&self.bucket, &object.key, 0, object.size, Some(&object.etag)).await?;
-        if read.bytes.len() as u64 != object.size {
-            return Err(Error::conflict(format!("`{name}` has changed while it was read")));
+        let read = self.bucket.read(&object.key, Range::All).await?;
+        if read.info.etag != object.etag {
+            return Err(self.bucket.changed(&object.key));
         }
-        Ok(named(&object.key, read.bytes).unwrap_or_else(|reason| bad_whole(&name, object.size, reason)))
+        Ok(named(&object.key, read.body).unwrap_or_else(|reason| bad_whole(&name, object.bytes, reason)))
     }
 }
 
@@ -105,7 +97,7 @@ impl Objects {
 impl Source for Objects {
     fn origin(&self) -> Origin {
         Origin {
-            location: format!("s3://{}/{}", self.bucket, self.prefix),
+            location: self.bucket.location(&self.prefix),
             format: Format::plain(Kind::Objects).to_string(),
             pass: self.pass,
         }
@@ -115,13 +107,13 @@ impl Source for Objects {
         self.list().await?;
         if self.pass == Pass::Ref {
             let count = self.listed.len().min(limits::SOURCE_ITEMS_MAX);
-            let objects: Vec<ObjectRef> = self.listed.drain(..count).collect();
+            let objects: Vec<Entry> = self.listed.drain(..count).collect();
             return Ok(objects.iter().map(|object| self.reference(object)).collect());
         }
         let (mut objects, mut bytes) = (Vec::new(), 0);
         while objects.len() < limits::OBJECTS_AHEAD_MAX && bytes < limits::OBJECTS_AHEAD_BYTES {
             let Some(object) = self.listed.pop_front() else { break };
-            bytes += object.size.min(limits::PAYLOAD_BYTES_MAX);
+            bytes += object.bytes.min(limits::PAYLOAD_BYTES_MAX);
             objects.push(object);
         }
         try_join_all(objects.into_iter().map(|object| self.body(object))).await
@@ -130,19 +122,18 @@ impl Source for Objects {
 
 /// The bytes of one object, which must stay the same while it is read.
 pub(super) struct ObjectInput {
-    objects: Arc<dyn ObjectSource>,
-    bucket: String,
+    bucket: Bucket,
     key: String,
     offset: u64,
-    etag: Option<String>,
+    etag: Option<ETag>,
     /// Read, and not yet handed on.
     page: Bytes,
     ended: bool,
 }
 
 impl ObjectInput {
-    pub(super) fn new(objects: Arc<dyn ObjectSource>, bucket: String, key: String) -> ObjectInput {
-        ObjectInput { objects, bucket, key, offset: 0, etag: None, page: Bytes::new(), ended: false }
+    pub(super) fn new(bucket: Bucket, key: String) -> ObjectInput {
+        ObjectInput { bucket, key, offset: 0, etag: None, page: Bytes::new(), ended: false }
     }
 }
 
@@ -150,16 +141,14 @@ impl ObjectInput {
 impl Input for ObjectInput {
     async fn read(&mut self) -> Result<Bytes> {
         if self.page.is_empty() && !self.ended {
-            let length = limits::READ_PAGE_BYTES;
-            let read = self
-                .objects
-                .read(&self.bucket, &self.key, self.offset, length, self.etag.as_deref())
-                .await
-                .map_err(|error| error.context(format!("read `s3://{}/{}`", self.bucket, self.key)))?;
-            self.offset += read.bytes.len() as u64;
-            self.ended = (read.bytes.len() as u64) < length;
-            self.etag = Some(read.etag);
-            self.page = read.bytes;
+            let range = Range::Part { offset: self.offset, length: limits::READ_PAGE_BYTES };
+            let read = self.bucket.read(&self.key, range).await?;
+            if *self.etag.get_or_insert_with(|| read.info.etag.clone()) != read.info.etag {
+                return Err(self.bucket.changed(&self.key));
+            }
+            self.offset += read.body.len() as u64;
+            self.ended = self.offset >= read.info.bytes;
+            self.page = read.body;
         }
         Ok(self.page.split_to(self.page.len().min(limits::SOURCE_BLOCK_BYTES as usize)))
     }
@@ -167,56 +156,61 @@ impl Input for ObjectInput {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::super::{NAME_HEADER, open};
     use super::*;
+    use crate::backend::memory::MemoryStore;
+    use crate::seam::StoreError;
+    use crate::seam::clock::SystemClock;
+    use crate::seam::store::{Listed, ObjectInfo, PutObject};
 
     /// A bucket that lists two keys at a time.
-    struct Bucket(BTreeMap<String, Bytes>);
+    struct Small(MemoryStore);
 
-    #[async_trait]
-    impl ObjectSource for Bucket {
-        async fn list(&self, bucket: &str, prefix: &str, after: Option<&str>) -> Result<ObjectPage> {
-            assert_eq!(bucket, "b");
-            let under = self.0.iter().filter(|(key, _)| key.starts_with(prefix));
-            let mut rest = under.filter(|(key, _)| after.is_none_or(|after| key.as_str() > after));
-            let objects: Vec<ObjectRef> = rest
-                .by_ref()
-                .take(2)
-                .map(|(key, body)| ObjectRef {
-                    key: key.clone(),
-                    size: body.len() as u64,
-                    etag: format!("e{}", body.len()),
-                })
-                .collect();
-            let next = rest.next().and_then(|_| objects.last()).map(|object| object.key.clone());
-            Ok(ObjectPage { objects, next })
+    impl Small {
+        async fn with(objects: impl IntoIterator<Item = (&str, Bytes)>) -> Arc<Small> {
+            let store = MemoryStore::new(Arc::new(SystemClock));
+            for (key, body) in objects {
+                store.put(key, PutObject::create(body)).await.unwrap();
+            }
+            Arc::new(Small(store))
         }
 
-        async fn read(
-            &self,
-            _: &str,
-            key: &str,
-            offset: u64,
-            length: u64,
-            etag: Option<&str>,
-        ) -> Result<ObjectRead> {
-            let body = self.0.get(key).ok_or_else(|| Error::not_found("no such object"))?;
-            let now = format!("e{}", body.len());
-            assert!(etag.is_none_or(|etag| etag == now));
-            let range = (offset as usize).min(body.len())..((offset + length) as usize).min(body.len());
-            Ok(ObjectRead { bytes: body.slice(range), etag: now })
+        async fn replace(&self, key: &str, body: &'static str) {
+            let stands = self.0.head(key).await.unwrap().etag;
+            self.0.put(key, PutObject::replace(body, stands)).await.unwrap();
         }
     }
 
-    async fn all(location: &str, pass: Option<Pass>, bucket: &Arc<Bucket>) -> Vec<Item> {
-        let mut source = open(location, None, pass, Some(bucket.clone())).await.unwrap();
+    #[async_trait]
+    impl Store for Small {
+        async fn put(&self, _: &str, _: PutObject) -> Result<ETag, StoreError> {
+            panic!("a source is not written")
+        }
+
+        async fn get(&self, key: &str, range: Range) -> Result<Object, StoreError> {
+            self.0.get(key, range).await
+        }
+
+        async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+            self.0.head(key).await
+        }
+
+        async fn list(&self, request: &List) -> Result<Listed, StoreError> {
+            self.0.list(&List { max: 2, ..request.clone() }).await
+        }
+
+        async fn delete(&self, _: &[String]) -> Result<(), StoreError> {
+            panic!("a source is not deleted")
+        }
+    }
+
+    async fn all(location: &str, pass: Option<Pass>, bucket: &Arc<Small>) -> Result<Vec<Item>> {
+        let mut source = open(location, None, pass, Some(bucket.clone())).await?;
         let mut all = Vec::new();
         loop {
-            let items = source.next().await.unwrap();
+            let items = source.next().await?;
             if items.is_empty() {
-                return all;
+                return Ok(all);
             }
             all.extend(items);
         }
@@ -225,35 +219,51 @@ mod tests {
     #[tokio::test]
     async fn bodies_and_references_of_all_pages() {
         let huge = Bytes::from(vec![0; limits::PAYLOAD_BYTES_MAX as usize + 1]);
-        let mut objects: BTreeMap<String, Bytes> =
-            (0..7).map(|n| (format!("in/{n}"), Bytes::from(format!("body {n}")))).collect();
-        objects.insert("in/".to_owned(), Bytes::new());
-        objects.insert("in/huge".to_owned(), huge);
-        objects.insert("out/1".to_owned(), Bytes::new());
-        let bucket = Arc::new(Bucket(objects));
+        let keys: Vec<String> = (0..7).map(|n| format!("in/{n}")).collect();
+        let small = keys.iter().map(|key| (key.as_str(), Bytes::from(format!("body of {key}"))));
+        let more = [("in/", Bytes::new()), ("in/huge", huge), ("out/1", Bytes::new())];
+        let bucket = Small::with(small.chain(more)).await;
 
-        let bodies = all("s3://b/in/", None, &bucket).await;
+        let bodies = all("s3://b/in/", None, &bucket).await.unwrap();
         assert_eq!(bodies.len(), 8);
         assert_eq!(
             (bodies[3].payload.as_ref(), &*bodies[3].headers[NAME_HEADER]),
-            (b"body 3".as_slice(), "in/3")
+            (b"body of in/3".as_slice(), "in/3")
         );
         assert!(bodies[7].bad.as_ref().unwrap().to_string().starts_with("s3://b/in/huge: the object has"));
 
-        let refs = all("s3://b/in/", Some(Pass::Ref), &bucket).await;
+        let refs = all("s3://b/in/", Some(Pass::Ref), &bucket).await.unwrap();
         assert_eq!(refs.len(), 8);
-        assert_eq!(refs[0].payload, r#"{"bucket":"b","key":"in/0","size":6,"etag":"e6"}"#);
+        let etag = bucket.head("in/0").await.unwrap().etag.0;
+        let expected = format!(r#"{{"bucket":"b","key":"in/0","size":12,"etag":"{etag}"}}"#);
+        assert_eq!(refs[0].payload, expected);
     }
 
     #[tokio::test]
     async fn records_in_an_object() {
         let line = format!("\"{}\"\n", "x".repeat(1_000_000));
-        let text = Bytes::from(line.repeat(20));
-        let bucket = Arc::new(Bucket([("in.jsonl".to_owned(), text)].into()));
-        let items = all("s3://b/in.jsonl", None, &bucket).await;
+        let bucket = Small::with([("in.jsonl", Bytes::from(line.repeat(20)))]).await;
+        let items = all("s3://b/in.jsonl", None, &bucket).await.unwrap();
         assert_eq!(items.len(), 20);
         assert!(items.iter().all(|item| item.payload.len() == 1_000_002 && item.bad.is_none()));
-        assert!(open("s3://b/in.jsonl", None, Some(Pass::Ref), Some(bucket)).await.is_err());
+        assert!(all("s3://b/in.jsonl", Some(Pass::Ref), &bucket).await.is_err());
+        let missing = all("s3://b/no.jsonl", None, &bucket).await.unwrap_err();
+        assert_eq!(missing.message(), "cannot read `s3://b/no.jsonl`: no such object");
         assert!(open("s3://b/in", None, None, None).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_object_that_changes_while_it_is_read_ends_the_source() {
+        let long = Bytes::from("a line\n".repeat(limits::READ_PAGE_BYTES as usize / 4));
+        let bucket = Small::with([("in.txt", long), ("o/1", "1".into())]).await;
+        let mut source = open("s3://b/in.txt", None, None, Some(bucket.clone())).await.unwrap();
+        source.next().await.unwrap();
+        bucket.replace("in.txt", "shorter").await;
+        let error = loop {
+            if let Err(error) = source.next().await {
+                break error;
+            }
+        };
+        assert_eq!(error.message(), "`s3://b/in.txt` has changed while it was read");
     }
 }

@@ -37,7 +37,7 @@ async fn a_batch_is_sealed_with_what_is_stored_once_its_submitter_is_quiet() {
 
     // A resume needs no source now, and sends what belongs.
     ground.ranges().await;
-    let request = afn::submit::resume::ResumeRequest { batch, source: None, objects: None };
+    let request = afn::submit::resume::ResumeRequest { batch, source: None, bucket: None };
     let resumed = afn::submit::resume::resume(&ground.seams, request, &|_| {}).await.unwrap();
     assert_eq!(resumed.found, Found::Sealed);
     let sent: Vec<(u64, u64)> = ground.ranges().await.iter().map(|range| (range.first, range.last)).collect();

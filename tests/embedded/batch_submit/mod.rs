@@ -160,7 +160,7 @@ async fn all_of_it_can_move_between_threads() {
     let ground = Ground::new().await;
     let submitted = moves(submit(&ground.seams, ground.request(lines(3)), &|_| {})).await.unwrap();
     let batch = submitted.batch;
-    let request = afn::submit::resume::ResumeRequest { batch, source: Some(lines(3)), objects: None };
+    let request = afn::submit::resume::ResumeRequest { batch, source: Some(lines(3)), bucket: None };
     moves(afn::submit::resume::resume(&ground.seams, request, &|_| {})).await.unwrap();
     moves(afn::submit::seal::seal(&ground.seams, batch, "x")).await.unwrap();
     moves(afn::submit::cancel_batch::cancel_call(&ground.seams, batch.call(1), "x")).await.unwrap();

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use super::ground::{Ground, lines, text_of};
 
 async fn resume_with(seams: &Seams, batch: BatchId, source: Option<Box<dyn Source>>) -> afn::Result<Resumed> {
-    resume(seams, ResumeRequest { batch, source, objects: None }, &|_| {}).await
+    resume(seams, ResumeRequest { batch, source, bucket: None }, &|_| {}).await
 }
 
 /// Dropped after so many polls: a process that dies there.

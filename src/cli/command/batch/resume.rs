@@ -29,13 +29,17 @@ pub async fn run(session: &Session, args: BatchResumeArgs) -> Result<ExitCode> {
         (None, _) => None,
         (Some(input), Some(begun)) => {
             let flags = SourceFlags { format: Some(begun.format.parse()?), ..SourceFlags::default() };
-            Some(source::open(input, &flags).await?)
+            Some(source::open(session, input, &flags).await?)
         }
         (Some(_), None) => {
             return Err(Error::conflict(format!("batch {batch} has finished and was deleted")));
         }
     };
-    let request = ResumeRequest { batch, source: records, objects: None };
+    let bucket = match (&records, &view.source) {
+        (None, Some(begun)) => source::bucket(session, &begun.location).await?,
+        _ => None,
+    };
+    let request = ResumeRequest { batch, source: records, bucket };
     let known = Receipts::of(session)?.find(batch)?;
     let run = known.and_then(|receipt| receipt.run);
     let Some(mut run) = run else {

@@ -25,7 +25,7 @@ pub async fn run(session: &Session, args: BatchRunArgs) -> Result<ExitCode> {
     }
     let receipt = receipt(&args)?;
     let input = source::input_of(&args)?;
-    let records = source::open(&input, &args.source).await?;
+    let records = source::open(session, &input, &args.source).await?;
     if args.dry_run {
         let on_bad_record = args.source.on_bad_record.unwrap_or_default();
         return signal::or_interrupted(submit::dry_run(session, records, on_bad_record)).await;

@@ -17,7 +17,7 @@ use crate::submit::batch::{BatchRequest, End, OnBadRecord, submit};
 use crate::submit::source::Source;
 
 pub async fn run(session: &Session, args: BatchSubmitArgs) -> Result<()> {
-    let records = source::open(&args.input, &args.source).await?;
+    let records = source::open(session, &args.input, &args.source).await?;
     if args.dry_run {
         let on_bad_record = args.source.on_bad_record.unwrap_or_default();
         return dry_run(session, records, on_bad_record).await.map(|_| ());
