@@ -134,13 +134,27 @@ impl Running {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|pid| Pid::from_raw(pid as i32)).expect("it runs");
         kill_process(pid, signal).expect("it can be told");
     }
 
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// Waits for its end, however long that takes.
+    pub async fn gone(&mut self) {
+        self.child.wait().await.expect("it can be waited for");
+    }
+
+    /// The most memory that it has had.
+    pub fn peak_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id().expect("it runs"));
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        let kib: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib * 1024
     }
 
     /// Its exit code.

@@ -13,7 +13,9 @@ mod harness;
 mod images;
 
 mod bucket;
+#[expect(dead_code, reason = "shared with the tests of batches, which use all of it")]
 mod command;
+#[expect(dead_code, reason = "shared with the tests of batches")]
 mod proxy;
 mod world;
 

@@ -4,7 +4,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use aws_smithy_types::date_time::{DateTime, Format};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -33,6 +35,8 @@ pub enum Cut {
 
 struct Shared {
     upstream: String,
+    /// By how much the store's clock runs ahead.
+    ahead: Mutex<Duration>,
     cut: watch::Sender<Cut>,
     losses: Mutex<Vec<Loss>>,
     lost: watch::Sender<Vec<String>>,
@@ -50,6 +54,7 @@ impl Proxy {
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             upstream: endpoint.trim_start_matches("http://").trim_end_matches('/').to_owned(),
+            ahead: Mutex::default(),
             cut: watch::Sender::new(Cut::Nothing),
             losses: Mutex::default(),
             lost: watch::Sender::new(Vec::new()),
@@ -61,6 +66,11 @@ impl Proxy {
 
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Whoever asks the store for the time by a probe is told a later one: as if all else were older.
+    pub fn set_store_clock_ahead(&self, by: Duration) {
+        *self.shared.ahead.lock().expect("no panic") = by;
     }
 
     /// Breaks every connection, and refuses what is cut from here on.
@@ -141,6 +151,7 @@ async fn forward(shared: &Shared, request: Request<Incoming>) -> io::Result<Resp
             asked.await?
         }
     };
+    let answer = if name.contains("/probe/") { shared.later(answer) } else { answer };
     if shared.loses(&name) {
         shared.lost.send_modify(|lost| lost.push(name.clone()));
         return Err(io::Error::other(format!("the answer to {name} is lost")));
@@ -165,6 +176,18 @@ impl Shared {
             Cut::Queues => is_queue,
             Cut::All => true,
         }
+    }
+
+    fn later(&self, mut answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+        let ahead = *self.ahead.lock().expect("no panic");
+        if let Some(modified) = answer.headers_mut().get_mut(header::LAST_MODIFIED) {
+            let text = modified.to_str().expect("a date");
+            let time = DateTime::from_str(text, Format::HttpDate).expect("a date");
+            let later = DateTime::from_secs(time.secs() + ahead.as_secs() as i64);
+            let later = later.fmt(Format::HttpDate).expect("a date");
+            *modified = later.parse().expect("a header");
+        }
+        answer
     }
 
     fn loses(&self, name: &str) -> bool {

@@ -1,0 +1,127 @@
+//! Submitters that are killed or paused: no record is lost, none is doubled.
+
+use std::time::Duration;
+
+use afn::model::{BatchId, State};
+use afn::results;
+use rustix::process::Signal;
+
+use crate::facts::one_outcome_each;
+use crate::ground::{ECHO, mostly_bad, random};
+use crate::world::{APP, World};
+
+everywhere!(
+    killed_at_any_point,
+    paused_while_another_goes_on,
+    a_source_that_changed,
+    killed_by_its_own_batch_run
+);
+
+/// Long enough that a submission can be met in the middle of it.
+const CALLS: u64 = 20_000;
+const GOOD_EVERY: u64 = 100;
+
+/// The batch that somebody has begun to submit, as soon as its first chunk is stored.
+pub async fn begun(world: &World) -> BatchId {
+    let begun = tokio::time::Instant::now();
+    let seams = world.open().await.seams;
+    loop {
+        let listed = results::batch::list(&seams, &world.app(), 1, None).await.expect("a list");
+        if let Some(row) = listed.batches.first()
+            && results::batch::load(&seams, row.batch).await.expect("a batch").stored > 0
+        {
+            return row.batch;
+        }
+        assert!(begun.elapsed() < crate::command::PATIENCE, "nothing is submitted");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn all_is_well(world: &World, batch: BatchId) {
+    let view = world.over(batch).await;
+    assert_eq!(view.calls, Some(CALLS));
+    let rows = one_outcome_each(world, batch, CALLS).await;
+    for (number, row) in rows {
+        let status = if number.is_multiple_of(GOOD_EVERY) { State::Success } else { State::Error };
+        assert_eq!(row.status, status, "{row:?}");
+    }
+}
+
+async fn killed_at_any_point(world: World) {
+    world.deploy("echo", ECHO).await;
+    world.write("in.jsonl", mostly_bad(CALLS, GOOD_EVERY));
+    let _worker = world.worker("-j 2").await;
+    let submitter = world.spawn(&format!("batch submit {APP} /echo in.jsonl"));
+    let batch = begun(&world).await;
+    submitter.kill().await;
+    for _ in 0..4 {
+        let resumer = world.spawn(&format!("batch resume {batch}"));
+        tokio::time::sleep(Duration::from_millis(random("killed after ms", 600))).await;
+        resumer.kill().await;
+    }
+    world.afn(&format!("batch resume {batch}")).await.ok();
+    all_is_well(&world, batch).await;
+    assert_eq!(world.batches().await, [batch]);
+}
+
+async fn paused_while_another_goes_on(world: World) {
+    world.deploy("echo", ECHO).await;
+    world.write("in.jsonl", mostly_bad(CALLS, GOOD_EVERY));
+    let mut submitter = world.spawn(&format!("batch submit {APP} /echo in.jsonl"));
+    let batch = begun(&world).await;
+    submitter.signal(Signal::STOP);
+    let _worker = world.worker("-j 2").await;
+    world.afn(&format!("batch resume {batch}")).await.ok();
+    submitter.signal(Signal::CONT);
+    assert_eq!(submitter.ended().await, 0, "{:#?}", submitter.lines());
+    all_is_well(&world, batch).await;
+}
+
+async fn a_source_that_changed(world: World) {
+    world.deploy("echo", ECHO).await;
+    let text = mostly_bad(CALLS, GOOD_EVERY);
+    world.write("in.jsonl", &text);
+    let submitter = world.spawn(&format!("batch submit {APP} /echo in.jsonl"));
+    let batch = begun(&world).await;
+    submitter.signal(Signal::STOP);
+    let view = results::batch::load(&world.open().await.seams, batch).await.expect("a batch");
+    submitter.kill().await;
+    assert_eq!(view.sealed, None, "it was stopped too late to show anything");
+
+    world.write("in.jsonl", text.replacen("bad 7\n", "bad seven\n", 1));
+    let said = world.afn(&format!("batch resume {batch}")).await.failed(2);
+    assert!(said.contains("the source has changed: records 1 to 64 were others"), "{said}");
+    assert!(said.contains(&format!("`afn batch seal {batch}`")), "{said}");
+    // Fewer records than are stored.
+    world.write("in.jsonl", "bad 1\n");
+    let said = world.afn(&format!("batch resume {batch}")).await.failed(2);
+    assert!(said.contains("the source has changed"), "{said}");
+
+    world.write("kept.jsonl", &text);
+    world.afn(&format!("batch resume {batch} --input kept.jsonl")).await.ok();
+    let _worker = world.worker("-j 2").await;
+    all_is_well(&world, batch).await;
+}
+
+/// Submitter, worker, supervisor and collector in one process, all of them killed again and again.
+async fn killed_by_its_own_batch_run(world: World) {
+    world.write("in.txt", crate::ground::lines(400));
+    let line = "batch run --app batches --input in.txt --output out.jsonl -j 2 -- cat";
+    let runner = world.spawn(line);
+    let batch: BatchId = runner.said("Batch ").await.trim_start_matches("Batch ").parse().expect("an id");
+    tokio::time::sleep(Duration::from_millis(random("killed after ms", 1_500))).await;
+    runner.kill().await;
+    for _ in 0..2 {
+        let runner = world.spawn("batch resume last");
+        tokio::time::sleep(Duration::from_millis(random("killed after ms", 1_500))).await;
+        runner.kill().await;
+    }
+    let ran = world.afn("batch resume last").await;
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    let rows = crate::world::rows(&world.read("out.jsonl"));
+    assert_eq!(rows.len(), 400);
+    for (number, row) in rows {
+        assert_eq!(row["result"], crate::ground::line(number), "{row}");
+    }
+    one_outcome_each(&world, batch, 400).await;
+}
