@@ -13,10 +13,12 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// The body of one call.
 pub const PAYLOAD_BYTES_MAX: u64 = 6 * MIB;
+/// A file or an object that is the payload of a call of a batch: streamed from one end to the other.
+pub const BODY_BYTES_MAX: u64 = 256 * MIB;
 /// The answer of one call.
 pub const RESULT_BYTES_MAX: u64 = 64 * MIB;
-/// Past this a result is spooled to an unlinked file instead of held in memory.
-pub const RESULT_MEMORY_BYTES: u64 = MIB;
+/// Past this a result, or the payload of a call of a batch, is spooled to an unlinked file instead of held in memory.
+pub const BODY_MEMORY_BYTES: u64 = MIB;
 /// stdout and stderr of one attempt; what comes after is cut, and the log says so.
 pub const LOG_BYTES_MAX: u64 = MIB;
 /// The request headers that travel with a payload, names and values.
@@ -149,7 +151,7 @@ pub const CHUNKS_PER_DOUBLING: u64 = 8;
 /// Uncompressed records of one chunk.
 pub const CHUNK_BYTES_MAX: u64 = 8 * MIB;
 /// A record past this lies in an object of its own, which its chunk names.
-pub const RECORD_INLINE_BYTES_MAX: u64 = MIB;
+pub const RECORD_INLINE_BYTES_MAX: u64 = BODY_MEMORY_BYTES;
 /// Chunks on their way into the store, in bytes of records.
 pub const SUBMIT_BYTES_IN_FLIGHT: u64 = 32 * MIB;
 /// Chunks on their way, until their messages are acknowledged: what a resume sends again at the most beside chunks that

@@ -2,8 +2,8 @@
 //! `POST /call` after another. The connection is driven by the future that waits for the answer: a call costs no task
 //! and no hop between threads.
 
-use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -23,7 +23,7 @@ pub use super::socket::SOCKET_NAME;
 use super::socket::{ConnectError, SocketDir};
 use crate::limits;
 use crate::model::Time;
-use crate::seam::body::BodyWriter;
+use crate::seam::body::{BodyWriter, Pieces};
 use crate::seam::executor::{Fault, Verdict, Work};
 
 /// Idle connections are closed on our side after this, as Fn does: some servers do not like them older.
@@ -281,23 +281,19 @@ fn drive(
 
 /// Always sent in chunks, even when empty: FDKs are used to nothing else.
 #[derive(Debug)]
-struct Payload(Option<Bytes>);
+struct Payload(Pieces);
 
 impl hyper::body::Body for Payload {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let rest = self.0.take().filter(|bytes| !bytes.is_empty());
-        Poll::Ready(rest.map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Poll::Ready(self.0.next().map(|piece| piece.map(Frame::data)))
     }
 }
 
 fn request(work: &Work, deadline: Time) -> Request<Payload> {
-    let mut request = Request::new(Payload(Some(work.payload.clone())));
+    let mut request = Request::new(Payload(work.payload.pieces()));
     *request.method_mut() = hyper::Method::POST;
     *request.uri_mut() = hyper::Uri::from_static("/call");
     let headers = request.headers_mut();

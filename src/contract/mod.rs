@@ -45,8 +45,6 @@ pub fn exit_reason(status: ExitStatus) -> String {
 pub(crate) mod testing {
     use std::collections::BTreeMap;
 
-    use bytes::Bytes;
-
     use crate::limits;
     use crate::model::{
         CallId, Config, Digest, Format, Function, Kind, Limits, Nonce, Source, Time, Version,
@@ -89,7 +87,7 @@ pub(crate) mod testing {
             attempt: 2,
             headers: BTreeMap::new(),
             content_type: Some("text/plain".to_owned()),
-            payload: Bytes::from_static(payload),
+            payload: payload.to_vec().into(),
             heard: Heard::default(),
         }
     }

@@ -1,4 +1,4 @@
-//! A body on its way into the store: in memory, or spooled to an unlinked file when it is large.
+//! A body on its way: in memory, or in a file when it is large.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use crate::limits;
 use crate::model::Digest;
 
 /// Cheap to clone and to read again, so that a write can be repeated.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Body {
     Bytes(Bytes),
     Spool(Spool),
@@ -28,7 +28,7 @@ impl std::fmt::Debug for Body {
     }
 }
 
-/// A file without a name: it goes when the last handle does.
+/// A file that is read piece by piece: most often one without a name, which goes when the last handle does.
 #[derive(Debug, Clone)]
 pub struct Spool {
     file: Arc<File>,
@@ -36,6 +36,11 @@ pub struct Spool {
 }
 
 impl Spool {
+    /// So many bytes of a file, which is not to change any more.
+    pub fn of(file: File, bytes: u64) -> Spool {
+        Spool { file: Arc::new(file), bytes }
+    }
+
     pub fn file(&self) -> &Arc<File> {
         &self.file
     }
@@ -56,7 +61,47 @@ impl Spool {
     }
 }
 
+/// The same file is the same body; what it has is not compared.
+impl PartialEq for Spool {
+    fn eq(&self, other: &Spool) -> bool {
+        Arc::ptr_eq(&self.file, &other.file) && self.bytes == other.bytes
+    }
+}
+
+impl Eq for Spool {}
+
+/// Of a file, what is read at a time.
+const PIECE_BYTES: usize = 256 * limits::KIB as usize;
+
+/// A body from its beginning to its end. What is in memory comes whole.
+#[derive(Debug, Clone)]
+pub struct Pieces {
+    body: Body,
+    offset: u64,
+}
+
+impl Iterator for Pieces {
+    type Item = io::Result<Bytes>;
+
+    fn next(&mut self) -> Option<io::Result<Bytes>> {
+        if self.offset >= self.body.len() {
+            return None;
+        }
+        let piece = match &self.body {
+            Body::Bytes(bytes) => Ok(bytes.clone()),
+            Body::Spool(spool) => spool.read_at(self.offset, PIECE_BYTES),
+        };
+        // After an error there is no more.
+        self.offset += piece.as_ref().map_or(u64::MAX - self.offset, |piece| piece.len() as u64);
+        Some(piece)
+    }
+}
+
 impl Body {
+    pub fn pieces(&self) -> Pieces {
+        Pieces { body: self.clone(), offset: 0 }
+    }
+
     pub fn len(&self) -> u64 {
         match self {
             Body::Bytes(bytes) => bytes.len() as u64,
@@ -89,13 +134,22 @@ impl Body {
 
     pub fn sha256(&self) -> io::Result<Digest> {
         let mut hasher = Sha256::new();
-        let mut offset = 0;
-        while offset < self.len() {
-            let piece = self.read_at(offset, limits::MIB as usize)?;
-            hasher.update(&piece);
-            offset += piece.len() as u64;
+        for piece in self.pieces() {
+            hasher.update(piece?);
         }
         Ok(Digest::from_bytes(hasher.finalize().into()))
+    }
+}
+
+impl Default for Body {
+    fn default() -> Body {
+        Body::Bytes(Bytes::new())
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Body {
+        Body::Bytes(text.into())
     }
 }
 
@@ -144,7 +198,7 @@ impl BodyWriter {
         if bytes > self.bytes_max {
             return Err(BodyWriterError::TooLarge { bytes_max: self.bytes_max });
         }
-        if self.file.is_none() && bytes > limits::RESULT_MEMORY_BYTES {
+        if self.file.is_none() && bytes > limits::BODY_MEMORY_BYTES {
             let mut file = tempfile::tempfile().map_err(BodyWriterError::Io)?;
             file.write_all(&self.memory).map_err(BodyWriterError::Io)?;
             self.memory = Vec::new();
@@ -160,8 +214,38 @@ impl BodyWriter {
 
     pub fn finish(self) -> Body {
         match self.file {
-            Some(file) => Body::Spool(Spool { file: Arc::new(file), bytes: self.bytes }),
+            Some(file) => Body::Spool(Spool::of(file, self.bytes)),
             None => Body::Bytes(self.memory.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_the_same_in_memory_and_in_a_file() {
+        for bytes in [0, 1, limits::BODY_MEMORY_BYTES as usize, 3 * limits::MIB as usize + 5] {
+            let text: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
+            let mut writer = BodyWriter::new(u64::MAX);
+            text.chunks(100_000).for_each(|piece| writer.write(piece).unwrap());
+            let body = writer.finish();
+            assert_eq!(matches!(body, Body::Spool(_)), bytes as u64 > limits::BODY_MEMORY_BYTES);
+            let pieces: Vec<Bytes> = body.pieces().map(Result::unwrap).collect();
+            assert!(pieces.iter().all(|piece| !piece.is_empty()));
+            assert_eq!(pieces.concat(), text);
+            assert_eq!(body.sha256().unwrap(), Digest::of(&text));
+            assert_eq!(body.to_bytes().unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_file_that_has_become_shorter_is_an_error_and_an_end() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(PIECE_BYTES as u64 + 10).unwrap();
+        let body = Body::Spool(Spool::of(file.try_clone().unwrap(), 2 * PIECE_BYTES as u64));
+        let read: Vec<bool> = body.pieces().map(|piece| piece.is_ok()).collect();
+        assert_eq!(read, [true, false]);
     }
 }

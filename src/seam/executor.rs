@@ -45,7 +45,7 @@ pub struct Work {
     pub attempt: u32,
     pub headers: BTreeMap<String, String>,
     pub content_type: Option<String>,
-    pub payload: Bytes,
+    pub payload: Body,
     /// What the executor hears of it.
     pub heard: Heard,
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::body::Body;
+use super::body::{Body, BodyWriter, BodyWriterError};
 use crate::error::{Code, Error};
 use crate::limits;
 use crate::model::Time;
@@ -294,6 +294,34 @@ pub trait StoreExt: Store {
             Ok(_) => Ok(true),
             Err(StoreError::NotFound) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// An object of which no more than a page is ever in memory. [`StoreError::Changed`]: it has become another one
+    /// while it was read.
+    async fn stream(&self, key: &str, bytes_max: u64) -> Result<(Body, ObjectInfo), StoreError> {
+        let mut writer = BodyWriter::new(bytes_max);
+        let mut offset = 0;
+        let mut first: Option<ObjectInfo> = None;
+        loop {
+            let range = Range::Part { offset, length: limits::READ_PAGE_BYTES };
+            let Object { body, info } = self.get(key, range).await?;
+            let first = first.get_or_insert(info.clone());
+            if first.etag != info.etag {
+                return Err(StoreError::Changed);
+            }
+            writer.write(&body).map_err(|error| {
+                StoreError::Refused(match error {
+                    BodyWriterError::TooLarge { bytes_max } => {
+                        format!("`{key}` has more than {bytes_max} bytes")
+                    }
+                    BodyWriterError::Io(error) => format!("cannot spool `{key}`: {error}"),
+                })
+            })?;
+            offset += body.len() as u64;
+            if offset >= info.bytes || body.is_empty() {
+                return Ok((writer.finish(), info));
+            }
         }
     }
 

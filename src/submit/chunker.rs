@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::source::Item;
+use super::source::{Item, NAME_HEADER};
 use crate::error::{Error, Result};
 use crate::layout::batch::Chunking;
 use crate::layout::chunk::Record;
 use crate::limits;
 use crate::model::Digest;
 use crate::model::id::NUMBER_MAX;
+use crate::seam::Body;
 
 /// The version of the rule that is written here.
 const RULE: u32 = 1;
@@ -36,7 +37,7 @@ pub struct Cut {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
     pub number: u64,
-    pub payload: Bytes,
+    pub payload: Body,
     pub sha256: Digest,
 }
 
@@ -93,7 +94,7 @@ impl Chunker {
         if overflows && stored.is_none() {
             cuts.extend(self.finish());
         }
-        self.open.take(self.next, item, bytes);
+        self.open.take(self.next, item, bytes)?;
         self.next += 1;
         if self.next > self.last() {
             cuts.extend(self.finish());
@@ -146,40 +147,57 @@ impl Chunker {
 /// What a record adds to its chunk.
 fn weight(item: &Item) -> u64 {
     let headers: usize = item.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    (item.payload.len() + headers) as u64
+    item.payload.len() + headers as u64
 }
 
 impl Open {
-    fn take(&mut self, number: u64, item: Item, bytes: u64) {
-        self.hash(&item);
+    fn take(&mut self, number: u64, item: Item, bytes: u64) -> Result<()> {
+        let sha256 = self.hash(&item)?;
         self.bytes += bytes;
         self.refused += u64::from(item.bad.is_some());
         let mut record = Record {
             number,
-            payload: item.payload,
+            payload: Bytes::new(),
             content_type: item.content_type.map(|content_type| content_type.into_owned()),
             headers: item.headers,
             refused: item.bad.map(|bad| bad.to_string()),
             source_line: item.line,
             input: None,
         };
-        if record.payload.len() as u64 > limits::RECORD_INLINE_BYTES_MAX {
-            let payload = std::mem::take(&mut record.payload);
-            let sha256 = Digest::of(&payload);
-            record.input = Some(sha256.clone());
-            self.inputs.push(Input { number, payload, sha256 });
+        match sha256 {
+            Some(sha256) => {
+                record.input = Some(sha256.clone());
+                self.inputs.push(Input { number, payload: item.payload, sha256 });
+            }
+            None => {
+                record.payload = item.payload.to_bytes().map_err(|error| {
+                    Error::internal(format!("cannot read the spooled record {number}: {error}"))
+                })?
+            }
         }
         self.records.push(record);
+        Ok(())
     }
 
     /// Each part with its length, so that none runs into the next. How a bad record is worded does not count: another
-    /// release may word it better.
-    fn hash(&mut self, item: &Item) {
+    /// release may word it better. Gives the digest of the payload alone, if it is one that lies outside its chunk.
+    fn hash(&mut self, item: &Item) -> Result<Option<Digest>> {
+        let mut alone = (item.payload.len() > limits::RECORD_INLINE_BYTES_MAX).then(Sha256::new);
+        self.digest.update(item.payload.len().to_le_bytes());
+        for piece in item.payload.pieces() {
+            let piece = piece.map_err(|error| {
+                let name = item.headers.get(NAME_HEADER).map_or("a record", String::as_str);
+                Error::conflict(format!("`{name}` has changed while it was read: {error}"))
+            })?;
+            self.digest.update(&piece);
+            if let Some(alone) = &mut alone {
+                alone.update(&piece);
+            }
+        }
         let mut part = |bytes: &[u8]| {
             self.digest.update((bytes.len() as u64).to_le_bytes());
             self.digest.update(bytes);
         };
-        part(&item.payload);
         match &item.bad {
             Some(bad) => part(&bad.bytes.to_le_bytes()),
             None => part(&[]),
@@ -189,6 +207,7 @@ impl Open {
             part(value.as_bytes());
         }
         part(&[u8::MAX]);
+        Ok(alone.map(|alone| Digest::from_bytes(alone.finalize().into())))
     }
 }
 
@@ -235,7 +254,7 @@ mod tests {
         let cuts = cut(Chunker::new(Chunking::default()).unwrap(), [big, big + 1].map(item));
         assert_eq!(cuts[0].records[0].input, None);
         assert_eq!(cuts[0].records[1].input, Some(Digest::of(&vec![b'x'; big + 1])));
-        assert_eq!((cuts[0].records[1].payload.len(), cuts[0].inputs[0].payload.len()), (0, big + 1));
+        assert_eq!((cuts[0].records[1].payload.len(), cuts[0].inputs[0].payload.len()), (0, big as u64 + 1));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::layout::batch::{Batch, BatchSource, Retry};
 use crate::layout::part::Part;
 use crate::layout::{Key, chunk, object};
+use crate::limits;
 use crate::model::{BatchId, State};
 use crate::seam::store::{PutObject, Range};
 use crate::seam::{Seams, StoreError, StoreExt as _};
@@ -146,9 +147,9 @@ impl Failures {
             let payload = match record.input {
                 Some(_) => {
                     let key = Key::Input(app.clone(), *batch, record.number).to_string();
-                    store.get(&key, Range::All).await?.body
+                    store.stream(&key, limits::BODY_BYTES_MAX).await?.0
                 }
-                None => record.payload,
+                None => record.payload.into(),
             };
             items.push(Item {
                 payload,

@@ -16,7 +16,7 @@ use crate::layout::batch::Batch;
 use crate::layout::chunk::Record;
 use crate::layout::part::{Row, RowResult};
 use crate::limits;
-use crate::model::{AppName, AttemptId, BatchId, DeliveryId, Digest, State, Time, Version};
+use crate::model::{AppName, AttemptId, BatchId, DeliveryId, State, Time, Version};
 use crate::seam::executor::{Fault, Mismatch, Run, Verdict, Work};
 use crate::seam::store::PutObject;
 use crate::seam::{Body, Heard, StoreError, StoreExt as _};
@@ -71,7 +71,7 @@ impl Common {
         backoff_ms(self.batch.retry_backoff_ms.unwrap_or(self.version.limits.retry_backoff_ms), failures)
     }
 
-    fn work(&self, record: &Record, payload: Bytes, attempt: u32) -> Work {
+    fn work(&self, record: &Record, payload: Body, attempt: u32) -> Work {
         Work {
             app: self.app.clone(),
             app_config: self.definition.app_config.clone(),
@@ -125,26 +125,32 @@ pub async fn run(shared: &Shared, common: &Common, record: Record, mut tried: Tr
 }
 
 /// The record's own, or what lies beside the chunk because it is too big for it.
-async fn payload(shared: &Shared, common: &Common, record: &Record) -> Result<Bytes, Ended> {
-    let Some(sha256) = &record.input else { return Ok(record.payload.clone()) };
+async fn payload(shared: &Shared, common: &Common, record: &Record) -> Result<Body, Ended> {
+    let Some(sha256) = &record.input else { return Ok(record.payload.clone().into()) };
     let key = Key::Input(common.app.clone(), common.batch_id, record.number).to_string();
-    let found = shared.seams.store.find(&key).await.map_err(|error| Ended::Failed(error.into()))?;
-    match found {
-        Some(object) if Digest::of(&object.body) == *sha256 => Ok(object.body),
-        found => {
-            let what = if found.is_some() { "is not what was submitted" } else { "is missing" };
-            let error = Some(format!("its payload `{key}` {what}"));
-            let row = common.row(shared, record.number, State::Error, error, Tried::default());
-            Err(Ended::Row(Box::new(row)))
+    let what = match shared.seams.store.stream(&key, limits::BODY_BYTES_MAX).await {
+        Ok((body, _)) => {
+            let read = body.sha256().map_err(|error| {
+                Ended::Failed(Error::internal(format!("cannot read the spooled payload `{key}`: {error}")))
+            })?;
+            if read == *sha256 {
+                return Ok(body);
+            }
+            "is not what was submitted"
         }
-    }
+        Err(StoreError::NotFound) => "is missing",
+        Err(error) => return Err(Ended::Failed(error.into())),
+    };
+    let error = Some(format!("its payload `{key}` {what}"));
+    let row = common.row(shared, record.number, State::Error, error, Tried::default());
+    Err(Ended::Row(Box::new(row)))
 }
 
 async fn attempts(
     shared: &Shared,
     common: &Common,
     record: &Record,
-    payload: Bytes,
+    payload: Body,
     tried: &mut Tried,
 ) -> Ended {
     loop {

@@ -274,7 +274,7 @@ impl Single {
             attempt,
             headers: ready.facts.headers.clone(),
             content_type: ready.payload.info.content_type.clone(),
-            payload: ready.payload.body.clone(),
+            payload: ready.payload.body.clone().into(),
             heard: Heard::default(),
         }
     }

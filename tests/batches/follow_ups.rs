@@ -156,6 +156,6 @@ async fn followed_once_however_often_its_supervisor_dies(world: World) {
     // The call was told the same, and has its one outcome.
     world.afn(&format!("wait {follow_up} --timeout 80s")).await.ok();
     assert_eq!(world.afn(&format!("get result {APP} {follow_up}")).await.ok(), posts[0].body);
-    let calls = world.afn(&format!("list calls {APP} notify --output json")).await.json();
+    let calls = world.afn(&format!("list calls {APP} --path /notify --output json")).await.json();
     assert_eq!(calls["calls"].as_array().map(Vec::len), Some(1), "{calls}");
 }

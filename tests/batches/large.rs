@@ -1,19 +1,24 @@
-//! Results that are spooled and lie in objects of their own.
+//! What is too large to be held: results that lie in objects of their own, files and objects that are payloads.
 
 use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
+
+use afn::layout::part::RowResult;
+use afn::model::State;
 
 use crate::facts::one_outcome_each;
 use crate::ground::lines;
-use crate::world::World;
+use crate::world::{APP, World, count};
 
-everywhere!(results_of_two_mebibytes);
+everywhere!(results_of_two_mebibytes, bodies_of_files_and_objects);
 
 /// How many, where the default is not enough.
 const COUNT: &str = "AFN_TEST_LARGE_RESULTS";
 const COUNT_DEFAULT: u64 = 100;
-const BYTES: u64 = 2 * 1024 * 1024;
-/// Of a worker with four slots, unoptimised: far below what the results have together.
-const WORKER_BYTES_MAX: u64 = 128 * 1024 * 1024;
+const BYTES: u64 = 2 * MIB;
+/// Of a worker with four slots, unoptimised: far below what goes through it.
+const PROCESS_BYTES_MAX: u64 = 128 * MIB;
+const MIB: u64 = 1024 * 1024;
 
 async fn results_of_two_mebibytes(world: World) {
     let calls = std::env::var(COUNT).map_or(COUNT_DEFAULT, |count| count.parse().expect("a number"));
@@ -24,7 +29,8 @@ async fn results_of_two_mebibytes(world: World) {
     let worker = world.worker("-j 4").await;
     world.over(batch).await;
     let peak = worker.peak_bytes();
-    assert!(peak < WORKER_BYTES_MAX, "{peak} bytes of memory");
+    println!("peak: {peak} bytes");
+    assert!(peak < PROCESS_BYTES_MAX, "{peak} bytes of memory");
     one_outcome_each(&world, batch, calls).await;
     world.afn(&format!("batch results {batch} -o out/")).await.ok();
     let files = std::fs::read_dir(world.path("out")).expect("a folder");
@@ -38,4 +44,49 @@ async fn results_of_two_mebibytes(world: World) {
         assert_eq!(String::from_utf8_lossy(&begin), format!("line {number}\n"));
         assert!((BYTES - 16..=BYTES).contains(&file.metadata().expect("a file").len()));
     }
+}
+
+/// Past what a single call may weigh, with a retry of one that failed; and past the most that a file may have.
+async fn bodies_of_files_and_objects(world: World) {
+    let ready = world.path("ready");
+    let script = format!("[ $FN_HEADER_AFN_NAME != b ] || [ -e '{}' ] || exit 9; sha256sum", ready.display());
+    world.deploy("sum", &script).await;
+    let sizes = [("a", 7 * MIB), ("b", 40 * MIB), ("c", 96 * MIB), ("d", MIB), ("e", 256 * MIB + 1)];
+    std::fs::create_dir(world.path("in")).expect("a folder");
+    for (name, bytes) in sizes {
+        let file = std::fs::File::create(world.path("in").join(name)).expect("a file");
+        file.set_len(bytes).expect("room");
+        file.write_all_at(name.as_bytes(), bytes - 1).expect("room");
+    }
+    let sum = |name: &str| {
+        let file = std::fs::File::open(world.path("in").join(name)).expect("a file");
+        let summed = std::process::Command::new("sha256sum").stdin(file).output();
+        String::from_utf8(summed.expect("it runs").stdout).expect("text")
+    };
+
+    let mut submitter = world.spawn(&format!("batch submit {APP} /sum in"));
+    let batch = crate::submitters::begun(&world).await;
+    world.until(batch, "submitted", |view| view.sealed.is_some()).await;
+    assert_eq!(submitter.ended().await, 0);
+    let worker = world.worker("-j 4").await;
+    let view = world.over(batch).await;
+    let peak = worker.peak_bytes();
+    println!("peak: {peak} bytes");
+    assert!(peak < PROCESS_BYTES_MAX, "{peak} bytes of memory");
+    assert_eq!((count(&view, State::Success), count(&view, State::Error)), (3, 2), "{view:#?}");
+    let rows = one_outcome_each(&world, batch, 5).await;
+    for (number, name) in [(1, "a"), (3, "c"), (4, "d")] {
+        assert_eq!(rows[&number].result, RowResult::Inline(sum(name).into()), "{name}");
+    }
+    let refused = rows[&5].error.as_deref().expect("a reason");
+    assert!(
+        refused.starts_with("e: the file has 268435457 bytes, the most of a payload is 268435456"),
+        "{refused}"
+    );
+
+    world.write("ready", "");
+    let retried = world.afn(&format!("batch retry {batch}")).await.json();
+    let retry = retried["batch_id"].as_str().expect("an id").parse().expect("a batch's id");
+    world.over(retry).await;
+    assert_eq!(one_outcome_each(&world, retry, 1).await[&1].result, RowResult::Inline(sum("b").into()));
 }

@@ -1,6 +1,7 @@
 //! Every source format, and every record that cannot be a call.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use afn::model::State;
 use aws_sdk_s3::primitives::ByteStream;
@@ -21,13 +22,21 @@ everywhere!(
     no_record,
 );
 
+/// How long a receive waits on LocalStack.
+const LONG_POLL: Duration = Duration::from_millis(2_100);
+
 /// Runs `cat` on a source.
 async fn cat(world: &World, options: &str, stdin: &str) -> Ran {
     let mut command = world.command();
     aws(&mut command);
     command.args(["batch", "run", "--app", APP, "--output", "-", "-j", "2", "--include-input"]);
     command.args(options.split_whitespace()).args(["--", "cat"]);
-    command::run(command, stdin.as_bytes()).await
+    let ran = command::run(command, stdin.as_bytes()).await;
+    if !world.is_embedded() {
+        // LocalStack hands what is sent next to a receive of the worker that has just ended, and hides it for a minute.
+        tokio::time::sleep(LONG_POLL).await;
+    }
+    ran
 }
 
 /// What the SDK reads of its environment: all that an embedded context knows of S3.
@@ -95,7 +104,13 @@ async fn every_format(world: World) {
         assert_eq!(answers(ran), expected, "{options}");
         one_outcome_each(&world, batch, expected.len() as u64).await;
     }
-    let refs = answers(cat(&world, "--input folder --pass ref", "").await);
+    let refs = cat(&world, "--input folder --pass ref", "").await;
+    if !world.is_embedded() {
+        let said = refs.failed(2);
+        assert!(said.contains("means nothing to workers elsewhere"), "{said}");
+        return;
+    }
+    let refs = answers(refs);
     let paths = ["folder/a", "folder/deep/b", "folder/z"].map(|path| world.path(path));
     for (reference, path) in refs.iter().zip(paths) {
         let reference: Value = serde_json::from_str(reference).expect("JSON");
@@ -190,7 +205,7 @@ async fn bad_records(world: World) {
     world.write("folder/a", "A");
     std::os::unix::fs::symlink("/nowhere/at/all", world.path("folder/b")).expect("a link");
     for (source, expected) in [
-        ("in.jsonl", &["", "in.jsonl:2:6: ", "in.jsonl:3:1: ", "", "in.jsonl:5:1: "][..]),
+        ("in.jsonl", &["", "in.jsonl:2:5: ", "in.jsonl:3:1: ", "", "in.jsonl:5:2: "][..]),
         ("in.csv", &["", "in.csv:3:", "in.csv:4:"][..]),
         ("in.txt", &["", "in.txt:2: the line has 6291457 bytes, the most is 6291456", ""][..]),
         ("folder", &["", "b: cannot be read: "][..]),

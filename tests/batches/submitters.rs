@@ -6,6 +6,7 @@ use afn::model::{BatchId, State};
 use afn::results;
 use rustix::process::Signal;
 
+use crate::command::Running;
 use crate::facts::one_outcome_each;
 use crate::ground::{ECHO, mostly_bad, random};
 use crate::world::{APP, World};
@@ -34,6 +35,22 @@ pub async fn begun(world: &World) -> BatchId {
         }
         assert!(begun.elapsed() < crate::command::PATIENCE, "nothing is submitted");
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Stops it where it is. Of one that is just writing into a file that others share the lock is left: nobody could go on
+/// beside it.
+async fn pause(world: &World, submitter: &Running) {
+    loop {
+        submitter.signal(Signal::STOP);
+        let Some(dir) = &world.context.data_dir else { return };
+        let database = rusqlite::Connection::open(dir.join("afn.db")).expect("the file opens");
+        database.busy_timeout(Duration::ZERO).expect("a number");
+        if database.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok() {
+            return;
+        }
+        submitter.signal(Signal::CONT);
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -69,9 +86,13 @@ async fn paused_while_another_goes_on(world: World) {
     world.write("in.jsonl", mostly_bad(CALLS, GOOD_EVERY));
     let mut submitter = world.spawn(&format!("batch submit {APP} /echo in.jsonl"));
     let batch = begun(&world).await;
-    submitter.signal(Signal::STOP);
+    pause(&world, &submitter).await;
+    let view = results::batch::load(&world.open().await.seams, batch).await.expect("a batch");
+    assert_eq!(view.sealed, None, "it was stopped too late to show anything");
     let _worker = world.worker("-j 2").await;
     world.afn(&format!("batch resume {batch}")).await.ok();
+    let view = results::batch::load(&world.open().await.seams, batch).await.expect("a batch");
+    assert!(view.sealed.is_some(), "{view:#?}");
     submitter.signal(Signal::CONT);
     assert_eq!(submitter.ended().await, 0, "{:#?}", submitter.lines());
     all_is_well(&world, batch).await;
@@ -83,7 +104,7 @@ async fn a_source_that_changed(world: World) {
     world.write("in.jsonl", &text);
     let submitter = world.spawn(&format!("batch submit {APP} /echo in.jsonl"));
     let batch = begun(&world).await;
-    submitter.signal(Signal::STOP);
+    pause(&world, &submitter).await;
     let view = results::batch::load(&world.open().await.seams, batch).await.expect("a batch");
     submitter.kill().await;
     assert_eq!(view.sealed, None, "it was stopped too late to show anything");

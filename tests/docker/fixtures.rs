@@ -141,7 +141,7 @@ pub fn work(image: &str, format: Format, command: &[&str], payload: impl Into<By
         attempt: 1,
         headers: BTreeMap::new(),
         content_type: Some("text/plain".to_owned()),
-        payload: payload.into(),
+        payload: payload.into().into(),
         heard: Heard::default(),
     }
 }

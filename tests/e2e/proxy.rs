@@ -151,7 +151,7 @@ async fn forward(shared: &Shared, request: Request<Incoming>) -> io::Result<Resp
             asked.await?
         }
     };
-    let answer = if name.contains("/probe/") { shared.later(answer) } else { answer };
+    let answer = if name.contains("/probes/") { shared.later(answer) } else { answer };
     if shared.loses(&name) {
         shared.lost.send_modify(|lost| lost.push(name.clone()));
         return Err(io::Error::other(format!("the answer to {name} is lost")));

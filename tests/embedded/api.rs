@@ -41,7 +41,10 @@ async fn the_tutorials_calls_go_through() {
             + r#""started_at":"0001-01-01T00:00:00.000Z","completed_at":"0001-01-01T00:00:00.000Z"}}"#
     );
 
-    world.work(|work| Act { log: "on stderr\n".into(), ..Act::answer(work.payload.to_vec()) });
+    world.work(|work| Act {
+        log: "on stderr\n".into(),
+        ..Act::answer(work.payload.to_bytes().unwrap().to_vec())
+    });
     let view = world.outcome_is(call.parse().expect("an id"), State::Success).await;
     let answer = world.get(&path).await;
     assert_eq!(answer.status(), 200);
@@ -81,7 +84,7 @@ async fn the_tutorials_calls_go_through() {
 async fn a_sync_function_answers_its_caller() {
     let mut world = World::start().await;
     world.deploy("echo", Kind::Sync).await;
-    world.work(|work| match &work.payload[..] {
+    world.work(|work| match &work.payload.to_bytes().unwrap()[..] {
         b"fail" => Act::error("exit code 3"),
         b"slow" => Act { ends: Ok(Verdict::Timeout), ..Act::answer("") },
         b"empty" => Act::answer(""),
@@ -276,7 +279,7 @@ async fn a_payload_up_to_the_limit_is_taken_and_one_past_it_is_not() {
 async fn a_payload_in_chunks_is_taken_whole() {
     let mut world = World::start().await;
     world.deploy("echo", Kind::Sync).await;
-    world.work(|work| Act::answer(work.payload.to_vec()));
+    world.work(|work| Act::answer(work.payload.to_bytes().unwrap().to_vec()));
     let request = format!(
         "POST /r/asyncapp/echo HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
          5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n",

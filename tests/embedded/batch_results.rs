@@ -27,7 +27,8 @@ const SOON: Option<Duration> = Some(Duration::from_secs(20));
 
 /// Doubles a number; every fiftieth is too much, and of those the first is mended by a retry.
 fn double(work: &Work) -> Act {
-    let number: u64 = serde_json::from_slice::<Value>(&work.payload).unwrap()["n"].as_u64().unwrap();
+    let number: u64 =
+        serde_json::from_slice::<Value>(&work.payload.to_bytes().unwrap()).unwrap()["n"].as_u64().unwrap();
     let is_first_batch = work.call.number().is_some_and(|place| place == number);
     if number.is_multiple_of(50) && (is_first_batch || number != 50) {
         return Act::error(format!("exit code 3: {number} is too much"));

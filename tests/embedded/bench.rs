@@ -95,7 +95,7 @@ impl Bench {
             attempt: 1,
             headers: BTreeMap::new(),
             content_type: None,
-            payload: Bytes::new(),
+            payload: Default::default(),
             heard: Heard::default(),
         }
     }
@@ -105,7 +105,7 @@ impl Bench {
     }
 
     pub async fn run(&self, work: &Work, payload: impl Into<Bytes>) -> Result<Run, Fault> {
-        self.pool.run(Work { payload: payload.into(), heard: Heard::default(), ..work.clone() }).await
+        self.pool.run(Work { payload: payload.into().into(), heard: Heard::default(), ..work.clone() }).await
     }
 
     /// The answer of a call that succeeds.

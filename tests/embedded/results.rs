@@ -14,7 +14,10 @@ use crate::world::World;
 async fn payload_result_and_log_come_back() {
     let mut world = World::start().await;
     world.deploy("upper", Kind::Async).await;
-    world.work(|work| Act { log: "shouting\n".into(), ..Act::answer(work.payload.to_ascii_uppercase()) });
+    world.work(|work| Act {
+        log: "shouting\n".into(),
+        ..Act::answer(work.payload.to_bytes().unwrap().to_ascii_uppercase())
+    });
     let call = world.submit("upper", "hello").await.call;
     let view = world.outcome_is(call, State::Success).await;
     assert_eq!((view.attempts, view.payload_bytes, view.worker.as_deref()), (1, Some(5), Some("worker-1")));

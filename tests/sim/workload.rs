@@ -227,7 +227,7 @@ impl Stage {
     }
 
     fn execute(&self, worker: usize, work: &Work, deaths: &mpsc::UnboundedSender<usize>) -> Act {
-        let (way, takes) = self.way(&work.payload);
+        let (way, takes) = self.way(&work.payload.to_bytes().expect("it is in memory"));
         if worker == 0 && self.world.clock_elapsed() < self.sick_until {
             return Act::fault(Fault::Worker("docker is down".to_owned()));
         }

@@ -15,11 +15,19 @@ use crate::limits;
 use crate::seam::Store;
 use crate::submit::batch::{BatchOptions, OnBadRecord};
 use crate::submit::chunker::Chunker;
-use crate::submit::source::{self, Source};
+use crate::submit::source::{self, Format, Kind, Pass, Source};
 
 /// Opens what `--input` names.
 pub async fn open(session: &Session, input: &str, flags: &SourceFlags) -> Result<Box<dyn Source>> {
-    source::open(input, flags.format, flags.pass, bucket(session, input).await?).await
+    let source = source::open(input, flags.format, flags.pass, bucket(session, input).await?).await?;
+    let origin = source.origin();
+    let is_path = origin.pass == Pass::Ref && origin.format == Format::plain(Kind::Files).to_string();
+    if is_path && session.context()?.kind.is_remote() {
+        return Err(Error::invalid(format!("a path below `{input}` means nothing to workers elsewhere")).hint(
+            "put the files into a bucket and name that as the source; paths are passed in a `local` context",
+        ));
+    }
+    Ok(source)
 }
 
 /// The bucket of an `s3://` source, wherever the context's own store is.

@@ -190,7 +190,7 @@ async fn five_mebibytes_go_both_ways() {
     else {
         panic!("no success")
     };
-    assert_eq!(body.to_bytes().unwrap(), work.payload);
+    assert_eq!(body.to_bytes().unwrap(), work.payload.to_bytes().unwrap());
 }
 
 #[tokio::test]

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::container::{AttachContainerResults, LogOutput};
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 
@@ -16,7 +15,7 @@ use crate::contract::default::take_in;
 use crate::executor::sandbox::Sandbox;
 use crate::limits;
 use crate::seam::Clock;
-use crate::seam::body::BodyWriter;
+use crate::seam::body::{BodyWriter, Pieces};
 use crate::seam::executor::{Fault, Run, Verdict, Work};
 
 pub(super) struct Once {
@@ -70,7 +69,7 @@ async fn converse(
     let AttachContainerResults { mut output, input } = attached;
     let mut answer = BodyWriter::new(limits::RESULT_BYTES_MAX);
     let ending = {
-        let mut fed = pin!(feed(input, work.payload.clone()));
+        let mut fed = pin!(feed(input, work.payload.pieces()));
         let mut heard = pin!(async {
             while let Some(piece) = output.next().await {
                 match piece.map_err(|error| Err(lost(&error)))? {
@@ -94,7 +93,10 @@ async fn converse(
                         return failure;
                     }
                 }
-                () = &mut fed, if feeding => feeding = false,
+                fed = &mut fed, if feeding => {
+                    fed?;
+                    feeding = false;
+                }
                 ending = &mut ended => break ending?,
             }
         };
@@ -127,8 +129,16 @@ fn lost(error: &bollard::errors::Error) -> Fault {
 }
 
 /// A function need not read its payload, so a failure here is none.
-async fn feed(mut input: std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>, payload: Bytes) {
-    if input.write_all(&payload).await.is_ok() {
-        let _ = input.shutdown().await;
+async fn feed(
+    mut input: std::pin::Pin<Box<dyn tokio::io::AsyncWrite + Send>>,
+    payload: Pieces,
+) -> Result<(), Fault> {
+    for piece in payload {
+        let piece = piece.map_err(|error| Fault::Worker(format!("cannot read a payload: {error}")))?;
+        if input.write_all(&piece).await.is_err() {
+            return Ok(());
+        }
     }
+    let _ = input.shutdown().await;
+    Ok(())
 }

@@ -68,7 +68,7 @@ impl Launcher for Scripted {
 impl Sandbox for ScriptedSandbox {
     async fn invoke(&mut self, work: &Work) -> Result<Run, Fault> {
         self.calls += 1;
-        match &work.payload[..] {
+        match &work.payload.to_bytes().unwrap()[..] {
             b"hang" => std::future::pending().await,
             b"break" => self.reusable = false,
             b"gone when hot" if self.calls > 1 => return Err(Fault::Function("gone".to_owned())),

@@ -15,7 +15,7 @@ use crate::contract::default::take_in;
 use crate::contract::exit_reason;
 use crate::executor::sandbox::Sandbox;
 use crate::limits;
-use crate::seam::body::BodyWriter;
+use crate::seam::body::{BodyWriter, Pieces};
 use crate::seam::executor::{Fault, Run, Verdict, Work};
 use crate::seam::{Clock, Heard};
 
@@ -39,7 +39,7 @@ impl Once {
 
     async fn run(
         &mut self,
-        payload: &[u8],
+        payload: Pieces,
         answer: &mut BodyWriter,
         heard: &Heard,
     ) -> Result<ExitStatus, Cut> {
@@ -84,7 +84,7 @@ impl Sandbox for Once {
         work.heard.begins(started_at);
         let begun = Instant::now();
         let limit = Duration::from_millis(work.version.limits.timeout_ms);
-        let ended = timeout(limit, self.run(&work.payload, &mut answer, &work.heard)).await;
+        let ended = timeout(limit, self.run(work.payload.pieces(), &mut answer, &work.heard)).await;
         let took = begun.elapsed();
         self.group.kill();
         let verdict = match ended {
@@ -108,8 +108,13 @@ impl Sandbox for Once {
 }
 
 /// Writes the payload and closes the pipe. A function need not read it.
-async fn feed(mut stdin: impl AsyncWrite + Unpin, payload: &[u8]) -> Result<(), Cut> {
-    let _ = stdin.write_all(payload).await;
+async fn feed(mut stdin: impl AsyncWrite + Unpin, payload: Pieces) -> Result<(), Cut> {
+    for piece in payload {
+        let piece = piece.map_err(|error| Err(Fault::Worker(format!("cannot read a payload: {error}"))))?;
+        if stdin.write_all(&piece).await.is_err() {
+            break;
+        }
+    }
     Ok(())
 }
 

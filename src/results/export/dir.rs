@@ -126,6 +126,10 @@ fn is_empty_folder(path: &Path) -> bool {
 }
 
 impl RowWriter for Folder {
+    fn writes_inputs(&self) -> bool {
+        false
+    }
+
     fn row(&mut self, row: &ResultRow) -> Result<()> {
         let root = self.temporary.path().to_owned();
         let Some(body) = answer(row) else {

@@ -36,6 +36,11 @@ use crate::seam::Seams;
 
 /// Takes rows in order; their bodies are at hand.
 pub trait RowWriter: Send {
+    /// Whether what was sent is needed, beside what is known of it.
+    fn writes_inputs(&self) -> bool {
+        true
+    }
+
     fn row(&mut self, row: &ResultRow) -> Result<()>;
 
     /// After the last row: what is missing is written.
@@ -167,8 +172,11 @@ pub async fn write(
     mut on_rows: impl FnMut(u64),
 ) -> Result<Exported> {
     let mut exported = Exported::default();
-    while let Some(block) = rows.next().await? {
+    while let Some(mut block) = rows.next().await? {
         let count = block.len() as u64;
+        if !writer.writes_inputs() {
+            block.iter_mut().filter_map(|row| row.input.as_mut()).for_each(|record| record.input = None);
+        }
         for row in &block {
             *exported.counts.entry(row.status).or_default() += 1;
             exported.reasons.take_in(row);
@@ -213,7 +221,7 @@ fn elsewhere(row: &ResultRow) -> u64 {
         _ => 0,
     };
     let has_input = row.input.as_ref().is_some_and(|record| record.input.is_some());
-    result + if has_input { limits::PAYLOAD_BYTES_MAX } else { 0 }
+    result + if has_input { limits::BODY_BYTES_MAX } else { 0 }
 }
 
 async fn fetch_all(

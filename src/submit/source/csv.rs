@@ -128,7 +128,12 @@ fn item(name: &str, columns: &[Vec<u8>], frame: Frame) -> Item {
         Some(text) => match object(text, columns) {
             Ok(payload) => {
                 let content_type = Some(Cow::Borrowed("application/json"));
-                return Item { payload, content_type, line: Some(frame.line), ..Item::default() };
+                return Item {
+                    payload: payload.into(),
+                    content_type,
+                    line: Some(frame.line),
+                    ..Item::default()
+                };
             }
             Err(wrong) => wrong,
         },
@@ -267,7 +272,7 @@ mod tests {
 
     fn shown(items: &[Item]) -> Vec<(String, u64, Option<String>)> {
         let shown = items.iter().map(|item| {
-            let payload = String::from_utf8_lossy(&item.payload).into_owned();
+            let payload = String::from_utf8_lossy(&item.payload.to_bytes().unwrap()).into_owned();
             (payload, item.line.unwrap(), item.bad.as_ref().map(|bad| bad.to_string()))
         });
         shown.collect()
@@ -305,7 +310,7 @@ mod tests {
             ]
         );
         assert_eq!(items.len(), 7);
-        assert_eq!(items[0].payload, "1");
+        assert_eq!(items[0].payload.to_bytes().unwrap(), "1");
     }
 
     #[tokio::test]
@@ -352,7 +357,7 @@ mod tests {
             });
             let read: Vec<serde_json::Value> = items
                 .iter()
-                .map(|item| serde_json::from_slice(&item.payload).unwrap())
+                .map(|item| serde_json::from_slice(&item.payload.to_bytes().unwrap()).unwrap())
                 .collect();
             let expected: Vec<serde_json::Value> = rows
                 .iter()

@@ -9,11 +9,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use super::{Format, Item, Kind, Origin, Pass, Source, bad_whole, is_full, named, too_big};
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::seam::Body;
+use crate::seam::body::Spool;
 
 pub(super) struct Files {
     /// Taken while it is being walked on.
@@ -71,7 +72,7 @@ impl Walk {
                 continue;
             }
             let item = self.file(&path);
-            bytes += item.payload.len() as u64;
+            bytes += item.payload.len();
             items.push(item);
         }
         Ok(items)
@@ -125,23 +126,26 @@ impl Walk {
                 ..Item::default()
             };
         }
-        if metadata.len() > limits::PAYLOAD_BYTES_MAX {
+        if metadata.len() > limits::BODY_BYTES_MAX {
             return bad_whole(name, metadata.len(), too_big("file", metadata.len()));
         }
-        let mut body = Vec::with_capacity(metadata.len() as usize);
-        let read =
-            File::open(path).and_then(|file| file.take(limits::PAYLOAD_BYTES_MAX + 1).read_to_end(&mut body));
-        match read {
+        match body(path, metadata.len()) {
+            Ok(body) => named(name, body).unwrap_or_else(|reason| bad_whole(name, metadata.len(), reason)),
             Err(error) => bad_whole(name, metadata.len(), format!("cannot be read: {error}")),
-            // It has grown meanwhile.
-            Ok(bytes) if bytes as u64 > limits::PAYLOAD_BYTES_MAX => {
-                bad_whole(name, bytes as u64, too_big("file", bytes as u64))
-            }
-            Ok(bytes) => {
-                named(name, Bytes::from(body)).unwrap_or_else(|reason| bad_whole(name, bytes as u64, reason))
-            }
         }
     }
+}
+
+/// A large file is read where it lies, when it is sent.
+fn body(path: &PathBuf, bytes: u64) -> io::Result<Body> {
+    let file = File::open(path)?;
+    if bytes > limits::BODY_MEMORY_BYTES {
+        return Ok(Body::Spool(Spool::of(file, bytes)));
+    }
+    let mut body = Vec::with_capacity(bytes as usize);
+    // One that grows meanwhile is what it was.
+    file.take(bytes).read_to_end(&mut body)?;
+    Ok(body.into())
 }
 
 #[cfg(test)]
@@ -170,43 +174,56 @@ mod tests {
         for (name, text) in [("a.txt", "A"), ("b/deep/x", ""), ("b/\u{e9} 1", "E"), ("c", "C")] {
             fs::write(at(name), text).unwrap();
         }
-        File::create(at("huge")).unwrap().set_len(limits::PAYLOAD_BYTES_MAX + 1).unwrap();
+        File::create(at("huge")).unwrap().set_len(limits::BODY_BYTES_MAX + 1).unwrap();
+        let large = vec![b'L'; limits::PAYLOAD_BYTES_MAX as usize + 1];
+        fs::write(at("large"), &large).unwrap();
         std::os::unix::fs::symlink(at("a.txt"), at("link")).unwrap();
         std::os::unix::fs::symlink(at("b"), at("link-to-folder")).unwrap();
         std::os::unix::fs::symlink(at("nowhere"), at("link-to-nothing")).unwrap();
 
         let found = items(root.path(), Pass::Body).await;
-        let shown: Vec<(Option<&str>, &[u8], Option<String>)> = found
+        let shown: Vec<(Option<&str>, Vec<u8>, Option<String>)> = found
             .iter()
             .map(|item| {
                 let name = item.headers.get(NAME_HEADER).map(String::as_str);
-                (name, item.payload.as_ref(), item.bad.as_ref().map(|bad| bad.to_string()))
+                (
+                    name,
+                    item.payload.to_bytes().unwrap().to_vec(),
+                    item.bad.as_ref().map(|bad| bad.to_string()),
+                )
             })
             .collect();
         let bad = |text: &str| Some(text.to_owned());
         assert_eq!(
             shown,
             [
-                (Some("a.txt"), b"A".as_slice(), None),
-                (Some("b/deep/x"), b"", None),
-                (Some("b/%C3%A9 1"), b"E", None),
-                (Some("c"), b"C", None),
+                (Some("a.txt"), b"A".to_vec(), None),
+                (Some("b/deep/x"), Vec::new(), None),
+                (Some("b/%C3%A9 1"), b"E".to_vec(), None),
+                (Some("c"), b"C".to_vec(), None),
                 (
                     None,
-                    b"",
+                    Vec::new(),
                     bad(
-                        "huge: the file has 6291457 bytes, the most of a payload is 6291456; `--pass ref` hands over where it lies"
+                        "huge: the file has 268435457 bytes, the most of a payload is 268435456; `--pass ref` hands over where it lies"
                     )
                 ),
-                (Some("link"), b"A", None),
-                (None, b"", bad("link-to-folder: it is a link to a folder")),
-                (None, b"", bad("link-to-nothing: cannot be read: No such file or directory (os error 2)")),
+                (Some("large"), large.clone(), None),
+                (Some("link"), b"A".to_vec(), None),
+                (None, Vec::new(), bad("link-to-folder: it is a link to a folder")),
+                (
+                    None,
+                    Vec::new(),
+                    bad("link-to-nothing: cannot be read: No such file or directory (os error 2)")
+                ),
             ]
         );
 
+        assert!(matches!(&found[5].payload, Body::Spool(_)), "it is held in memory");
+
         let refs = items(root.path(), Pass::Ref).await;
-        let huge: serde_json::Value = serde_json::from_slice(&refs[4].payload).unwrap();
-        assert_eq!(huge, serde_json::json!({ "path": at("huge"), "size": limits::PAYLOAD_BYTES_MAX + 1 }));
+        let huge: serde_json::Value = serde_json::from_slice(&refs[4].payload.to_bytes().unwrap()).unwrap();
+        assert_eq!(huge, serde_json::json!({ "path": at("huge"), "size": limits::BODY_BYTES_MAX + 1 }));
         assert_eq!(refs[4].bad, None);
     }
 }

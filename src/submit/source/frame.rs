@@ -39,7 +39,7 @@ impl Frame {
     /// An item of a record that cannot be a call; `column` in bytes, from 1.
     pub(super) fn bad(self, name: &str, line: u64, column: Option<u64>, reason: String) -> Item {
         let bad = Bad { name: name.to_owned(), line: Some(line), column, reason, bytes: self.bytes };
-        let payload = self.text.unwrap_or_default();
+        let payload = self.text.unwrap_or_default().into();
         Item { payload, line: Some(self.line), bad: Some(Box::new(bad)), ..Item::default() }
     }
 

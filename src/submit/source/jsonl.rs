@@ -35,7 +35,7 @@ fn item(name: &str, frame: Frame) -> Option<Item> {
     }
     let content_type = Some(Cow::Borrowed("application/json"));
     Some(match check(&text) {
-        Ok(()) => Item { payload: text, content_type, line: Some(line), ..Item::default() },
+        Ok(()) => Item { payload: text.into(), content_type, line: Some(line), ..Item::default() },
         Err((column, reason)) => Item { content_type, ..frame.bad(name, line, Some(column), reason) },
     })
 }
@@ -83,7 +83,7 @@ mod tests {
         let seen: Vec<(String, u64, Option<String>)> = items
             .iter()
             .map(|item| {
-                let payload = String::from_utf8(item.payload.to_vec()).unwrap();
+                let payload = String::from_utf8(item.payload.to_bytes().unwrap().to_vec()).unwrap();
                 (payload, item.line.unwrap(), item.bad.as_ref().map(|bad| bad.to_string()))
             })
             .collect();

@@ -33,7 +33,9 @@ impl Source for Lines {
             let line = frame.line;
             let content_type = Some(Cow::Borrowed("text/plain"));
             Some(match frame.text {
-                Some(payload) => Item { payload, content_type, line: Some(line), ..Item::default() },
+                Some(payload) => {
+                    Item { payload: payload.into(), content_type, line: Some(line), ..Item::default() }
+                }
                 None => {
                     let reason = frame.too_long("line");
                     frame.bad(name, line, None, reason)
@@ -57,7 +59,8 @@ mod tests {
             if items.is_empty() {
                 break;
             }
-            lines.extend(items.into_iter().map(|item| (item.line.unwrap(), item.payload)));
+            lines
+                .extend(items.into_iter().map(|item| (item.line.unwrap(), item.payload.to_bytes().unwrap())));
         }
         let expected = ["a b", "", "\u{e9}", "", "last"];
         assert_eq!(lines, (1..).zip(expected.map(bytes::Bytes::from)).collect::<Vec<_>>());

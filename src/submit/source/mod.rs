@@ -24,7 +24,7 @@ pub use format::{Compression, Format, Kind, Pass};
 
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::seam::Store;
+use crate::seam::{Body, Store};
 use input::Input;
 
 /// Records, one after another.
@@ -42,7 +42,7 @@ pub trait Source: Send {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Item {
     /// Of a bad record what there is of it, or nothing where it is too long to be held.
-    pub payload: Bytes,
+    pub payload: Body,
     pub content_type: Option<Cow<'static, str>>,
     /// Under [`NAME_HEADER`] a file's or object's name, where the payload is its content.
     pub headers: BTreeMap<String, String>,
@@ -242,7 +242,7 @@ fn is_full(items: &[Item], bytes: u64) -> bool {
 }
 
 /// A file's or object's content is the payload: its name travels beside it.
-fn named(name: &str, payload: Bytes) -> Result<Item, String> {
+fn named(name: &str, payload: Body) -> Result<Item, String> {
     const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
     let header = percent_encoding::utf8_percent_encode(name, PLAIN).to_string();
     let bytes = header.len() + NAME_HEADER.len();
@@ -269,6 +269,6 @@ fn bad_whole(name: &str, bytes: u64, reason: String) -> Item {
 fn too_big(what: &str, bytes: u64) -> String {
     format!(
         "the {what} has {bytes} bytes, the most of a payload is {}; `--pass ref` hands over where it lies",
-        limits::PAYLOAD_BYTES_MAX
+        limits::BODY_BYTES_MAX
     )
 }

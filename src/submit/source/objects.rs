@@ -13,8 +13,8 @@ use super::input::Input;
 use super::{Format, Item, Kind, Origin, Pass, Source, bad_whole, named, too_big};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::seam::Store;
 use crate::seam::store::{ETag, Entry, List, Object, Range};
+use crate::seam::{Store, StoreError, StoreExt as _};
 
 /// A bucket that is not ours, as a store without a prefix.
 #[derive(Clone)]
@@ -29,8 +29,14 @@ impl Bucket {
     }
 
     async fn read(&self, key: &str, range: Range) -> Result<Object> {
-        let read = self.store.get(key, range).await;
-        read.map_err(|error| Error::from(error).context(format!("cannot read `{}`", self.location(key))))
+        self.store.get(key, range).await.map_err(|error| self.unread(key, error))
+    }
+
+    fn unread(&self, key: &str, error: StoreError) -> Error {
+        match error {
+            StoreError::Changed => self.changed(key),
+            error => Error::from(error).context(format!("cannot read `{}`", self.location(key))),
+        }
     }
 
     fn changed(&self, key: &str) -> Error {
@@ -82,14 +88,15 @@ impl Objects {
 
     async fn body(&self, object: Entry) -> Result<Item> {
         let name = self.bucket.location(&object.key);
-        if object.bytes > limits::PAYLOAD_BYTES_MAX {
+        if object.bytes > limits::BODY_BYTES_MAX {
             return Ok(bad_whole(&name, object.bytes, too_big("object", object.bytes)));
         }
-        let read = self.bucket.read(&object.key, Range::All).await?;
-        if read.info.etag != object.etag {
+        let read = self.bucket.store.stream(&object.key, limits::BODY_BYTES_MAX).await;
+        let (body, info) = read.map_err(|error| self.bucket.unread(&object.key, error))?;
+        if info.etag != object.etag {
             return Err(self.bucket.changed(&object.key));
         }
-        Ok(named(&object.key, read.body).unwrap_or_else(|reason| bad_whole(&name, object.bytes, reason)))
+        Ok(named(&object.key, body).unwrap_or_else(|reason| bad_whole(&name, object.bytes, reason)))
     }
 }
 
@@ -113,7 +120,7 @@ impl Source for Objects {
         let (mut objects, mut bytes) = (Vec::new(), 0);
         while objects.len() < limits::OBJECTS_AHEAD_MAX && bytes < limits::OBJECTS_AHEAD_BYTES {
             let Some(object) = self.listed.pop_front() else { break };
-            bytes += object.bytes.min(limits::PAYLOAD_BYTES_MAX);
+            bytes += object.bytes;
             objects.push(object);
         }
         try_join_all(objects.into_iter().map(|object| self.body(object))).await
@@ -159,7 +166,7 @@ mod tests {
     use super::super::{NAME_HEADER, open};
     use super::*;
     use crate::backend::memory::MemoryStore;
-    use crate::seam::StoreError;
+    use crate::seam::Body;
     use crate::seam::clock::SystemClock;
     use crate::seam::store::{Listed, ObjectInfo, PutObject};
 
@@ -218,25 +225,26 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_and_references_of_all_pages() {
-        let huge = Bytes::from(vec![0; limits::PAYLOAD_BYTES_MAX as usize + 1]);
+        let large = Bytes::from(vec![7; limits::READ_PAGE_BYTES as usize + 1]);
         let keys: Vec<String> = (0..7).map(|n| format!("in/{n}")).collect();
         let small = keys.iter().map(|key| (key.as_str(), Bytes::from(format!("body of {key}"))));
-        let more = [("in/", Bytes::new()), ("in/huge", huge), ("out/1", Bytes::new())];
+        let more = [("in/", Bytes::new()), ("in/large", large.clone()), ("out/1", Bytes::new())];
         let bucket = Small::with(small.chain(more)).await;
 
         let bodies = all("s3://b/in/", None, &bucket).await.unwrap();
         assert_eq!(bodies.len(), 8);
         assert_eq!(
-            (bodies[3].payload.as_ref(), &*bodies[3].headers[NAME_HEADER]),
-            (b"body of in/3".as_slice(), "in/3")
+            (bodies[3].payload.to_bytes().unwrap(), &*bodies[3].headers[NAME_HEADER]),
+            ("body of in/3".into(), "in/3")
         );
-        assert!(bodies[7].bad.as_ref().unwrap().to_string().starts_with("s3://b/in/huge: the object has"));
+        assert!(matches!(&bodies[7].payload, Body::Spool(_)), "it is held in memory");
+        assert!(bodies[7].payload.to_bytes().unwrap() == large, "it is not what it was");
 
         let refs = all("s3://b/in/", Some(Pass::Ref), &bucket).await.unwrap();
         assert_eq!(refs.len(), 8);
         let etag = bucket.head("in/0").await.unwrap().etag.0;
         let expected = format!(r#"{{"bucket":"b","key":"in/0","size":12,"etag":"{etag}"}}"#);
-        assert_eq!(refs[0].payload, expected);
+        assert_eq!(refs[0].payload.to_bytes().unwrap(), expected);
     }
 
     #[tokio::test]

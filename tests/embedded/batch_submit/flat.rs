@@ -60,7 +60,7 @@ impl Source for Counting {
         let now = self.alive.now.fetch_add(bytes.len() as u64, Ordering::SeqCst) + bytes.len() as u64;
         self.alive.peak.fetch_max(now, Ordering::SeqCst);
         let counted = Counted { bytes, alive: self.alive.clone() };
-        Ok(vec![Item { payload: Bytes::from_owner(counted), ..Item::default() }])
+        Ok(vec![Item { payload: Bytes::from_owner(counted).into(), ..Item::default() }])
     }
 }
 
