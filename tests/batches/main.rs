@@ -1,6 +1,6 @@
 //! Batches end to end: the `afn` binary as people run it, submitters and workers that are killed, stopped and told to
 //! end, messages that come twice or never. Every test runs in the embedded context and on LocalStack, by one parameter.
-//! Needs LocalStack: `sh tests/run` brings it up. Nothing is skipped: what is missing fails, by name.
+//! Needs LocalStack, and Python with DuckDB and pandas: `sh tests/run` brings them up. Nothing is skipped: what is missing fails, by name.
 
 /// The tests named here, `async fn(World)`, once for each kind of context.
 macro_rules! everywhere {
@@ -34,6 +34,7 @@ mod facts;
 mod ground;
 mod world;
 
+mod datasets;
 mod ends;
 mod follow_ups;
 mod large;
