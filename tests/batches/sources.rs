@@ -170,6 +170,7 @@ async fn an_object_of_records(world: World) {
     command.args(["batch", "submit", APP, "/echo", &location]);
     let submitter = Running::start(command);
     let batch = crate::submitters::begun(&world).await;
+    crate::submitters::first_chunk(&world, batch).await;
     submitter.kill().await;
 
     let resume = async || {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use afn::layout::Key;
 use afn::model::{BatchId, State};
 use afn::results;
+use afn::seam::StoreExt as _;
 use rustix::process::Signal;
 
 use crate::command::Running;
@@ -35,6 +37,16 @@ pub async fn begun(world: &World) -> BatchId {
         }
         assert!(begun.elapsed() < crate::command::PATIENCE, "nothing is submitted");
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Waits until records 1 to 64 are stored: chunks are written side by side, and come to be in any order.
+pub async fn first_chunk(world: &World, batch: BatchId) {
+    let store = world.open().await.seams.store;
+    let key = Key::Chunk(world.app(), batch, 64).to_string();
+    let begun = tokio::time::Instant::now();
+    while !store.exists(&key).await.expect("a head") {
+        assert!(begun.elapsed() < crate::command::PATIENCE, "{key} is not written");
     }
 }
 
@@ -104,6 +116,7 @@ async fn a_source_that_changed(world: World) {
     world.write("in.jsonl", &text);
     let submitter = world.spawn(&format!("batch submit {APP} /echo in.jsonl"));
     let batch = begun(&world).await;
+    first_chunk(&world, batch).await;
     pause(&world, &submitter).await;
     let view = results::batch::load(&world.open().await.seams, batch).await.expect("a batch");
     submitter.kill().await;

@@ -44,11 +44,11 @@ async fn workers_killed_again_and_again(world: World) {
 /// Starts another worker whenever one is gone, until the batch is over. How many were lost.
 async fn keep_two_workers(world: &World, batch: BatchId) -> usize {
     let mut lost = 0;
-    let mut workers = vec![world.worker("-j 4").await, world.worker("-j 4").await];
+    let mut workers = [world.worker("-j 4").await, world.worker("-j 4").await];
     let over = world.over(batch);
     tokio::pin!(over);
     loop {
-        let [one, two] = &mut workers[..] else { panic!("two workers") };
+        let [one, two] = &mut workers;
         let gone = tokio::select! {
             biased;
             _ = &mut over => return lost,
