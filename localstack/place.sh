@@ -40,11 +40,38 @@ occupied() {
     python3 -c 'import socket, sys; sys.exit(socket.socket().connect_ex(("127.0.0.1", int(sys.argv[1]))) != 0)' "$1"
 }
 
-# Whether the process that `up` started is still there, and no other under its number.
+# Whether other machines can reach the port: whether anything listens at it beside 127.0.0.1.
+exposed() {
+    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+        awk -v port="$(printf ':%04X' "$1")" '
+            $4 == "0A" && substr($2, length($2) - 4) == port && $2 !~ /^0100007F:/ { found = 1 }
+            END { exit !found }'
+}
+
+# When a process began, in ticks since the machine did: with its number, its identity from its first moment on, whatever
+# it executes. Nothing when it has ended.
+born() {
+    sed -n 's/^.*) [^XZ] //p' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 19
+}
+
+# Whether the process that `up` started is still there, and no other under its number. Sets its pid and port.
 started_here() {
     [ -f "$place/started" ] || return 1
-    read -r started _ <"$place/started"
-    { tr '\0' ' ' <"/proc/$started/cmdline"; } 2>/dev/null | grep -q "^$python -m localstack.runtime.main"
+    read -r pid started_port since <"$place/started"
+    [ -n "$since" ] && [ "$(born "$pid")" = "$since" ]
+}
+
+# Ends what `up` started.
+end_started() {
+    started_here || return 0
+    kill "$pid" 2>/dev/null || true
+    waited=0
+    while started_here; do
+        [ $waited -ne 40 ] || kill -9 "$pid" 2>/dev/null || true
+        sleep 0.25
+        waited=$((waited + 1))
+    done
+    rm -f "$place/started"
 }
 
 # The pinned packages, in a virtual environment of their own. Once: until the pins change.
