@@ -101,6 +101,11 @@ pub enum Event {
         queue: &'static str,
         version: u32,
     },
+    /// Store or queue do not do what they are asked; it is asked again.
+    RequestRepeated {
+        what: String,
+        why: String,
+    },
     /// Store or queue failed past all retries.
     RequestFailed {
         what: String,

@@ -217,6 +217,10 @@ pub const REQUEST_TRIES_MAX: u32 = 12;
 pub const REQUEST_MS_MAX: u64 = 60 * SECOND_MS;
 pub const REQUEST_BACKOFF_MS_MIN: u64 = 50;
 pub const REQUEST_BACKOFF_MS_MAX: u64 = 5 * SECOND_MS;
+/// Tries to find somebody at an address where nobody was found yet: it is a wrong one, or a service that is not started.
+pub const UNREACHED_TRIES_MAX: u32 = 4;
+/// A request that is still repeated after this is told of.
+pub const REQUEST_TOLD_MS: u64 = 2 * SECOND_MS;
 /// How often a change to a definition is tried while others change it too.
 pub const DEFINITION_TRIES_MAX: u32 = 16;
 /// How long a connection may take.

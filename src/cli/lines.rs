@@ -114,6 +114,7 @@ pub fn line(event: &Event, palette: Palette) -> Option<String> {
         Event::NewerMessage { queue, version } => warning(format!(
             "queue {queue} has messages of format {version}, which is newer than this afn: it is left to newer workers"
         )),
+        Event::RequestRepeated { what, why } => warning(format!("{what} is tried again and again: {why}")),
         Event::RequestFailed { what, why } => warning(format!("{what}: {why}")),
         Event::SupervisorResent { app, batch } => {
             format!("batch {batch} of {app} had lost its supervisor and has one again")

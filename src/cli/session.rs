@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::args::Global;
+use super::lines;
 use super::printer::Printer;
 use crate::catalog::Catalog;
 use crate::context::{self, Context, Contexts, Env, Flags};
 use crate::error::Result;
-use crate::event::{Listener, Silent};
-use crate::seam::Seams;
+use crate::event::{Event, Listener};
 use crate::seam::count::Counts;
+use crate::seam::{Seams, Store};
 
 pub struct Session {
     pub printer: Printer,
@@ -24,6 +25,19 @@ pub struct Engine {
     pub catalog: Catalog,
     counts: Arc<Counts>,
     printer: Printer,
+}
+
+/// Of all that the engine says, what a command that works nothing off has to tell: why it takes so long.
+struct Delays(Printer);
+
+impl Listener for Delays {
+    fn on(&self, event: Event) {
+        if let Event::RequestRepeated { .. } = &event
+            && let Some(line) = lines::line(&event, self.0.palette())
+        {
+            self.0.note(line);
+        }
+    }
 }
 
 impl Session {
@@ -42,7 +56,16 @@ impl Session {
     }
 
     pub async fn open(&self) -> Result<Engine> {
-        self.open_context(self.context()?, Arc::new(Silent)).await
+        self.open_context(self.context()?, self.delays()).await
+    }
+
+    /// A bucket to read from, which need not be the context's own.
+    pub async fn open_bucket(&self, bucket: &str) -> Result<Arc<dyn Store>> {
+        context::open_bucket(&self.context()?, &self.env, bucket, self.delays()).await
+    }
+
+    fn delays(&self) -> Arc<dyn Listener> {
+        Arc::new(Delays(self.printer.clone()))
     }
 
     pub async fn open_with(&self, events: Arc<dyn Listener>) -> Result<Engine> {

@@ -26,18 +26,23 @@ pub struct Opened {
 
 /// Opens what is there; bucket and queues are not asked for before they are used.
 pub async fn open(context: &Context, events: Arc<dyn Listener>) -> Result<Opened> {
-    let machine = Machine::default();
+    let machine = Machine::telling(events);
     let (store, queues) = match context.kind {
         Kind::Local => local(context, &machine)?,
         Kind::Localstack | Kind::Aws => remote::open(context, &machine).await?,
     };
-    let Machine { clock, rng, counts } = machine;
+    let Machine { clock, rng, counts, events } = machine;
     Ok(Opened { seams: Seams { store, queues, clock, rng, events }, counts })
 }
 
 /// Opens a bucket that is not the context's own, to be read.
-pub async fn open_bucket(context: &Context, env: &Env, bucket: &str) -> Result<Arc<dyn Store>> {
-    remote::bucket(context, env, bucket, &Machine::default()).await
+pub async fn open_bucket(
+    context: &Context,
+    env: &Env,
+    bucket: &str,
+    events: Arc<dyn Listener>,
+) -> Result<Arc<dyn Store>> {
+    remote::bucket(context, env, bucket, &Machine::telling(events)).await
 }
 
 /// What the decorators around store and queues share.
@@ -45,24 +50,25 @@ pub(super) struct Machine {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     counts: Arc<Counts>,
-}
-
-impl Default for Machine {
-    fn default() -> Machine {
-        Machine { clock: Arc::new(SystemClock), rng: Arc::new(SystemRng), counts: Arc::default() }
-    }
+    events: Arc<dyn Listener>,
 }
 
 impl Machine {
+    fn telling(events: Arc<dyn Listener>) -> Machine {
+        Machine { clock: Arc::new(SystemClock), rng: Arc::new(SystemRng), counts: Arc::default(), events }
+    }
+
     /// Counted beneath the retries: what a run costs is what was asked.
     pub(super) fn store(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
         let counted = Arc::new(CountStore::new(store, self.counts.clone()));
-        Arc::new(RetryStore::new(counted, self.clock.clone(), self.rng.clone(), Policy::default()))
+        let retried = RetryStore::new(counted, self.clock.clone(), self.rng.clone(), Policy::default());
+        Arc::new(retried.telling(self.events.clone()))
     }
 
     fn queue(&self, queue: Arc<dyn Queue>) -> Arc<dyn Queue> {
         let counted = Arc::new(CountQueue::new(queue, self.counts.clone()));
-        Arc::new(RetryQueue::new(counted, self.clock.clone(), self.rng.clone(), Policy::default()))
+        let retried = RetryQueue::new(counted, self.clock.clone(), self.rng.clone(), Policy::default());
+        Arc::new(retried.telling(self.events.clone()))
     }
 
     pub(super) fn queues(&self, names: &QueueNames, open: impl Fn(&str) -> Arc<dyn Queue>) -> Queues {

@@ -11,6 +11,7 @@ pub mod queue;
 pub mod retry;
 pub mod rng;
 pub mod store;
+pub mod unreached;
 pub mod webhook;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use heard::Heard;
 pub use queue::{Queue, Queues};
 pub use rng::{Rng, RngExt};
 pub use store::{Store, StoreError, StoreExt};
+pub use unreached::Unreached;
 pub use webhook::Webhook;
 
 use crate::event::Listener;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::unreached::Unreached;
 use crate::error::{Code, Error};
 use crate::limits;
 use crate::model::Time;
@@ -124,6 +125,8 @@ pub enum QueueError {
     Gone,
     /// It was not done, and may be asked again.
     Busy(String),
+    /// It was not done, and may be asked again: nobody is there.
+    Unreached(Unreached),
     /// It may or may not have been done.
     Lost(String),
     /// It will not be done.
@@ -133,7 +136,7 @@ pub enum QueueError {
 impl QueueError {
     pub fn is_retryable(&self) -> bool {
         match self {
-            QueueError::Busy(_) | QueueError::Lost(_) => true,
+            QueueError::Busy(_) | QueueError::Unreached(_) | QueueError::Lost(_) => true,
             QueueError::Gone | QueueError::Refused(_) => false,
         }
     }
@@ -144,6 +147,7 @@ impl fmt::Display for QueueError {
         match self {
             QueueError::Gone => f.write_str("the message is gone"),
             QueueError::Busy(why) => write!(f, "the queue is busy: {why}"),
+            QueueError::Unreached(unreached) => unreached.fmt(f),
             QueueError::Lost(why) => write!(f, "the queue did not answer: {why}"),
             QueueError::Refused(why) => write!(f, "the queue refused: {why}"),
         }
@@ -155,6 +159,7 @@ impl std::error::Error for QueueError {}
 impl From<QueueError> for Error {
     fn from(error: QueueError) -> Error {
         match error {
+            QueueError::Unreached(unreached) => unreached.into(),
             QueueError::Gone => Error::new(Code::NotFound, error.to_string()),
             QueueError::Busy(_) | QueueError::Lost(_) | QueueError::Refused(_) => {
                 Error::unreachable(error.to_string()).hint("`afn doctor` tells what is wrong")

@@ -3,6 +3,7 @@
 //! by the identity in what stands.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +12,8 @@ use super::clock::Clock;
 use super::queue::{Depth, Outgoing, Queue, QueueError, Receipt, Received};
 use super::rng::{Rng, RngExt as _};
 use super::store::{ETag, List, Listed, Object, ObjectInfo, PutObject, Range, Store, StoreError};
+use super::unreached::Unreached;
+use crate::event::{Event, Listener, Silent};
 use crate::limits;
 
 /// When to give up. A try that hangs is ended by the backend, which answers `Lost`.
@@ -18,6 +21,9 @@ use crate::limits;
 pub struct Policy {
     /// Tries in all, the first included.
     pub tries_max: u32,
+    /// Tries in all where nobody was ever found: what is not there, or is called by a wrong name, will not come within
+    /// the time that an outage is given.
+    pub unreached_tries_max: u32,
     /// No try begins later than this after the first.
     pub elapsed_max: Duration,
     /// The first wait lies between zero and this, each later one may be twice as long.
@@ -29,6 +35,7 @@ impl Default for Policy {
     fn default() -> Policy {
         Policy {
             tries_max: limits::REQUEST_TRIES_MAX,
+            unreached_tries_max: limits::UNREACHED_TRIES_MAX,
             elapsed_max: Duration::from_millis(limits::REQUEST_MS_MAX),
             backoff_min: Duration::from_millis(limits::REQUEST_BACKOFF_MS_MIN),
             backoff_max: Duration::from_millis(limits::REQUEST_BACKOFF_MS_MAX),
@@ -41,11 +48,22 @@ trait Transient: Sized {
     fn transient(&self) -> Option<Trouble>;
     fn busy(why: String) -> Self;
     fn lost(why: String) -> Self;
+    fn unreached(unreached: Unreached) -> Self;
 }
 
-struct Trouble {
-    maybe_done: bool,
-    why: String,
+enum Trouble {
+    Busy(String),
+    Lost(String),
+    Unreached(Unreached),
+}
+
+impl Trouble {
+    fn why(&self) -> String {
+        match self {
+            Trouble::Busy(why) | Trouble::Lost(why) => why.clone(),
+            Trouble::Unreached(unreached) => unreached.to_string(),
+        }
+    }
 }
 
 macro_rules! transient {
@@ -53,8 +71,9 @@ macro_rules! transient {
         impl Transient for $error {
             fn transient(&self) -> Option<Trouble> {
                 match self {
-                    $error::Busy(why) => Some(Trouble { maybe_done: false, why: why.clone() }),
-                    $error::Lost(why) => Some(Trouble { maybe_done: true, why: why.clone() }),
+                    $error::Busy(why) => Some(Trouble::Busy(why.clone())),
+                    $error::Lost(why) => Some(Trouble::Lost(why.clone())),
+                    $error::Unreached(unreached) => Some(Trouble::Unreached(unreached.clone())),
                     _ => None,
                 }
             }
@@ -65,6 +84,10 @@ macro_rules! transient {
 
             fn lost(why: String) -> $error {
                 $error::Lost(why)
+            }
+
+            fn unreached(unreached: Unreached) -> $error {
+                $error::Unreached(unreached)
             }
         }
     };
@@ -77,6 +100,9 @@ struct Retry {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     policy: Policy,
+    events: Arc<dyn Listener>,
+    /// Somebody has answered once, whatever it was.
+    reached: AtomicBool,
 }
 
 /// The tries of one request so far.
@@ -84,13 +110,18 @@ struct Tries<'a> {
     retry: &'a Retry,
     started: Duration,
     count: u32,
-    /// One of them was lost: whatever the later ones say, it may have been done.
-    maybe_done: bool,
+    /// The last found nobody.
+    unreached: Option<Unreached>,
+    told: bool,
 }
 
 impl Retry {
+    fn new(clock: Arc<dyn Clock>, rng: Arc<dyn Rng>, policy: Policy) -> Retry {
+        Retry { clock, rng, policy, events: Arc::new(Silent), reached: AtomicBool::new(false) }
+    }
+
     fn begin(&self) -> Tries<'_> {
-        Tries { retry: self, started: self.clock.monotonic(), count: 0, maybe_done: false }
+        Tries { retry: self, started: self.clock.monotonic(), count: 0, unreached: None, told: false }
     }
 
     async fn run<T, E: Transient, F: Future<Output = Result<T, E>>>(
@@ -99,31 +130,51 @@ impl Retry {
         attempt: impl Fn() -> F,
     ) -> Result<T, E> {
         let mut tries = self.begin();
+        // Once one was lost, it may have been done, whatever the later ones say.
+        let mut maybe_done = false;
         loop {
-            let error = match attempt().await {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            let Some(trouble) = error.transient() else { return Err(error) };
-            tries.maybe_done |= trouble.maybe_done;
-            if !tries.pause().await {
-                return Err(tries.give_up(&what(), &trouble.why, tries.maybe_done));
+            let answer = attempt().await;
+            let trouble = answer.as_ref().err().and_then(Transient::transient);
+            tries.heard(trouble.as_ref());
+            let Some(trouble) = trouble else { return answer };
+            maybe_done |= matches!(trouble, Trouble::Lost(_));
+            if !tries.pause(&what, &trouble.why()).await {
+                return Err(tries.give_up(&what(), &trouble.why(), maybe_done));
             }
         }
     }
 }
 
 impl Tries<'_> {
+    /// Whether a try has found anybody.
+    fn heard(&mut self, trouble: Option<&Trouble>) {
+        self.unreached = match trouble {
+            Some(Trouble::Unreached(unreached)) => Some(unreached.clone()),
+            Some(Trouble::Busy(_) | Trouble::Lost(_)) | None => {
+                self.retry.reached.store(true, Ordering::Relaxed);
+                None
+            }
+        };
+    }
+
     /// Waits before the next try; false when there is none.
-    async fn pause(&mut self) -> bool {
-        let Retry { clock, rng, policy } = self.retry;
+    async fn pause(&mut self, what: &impl Fn() -> String, why: &str) -> bool {
+        let Retry { clock, rng, policy, events, reached } = self.retry;
         let doublings = self.count.min(20);
         self.count += 1;
         let ceiling = policy.backoff_max.min(policy.backoff_min * (1 << doublings));
         let wait = Duration::from_micros(rng.below(ceiling.as_micros() as u64 + 1));
         let elapsed = clock.monotonic().saturating_sub(self.started);
-        if self.count >= policy.tries_max || elapsed + wait > policy.elapsed_max {
+        let tries_max = match self.unreached.is_some() && !reached.load(Ordering::Relaxed) {
+            true => policy.unreached_tries_max,
+            false => policy.tries_max,
+        };
+        if self.count >= tries_max || elapsed + wait > policy.elapsed_max {
             return false;
+        }
+        if !self.told && elapsed + wait > Duration::from_millis(limits::REQUEST_TOLD_MS) {
+            self.told = true;
+            events.on(Event::RequestRepeated { what: what(), why: why.to_owned() });
         }
         clock.sleep(wait).await;
         true
@@ -133,7 +184,11 @@ impl Tries<'_> {
         let elapsed = self.retry.clock.monotonic().saturating_sub(self.started);
         let tries = if self.count == 1 { "1 try" } else { &format!("{} tries", self.count) };
         let text = format!("{what}: gave up after {tries} in {:.1} s: {why}", elapsed.as_secs_f64());
-        if maybe_done { E::lost(text) } else { E::busy(text) }
+        match &self.unreached {
+            _ if maybe_done => E::lost(text),
+            Some(unreached) => E::unreached(unreached.clone()),
+            None => E::busy(text),
+        }
     }
 }
 
@@ -149,7 +204,13 @@ impl RetryStore {
         rng: Arc<dyn Rng>,
         policy: Policy,
     ) -> RetryStore {
-        RetryStore { inner, retry: Retry { clock, rng, policy } }
+        RetryStore { inner, retry: Retry::new(clock, rng, policy) }
+    }
+
+    /// Who hears of requests that take long.
+    pub fn telling(mut self, events: Arc<dyn Listener>) -> RetryStore {
+        self.retry.events = events;
+        self
     }
 }
 
@@ -192,7 +253,13 @@ impl RetryQueue {
         rng: Arc<dyn Rng>,
         policy: Policy,
     ) -> RetryQueue {
-        RetryQueue { inner, retry: Retry { clock, rng, policy } }
+        RetryQueue { inner, retry: Retry::new(clock, rng, policy) }
+    }
+
+    /// Who hears of requests that take long.
+    pub fn telling(mut self, events: Arc<dyn Listener>) -> RetryQueue {
+        self.retry.events = events;
+        self
     }
 
     /// Asks for entries until each is settled; what was settled before the rest was given up stays so.
@@ -212,7 +279,9 @@ impl RetryQueue {
         loop {
             let open: Vec<usize> = (0..entries.len()).filter(|at| answers[*at].is_none()).collect();
             let asked = open.iter().map(|at| entries[*at].clone()).collect();
-            let replies = match ask(asked).await {
+            let answer = ask(asked).await;
+            tries.heard(answer.as_ref().err().and_then(Transient::transient).as_ref());
+            let replies = match answer {
                 Ok(replies) => replies,
                 Err(error) if error.transient().is_none() && open.len() == entries.len() => {
                     return Err(error);
@@ -223,8 +292,8 @@ impl RetryQueue {
             for (at, reply) in open.into_iter().zip(replies) {
                 match reply.as_ref().err().and_then(Transient::transient) {
                     Some(trouble) => {
-                        maybe_done[at] |= trouble.maybe_done;
-                        why = trouble.why;
+                        maybe_done[at] |= matches!(trouble, Trouble::Lost(_));
+                        why = trouble.why();
                     }
                     None => answers[at] = Some(reply),
                 }
@@ -232,7 +301,7 @@ impl RetryQueue {
             if answers.iter().all(Option::is_some) {
                 break;
             }
-            if !tries.pause().await {
+            if !tries.pause(&|| what.to_owned(), &why).await {
                 for (answer, maybe_done) in answers.iter_mut().zip(maybe_done) {
                     answer.get_or_insert_with(|| Err(tries.give_up(what, &why, maybe_done)));
                 }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::body::{Body, BodyWriter, BodyWriterError};
+use super::unreached::Unreached;
 use crate::error::{Code, Error};
 use crate::limits;
 use crate::model::Time;
@@ -235,6 +236,8 @@ pub enum StoreError {
     /// It was not done, and may be asked again: 503, or 409 of a conditional write that crossed another. A 409 never
     /// means that the object exists.
     Busy(String),
+    /// It was not done, and may be asked again: nobody is there.
+    Unreached(Unreached),
     /// It may or may not have been done: no answer came. To be asked again until known.
     Lost(String),
     /// It will not be done: access denied, no such bucket, wrong request.
@@ -244,7 +247,7 @@ pub enum StoreError {
 impl StoreError {
     pub fn is_retryable(&self) -> bool {
         match self {
-            StoreError::Busy(_) | StoreError::Lost(_) => true,
+            StoreError::Busy(_) | StoreError::Unreached(_) | StoreError::Lost(_) => true,
             StoreError::NotFound | StoreError::Exists | StoreError::Changed | StoreError::Refused(_) => false,
         }
     }
@@ -257,6 +260,7 @@ impl fmt::Display for StoreError {
             StoreError::Exists => f.write_str("the object exists already"),
             StoreError::Changed => f.write_str("the object was changed by somebody else"),
             StoreError::Busy(why) => write!(f, "the store is busy: {why}"),
+            StoreError::Unreached(unreached) => unreached.fmt(f),
             StoreError::Lost(why) => write!(f, "the store did not answer: {why}"),
             StoreError::Refused(why) => write!(f, "the store refused: {why}"),
         }
@@ -268,6 +272,7 @@ impl std::error::Error for StoreError {}
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Error {
         let code = match error {
+            StoreError::Unreached(unreached) => return unreached.into(),
             StoreError::NotFound => Code::NotFound,
             StoreError::Exists | StoreError::Changed => Code::Conflict,
             StoreError::Busy(_) | StoreError::Lost(_) | StoreError::Refused(_) => Code::Unreachable,

@@ -13,8 +13,9 @@ use crate::limits;
 use crate::seam::queue::{self, Outgoing, QueueError, Received};
 use crate::submit::send;
 
-/// The pause after a receive that failed past all its retries.
+/// The pause after a receive that failed past all its retries; longer after each one that follows.
 const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_MAX: Duration = Duration::from_secs(8);
 /// How long a worker that stops at a dry queue waits for more.
 const DRY_POLL: Duration = Duration::from_secs(1);
 
@@ -33,6 +34,8 @@ pub struct Lane {
     pub name: &'static str,
     lane: queue::Lane,
     poll: Option<Poll>,
+    /// Receives that failed since one succeeded.
+    failures: u32,
     /// A newer program writes to this queue.
     outdated: bool,
 }
@@ -41,7 +44,7 @@ impl Lane {
     /// By the order of [`queue::Queues::lanes`].
     pub fn new(shared: &Shared, index: usize) -> Lane {
         let (name, lane) = shared.seams.queues.lanes()[index];
-        Lane { name, lane: lane.clone(), poll: None, outdated: false }
+        Lane { name, lane: lane.clone(), poll: None, failures: 0, outdated: false }
     }
 
     /// It has messages that a newer program wrote; this worker takes nothing more from it.
@@ -57,12 +60,13 @@ impl Lane {
         let (shared, queue) = (shared.clone(), self.lane.live.clone());
         let wait =
             if shared.config.until_dry { DRY_POLL } else { Duration::from_millis(limits::LONG_POLL_MS) };
+        let pause = AGAIN_MAX.min(AGAIN * (1 << self.failures.min(10)));
         self.poll = Some(Box::pin(async move {
             let at = shared.seams.clock.monotonic();
             let answer =
                 queue.receive(room.min(limits::QUEUE_BATCH_MAX), wait, shared.config.visibility).await;
             if answer.is_err() {
-                shared.seams.clock.sleep(AGAIN).await;
+                shared.seams.clock.sleep(pause).await;
             }
             Polled { at, answer }
         }));
@@ -73,6 +77,7 @@ impl Lane {
         let Some(poll) = &mut self.poll else { return std::future::pending().await };
         let polled = poll.await;
         self.poll = None;
+        self.failures = if polled.answer.is_err() { self.failures.saturating_add(1) } else { 0 };
         polled
     }
 

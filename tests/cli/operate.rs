@@ -169,4 +169,40 @@ fn the_doctor_says_what_works_and_what_to_do() {
     assert_eq!(state("clock"), "ok");
     assert_eq!(state("queue calls"), "ok");
     assert_eq!(state("docker"), "warning");
+    assert_eq!(state("toolchains"), "ok");
+
+    world.deploy("f", "app", "type: async\n", "#!/bin/sh\n");
+    world.afn("call app /f").ok();
+    let said = world.afn("doctor").ok();
+    let mut lines = said.lines().skip_while(|line| !line.contains("queue calls"));
+    let queue = lines.next().unwrap_or_default();
+    assert!(queue.contains("single calls: 1 waiting") && queue.starts_with("warning"), "{said}");
+    assert!(lines.next().is_some_and(|advice| advice.contains("`afn worker`")), "{said}");
+}
+
+/// Needs no LocalStack: there is none.
+#[cfg(feature = "aws")]
+#[test]
+fn what_cannot_be_reached_is_said_at_once_and_once() {
+    let world = World::new();
+    // A port that was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = format!("http://{free}");
+    let afn = |line: &str| {
+        let mut command = world.command(&world.work());
+        command.env("AFN_CONTEXT", "localstack").env("AFN_ENDPOINT", &endpoint);
+        command.args(line.split_whitespace()).output().unwrap()
+    };
+    let ran = afn("list apps");
+    let stderr = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(5), "{stderr}");
+    assert!(stderr.starts_with(&format!("error: {endpoint} cannot be reached: ")), "{stderr}");
+    assert!(stderr.contains("\nhint: `sh localstack/up`"), "{stderr}");
+
+    let ran = afn("doctor");
+    let stdout = String::from_utf8(ran.stdout).unwrap();
+    assert_eq!(ran.status.code(), Some(5), "{stdout}");
+    for told in ["cannot be reached", "sh localstack/up"] {
+        assert_eq!(stdout.matches(told).count(), 1, "{stdout}");
+    }
 }

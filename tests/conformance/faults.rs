@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use afn::backend::memory::{MemoryQueue, MemoryStore};
+use afn::event::{Event, Listener};
 use afn::limits;
 use afn::seam::count::{CountQueue, CountStore, Counts};
 use afn::seam::fault::{Fate, Fault, FaultQueue, FaultStore, Faults, Request};
@@ -89,6 +90,7 @@ async fn each_fault_does_to_a_put_what_it_says() {
     let cases = [
         (Fault::None, true, "none"),
         (Fault::Busy, false, "busy"),
+        (Fault::Unreached, false, "unreached"),
         (Fault::Conflict, false, "busy"),
         (Fault::LoseRequest, false, "lost"),
         (Fault::LoseReply, true, "lost"),
@@ -101,6 +103,7 @@ async fn each_fault_does_to_a_put_what_it_says() {
         let said = match put {
             Ok(_) => "none",
             Err(StoreError::Busy(_)) => "busy",
+            Err(StoreError::Unreached(_)) => "unreached",
             Err(StoreError::Lost(_)) => "lost",
             Err(error) => panic!("{fault:?}: {error}"),
         };
@@ -215,6 +218,40 @@ async fn giving_up_says_what_how_often_and_how_long() {
             format!("get `apps/a/app`: gave up after {tries} tries in {:.1} s: ", took.as_secs_f64());
         assert!(text.starts_with(&expected), "{text}");
         assert!(text.ends_with("503 SlowDown"), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_never_there_is_given_up_sooner_than_who_is_away() {
+    let never = bench(1, Arc::new(Always(Fault::Unreached)));
+    let answer = never.repeated.get("k", Range::All).await;
+    assert!(matches!(answer, Err(StoreError::Unreached(_))), "{answer:?}");
+    let answer = never.repeated_queue.depth().await;
+    assert!(matches!(answer, Err(QueueError::Unreached(_))), "{answer:?}");
+    let few = u64::from(limits::UNREACHED_TRIES_MAX);
+    let counts = never.counts.snapshot();
+    assert_eq!((counts.store_requests(), counts.queue_requests()), (few, few));
+
+    // Once it has answered, whatever it was, an outage is waited for.
+    let faults: Vec<Fault> = [Fault::Busy].into_iter().chain([Fault::Unreached; 8]).collect();
+    let away = bench(1, Script::of(&faults));
+    let listener = Arc::new(Heard::default());
+    let store =
+        RetryStore::new(away.broken, away.clock.clone(), Arc::new(SeededRng::new(7)), Policy::default())
+            .telling(listener.clone());
+    assert_eq!(store.exists("k").await, Ok(false));
+    assert_eq!(listener.0.lock().unwrap().as_slice(), ["head `k`"], "a wait that long is told, and once");
+}
+
+/// What was told to be repeated.
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Listener for Heard {
+    fn on(&self, event: Event) {
+        if let Event::RequestRepeated { what, .. } = event {
+            self.0.lock().unwrap().push(what);
+        }
     }
 }
 

@@ -83,14 +83,16 @@ async fn what_was_not_made_is_named() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_busy_and_soon_said() {
+async fn nobody_listening_is_soon_said_with_the_address_and_the_way_out() {
     let mut context = harness::draft("nobody");
     // A port that was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     context.endpoint = Some(format!("http://{free}"));
     let store = S3Store::new(&harness::connect(&context).await, "afn", "");
     let error = store.put("k", PutObject::create("x")).await.unwrap_err();
-    assert!(matches!(error, StoreError::Busy(_)), "{error:?}");
+    let StoreError::Unreached(unreached) = error else { panic!("{error:?}") };
+    assert_eq!(unreached.what, format!("http://{free} cannot be reached"));
+    assert!(unreached.way_out.contains("localstack/up"), "{unreached:?}");
 }
 
 #[tokio::test]

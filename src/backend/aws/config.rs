@@ -9,6 +9,7 @@ use aws_credential_types::Credentials;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
+use super::errors::Address;
 use super::http;
 use crate::error::{Error, Result};
 use crate::limits;
@@ -31,6 +32,7 @@ pub struct Connection {
     pub sqs: aws_sdk_sqs::Client,
     pub cloudformation: aws_sdk_cloudformation::Client,
     pub region: String,
+    pub(super) address: Address,
     /// How long a single receive may wait for messages.
     pub(super) long_poll: Duration,
 }
@@ -49,7 +51,15 @@ impl Connection {
         // Buckets in the host name need DNS for every bucket, which only AWS has.
         let elsewhere = config.endpoint_url().is_some();
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(elsewhere).build();
+        let address = Address {
+            address: config.endpoint_url().map_or_else(|| format!("AWS in {region}"), str::to_owned),
+            way_out: match place.is_localstack {
+                true => "`sh localstack/up` starts LocalStack; AFN_ENDPOINT says where it is",
+                false => "see that endpoint and region are right, and that the network is up",
+            },
+        };
         Ok(Connection {
+            address,
             s3: aws_sdk_s3::Client::from_conf(s3),
             sqs: aws_sdk_sqs::Client::new(&config),
             cloudformation: aws_sdk_cloudformation::Client::new(&config),

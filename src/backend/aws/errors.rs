@@ -9,15 +9,17 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::error::Error;
-use crate::seam::StoreError;
 use crate::seam::queue::QueueError;
+use crate::seam::{StoreError, Unreached};
 
 /// What became of a request, before a seam gives it a meaning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
     Answer(Answer),
-    /// It never left.
-    NotSent(String),
+    /// It never left: nobody was there.
+    NoConnection(String),
+    /// The same, told with the address; or there is nothing to sign it with.
+    Unreached(Unreached),
     /// It may have arrived.
     NoAnswer(String),
     /// It will never be sent like this.
@@ -62,12 +64,35 @@ where
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Failure::NoAnswer(chain(&error)),
             _ => match find::<CredentialsError>(&error) {
                 Some(credentials) => no_credentials(credentials),
-                None if never_connected(&error) => Failure::NotSent(chain(&error)),
+                None if never_connected(&error) => Failure::NoConnection(root(&error)),
                 None if matches!(error, SdkError::DispatchFailure(_)) => Failure::NoAnswer(chain(&error)),
                 None => Failure::Impossible(chain(&error)),
             },
         }
     }
+}
+
+impl Failure {
+    /// The same, with the address that was tried.
+    pub fn at(self, place: &Address) -> Failure {
+        match self {
+            Failure::NoConnection(why) => Failure::Unreached(Unreached {
+                what: format!("{} cannot be reached", place.address),
+                why,
+                way_out: place.way_out.to_owned(),
+            }),
+            Failure::NoAnswer(why) => Failure::NoAnswer(format!("{}: {why}", place.address)),
+            failure => failure,
+        }
+    }
+}
+
+/// Where requests go, as people know it.
+#[derive(Debug, Clone)]
+pub(super) struct Address {
+    pub address: String,
+    /// What to do when nobody is there.
+    pub way_out: &'static str,
 }
 
 fn no_credentials(error: &CredentialsError) -> Failure {
@@ -79,13 +104,17 @@ fn no_credentials(error: &CredentialsError) -> Failure {
                 .to_owned(),
         );
     }
+    let unsigned = |what: &str, why: String| {
+        let way_out = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+        Failure::Unreached(Unreached { what: what.to_owned(), why, way_out: way_out.to_owned() })
+    };
     match error {
         CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_) => {
-            Failure::NotSent(format!("AWS credentials cannot be fetched: {why}"))
+            unsigned("AWS credentials cannot be fetched", root(error))
         }
-        CredentialsError::CredentialsNotLoaded(_) => Failure::Impossible(
-            "no AWS credentials were found, neither in the environment nor in the profile, nor of a web identity, a \
-             container or an instance; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        CredentialsError::CredentialsNotLoaded(_) => unsigned(
+            "no AWS credentials were found",
+            "neither in the environment nor in the profile, nor of a web identity, a container or an instance"
                 .to_owned(),
         ),
         _ => Failure::Impossible(format!("the AWS credentials cannot be used: {why}")),
@@ -105,6 +134,11 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error: &&'a (dyn StdError + 'static)| error.source())
+}
+
+/// What led to an error in the end.
+fn root(error: &(dyn StdError + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
 /// An error and what led to it, in one line without repetitions.
@@ -172,7 +206,8 @@ pub(super) enum Wanted {
 
 pub(super) fn store_error(failure: impl Into<Failure>, wanted: Wanted, bucket: &str) -> StoreError {
     let answer = match failure.into() {
-        Failure::NotSent(why) => return StoreError::Busy(why),
+        Failure::NoConnection(why) => return StoreError::Busy(why),
+        Failure::Unreached(unreached) => return StoreError::Unreached(unreached),
         Failure::NoAnswer(why) => return StoreError::Lost(why),
         Failure::Impossible(why) => return StoreError::Refused(why),
         Failure::Answer(answer) => answer,
@@ -202,7 +237,8 @@ pub(super) fn store_error(failure: impl Into<Failure>, wanted: Wanted, bucket: &
 
 pub(super) fn queue_error(failure: impl Into<Failure>, queue: &str) -> QueueError {
     let answer = match failure.into() {
-        Failure::NotSent(why) => return QueueError::Busy(why),
+        Failure::NoConnection(why) => return QueueError::Busy(why),
+        Failure::Unreached(unreached) => return QueueError::Unreached(unreached),
         Failure::NoAnswer(why) => return QueueError::Lost(why),
         Failure::Impossible(why) => return QueueError::Refused(why),
         Failure::Answer(answer) => answer,
@@ -237,7 +273,8 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Error {
         match failure {
             Failure::Answer(answer) => Error::unreachable(answer.to_string()),
-            Failure::NotSent(why) | Failure::NoAnswer(why) | Failure::Impossible(why) => {
+            Failure::Unreached(unreached) => unreached.into(),
+            Failure::NoConnection(why) | Failure::NoAnswer(why) | Failure::Impossible(why) => {
                 Error::unreachable(why)
             }
         }

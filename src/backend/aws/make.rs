@@ -30,7 +30,8 @@ pub enum Made {
 /// A bucket that nobody outside may read, encrypted, with one rule of lifecycle: unfinished uploads go. Deletion of
 /// objects is the engine's.
 pub async fn bucket(connection: &Connection, bucket: &str) -> Result<Made> {
-    let named = |failure: Failure| Error::from(failure).context(format!("bucket `{bucket}`"));
+    let named =
+        |failure: Failure| Error::from(failure.at(&connection.address)).context(format!("bucket `{bucket}`"));
     match connection.s3.head_bucket().bucket(bucket).send().await.map_err(Failure::from) {
         Ok(_) => return Ok(Made::Before),
         Err(Failure::Answer(Answer { status: 404, .. })) => {}
@@ -136,7 +137,9 @@ pub async fn live_queue(connection: &Connection, name: &str, dead: &str) -> Resu
         request.attributes(QueueAttributeName::RedrivePolicy, redrive).send().await?;
         Ok(Made::Now)
     };
-    made.await.map_err(|failure: Failure| Error::from(failure).context(format!("queue `{name}`")))
+    made.await.map_err(|failure: Failure| {
+        Error::from(failure.at(&connection.address)).context(format!("queue `{name}`"))
+    })
 }
 
 async fn create<const N: usize>(

@@ -9,7 +9,7 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 
 use super::config::{self, Connection};
-use super::errors::{Answer, Failure, Wanted, store_error};
+use super::errors::{Address, Answer, Failure, Wanted, store_error};
 use crate::limits;
 use crate::model::Time;
 use crate::seam::body::{Body, Spool};
@@ -30,13 +30,15 @@ pub struct S3Store {
     bucket: String,
     /// Empty, or with a slash at its end.
     prefix: String,
+    address: Address,
 }
 
 impl S3Store {
     pub fn new(connection: &Connection, bucket: &str, prefix: &str) -> S3Store {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        S3Store { client: connection.s3.clone(), bucket: bucket.to_owned(), prefix }
+        let (client, address) = (connection.s3.clone(), connection.address.clone());
+        S3Store { client, bucket: bucket.to_owned(), prefix, address }
     }
 
     fn full(&self, key: &str) -> String {
@@ -50,7 +52,7 @@ impl S3Store {
     }
 
     fn error(&self, failure: impl Into<Failure>, wanted: Wanted) -> StoreError {
-        store_error(failure, wanted, &self.bucket)
+        store_error(failure.into().at(&self.address), wanted, &self.bucket)
     }
 }
 

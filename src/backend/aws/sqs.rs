@@ -10,7 +10,7 @@ use aws_sdk_sqs::types::{
 use tokio::sync::OnceCell;
 
 use super::config::{self, Connection};
-use super::errors::{Failure, entry_error, queue_error};
+use super::errors::{Address, Failure, entry_error, queue_error};
 use crate::limits;
 use crate::model::Time;
 use crate::seam::queue::{Depth, Outgoing, Queue, QueueError, Receipt, Received};
@@ -24,6 +24,7 @@ pub struct SqsQueue {
     name: String,
     url: OnceCell<String>,
     long_poll: Duration,
+    address: Address,
 }
 
 impl SqsQueue {
@@ -35,6 +36,7 @@ impl SqsQueue {
             name: name.to_owned(),
             url,
             long_poll: connection.long_poll,
+            address: connection.address.clone(),
         }
     }
 
@@ -75,7 +77,7 @@ impl SqsQueue {
     }
 
     fn error(&self, failure: impl Into<Failure>) -> QueueError {
-        queue_error(failure, &self.name)
+        queue_error(failure.into().at(&self.address), &self.name)
     }
 
     /// Lays what SQS said of a batch, whose entries are named by their place, over `answers`.

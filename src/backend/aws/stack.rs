@@ -15,7 +15,9 @@ pub async fn outputs(connection: &Connection, stack: &str) -> Result<BTreeMap<St
             return Err(Error::not_found(format!("there is no stack `{stack}` in {}", connection.region))
                 .hint("infra/README.md tells how it is deployed"));
         }
-        Err(failure) => return Err(Error::from(failure).context(format!("stack `{stack}`"))),
+        Err(failure) => {
+            return Err(Error::from(failure.at(&connection.address)).context(format!("stack `{stack}`")));
+        }
     };
     let Some(found) = described.stacks.unwrap_or_default().into_iter().next() else {
         return Err(Error::not_found(format!("there is no stack `{stack}` in {}", connection.region)));

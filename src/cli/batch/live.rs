@@ -57,6 +57,7 @@ impl Listener for Live {
             | Event::CallMismatched { .. }
             | Event::DeadLettered { .. }
             | Event::NewerMessage { .. }
+            | Event::RequestRepeated { .. }
             | Event::RequestFailed { .. } => {
                 if let Some(line) = line(&event, self.printer.palette()) {
                     self.printer.note(line);

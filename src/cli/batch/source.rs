@@ -7,7 +7,6 @@ use std::sync::Arc;
 use crate::cli::args::{BatchRunArgs, PolicyFlags, SourceFlags};
 use crate::cli::session::Session;
 use crate::cli::traits::millis;
-use crate::context;
 use crate::deploy::FuncFile;
 use crate::error::{Error, Result};
 use crate::layout::batch::Chunking;
@@ -33,7 +32,7 @@ pub async fn open(session: &Session, input: &str, flags: &SourceFlags) -> Result
 /// The bucket of an `s3://` source, wherever the context's own store is.
 pub async fn bucket(session: &Session, location: &str) -> Result<Option<Arc<dyn Store>>> {
     match source::bucket_of(location)? {
-        Some(bucket) => context::open_bucket(&session.context()?, &session.env, bucket).await.map(Some),
+        Some(bucket) => session.open_bucket(bucket).await.map(Some),
         None => Ok(None),
     }
 }

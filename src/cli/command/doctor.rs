@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::json;
 
@@ -77,16 +78,19 @@ pub async fn run(session: &Session) -> Result<ExitCode> {
         vec![Check::ok("context", format!("{} ({}, {})", context.name, context.kind, place(&context)))];
     match session.open().await {
         Ok(engine) => {
-            checks.extend(store(&engine).await);
-            for (name, lane) in engine.seams.queues.lanes() {
-                checks.push(queue(&engine.context, name, lane).await);
-            }
+            let lanes = engine.seams.queues.lanes().map(|(name, lane)| queue(&engine.context, name, lane));
+            // Together: what cannot be reached is waited for once.
+            let (store, queues) = tokio::join!(store(&engine), join_all(lanes));
+            checks.extend(store);
+            checks.extend(queues);
         }
         Err(error) => checks.push(Check::error("store", &error, &context)),
     }
-    checks.push(localstack(&context).await);
+    if context.kind != Kind::Localstack {
+        checks.push(localstack().await);
+    }
     checks.push(docker(session).await);
-    checks.push(programs(session)?);
+    checks.push(toolchains(session)?);
     report(session, &checks)
 }
 
@@ -120,41 +124,52 @@ async fn store(engine: &Engine) -> Vec<Check> {
     checks
 }
 
-async fn queue(context: &Context, name: &str, lane: &Lane) -> Check {
-    let name = format!("queue {name}");
+async fn queue(context: &Context, lane_name: &str, lane: &Lane) -> Check {
+    let name = format!("queue {lane_name}");
     let depths = async { Ok::<_, Error>((lane.live.depth().await?, lane.dead.depth().await?)) };
     let (live, dead) = match depths.await {
         Ok(depths) => depths,
         Err(error) => return Check::error(name, &error, context),
     };
-    let found = format!("{} waiting, {} delayed, {} in work", live.visible, live.delayed, live.in_flight);
-    match dead.visible + dead.in_flight {
-        0 => Check::ok(name, found),
-        count => Check::warning(
+    let dead = dead.visible + dead.in_flight;
+    let found = format!(
+        "{}: {} waiting, {} delayed, {} held by workers, {dead} dead letters",
+        purpose(lane_name),
+        live.visible,
+        live.delayed,
+        live.in_flight
+    );
+    let idle = live.visible > 0 && live.in_flight == 0;
+    match (dead, idle) {
+        (0, false) => Check::ok(name, found),
+        (0, true) => {
+            Check::warning(name, found, "`afn worker` or `afn start` works them off; none seems to run")
+        }
+        (_, _) => Check::warning(
             name,
-            format!("{found}, {count} dead letters"),
-            "`afn dlq list` tells why they are dead",
+            found,
+            "`afn dlq list` tells why letters are dead, `afn dlq redrive` puts them back",
         ),
     }
 }
 
-/// Only whether something listens: what it can do is told by store and queues, where the context uses it.
-async fn localstack(context: &Context) -> Check {
-    let endpoint = context.endpoint.as_deref().unwrap_or("http://localhost:4566");
-    let address = endpoint.split("://").last().unwrap_or(endpoint).trim_end_matches('/');
-    let connect = tokio::net::TcpStream::connect(address);
-    match tokio::time::timeout(Duration::from_secs(2), connect).await {
-        Ok(Ok(_)) => Check::ok("localstack", format!("listens at {endpoint}")),
-        Ok(Err(_)) | Err(_) if context.kind != Kind::Localstack => {
-            Check::ok("localstack", format!("not running at {endpoint}, and not needed here"))
-        }
-        Ok(Err(_)) | Err(_) => Check {
-            name: "localstack".to_owned(),
-            state: State::Error,
-            found: format!("nothing listens at {endpoint}"),
-            advice: Some("`sh localstack/up` starts it; AFN_ENDPOINT says where it is".to_owned()),
-        },
+/// What a queue's messages point to.
+fn purpose(lane: &str) -> &'static str {
+    match lane {
+        "calls" => "single calls",
+        "chunks" => "parts of batches to run",
+        _ => "batches to look after",
     }
+}
+
+/// Only whether something listens, for who has a choice: where the context uses it, store and queues tell more.
+async fn localstack() -> Check {
+    let connect = tokio::net::TcpStream::connect("localhost:4566");
+    let found = match tokio::time::timeout(Duration::from_secs(2), connect).await {
+        Ok(Ok(_)) => "listens at http://localhost:4566",
+        Ok(Err(_)) | Err(_) => "not running at http://localhost:4566, and not needed here",
+    };
+    Check::ok("localstack", found)
 }
 
 async fn docker(session: &Session) -> Check {
@@ -169,16 +184,16 @@ async fn docker(session: &Session) -> Check {
 }
 
 /// What functions without an image can be written in here.
-fn programs(session: &Session) -> Result<Check> {
+fn toolchains(session: &Session) -> Result<Check> {
     let path = session.env.text("PATH")?.unwrap_or_default();
     let is_there = |name: &&str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
     let (there, absent): (Vec<&str>, Vec<&str>) =
-        ["sh", "python3", "go", "node"].into_iter().partition(is_there);
+        ["sh", "go", "python3", "node", "cargo"].into_iter().partition(is_there);
     let mut found = there.join(", ");
     if !absent.is_empty() {
         found.push_str(&format!("; not {}", absent.join(", ")));
     }
-    Ok(Check::ok("programs", found))
+    Ok(Check::ok("toolchains", found))
 }
 
 fn report(session: &Session, checks: &[Check]) -> Result<ExitCode> {
@@ -186,14 +201,20 @@ fn report(session: &Session, checks: &[Check]) -> Result<ExitCode> {
     if printer.is_json() {
         printer.json(&json!({ "checks": checks }))?;
     } else {
-        for check in checks {
+        for (at, check) in checks.iter().enumerate() {
             let mark = match check.state {
                 State::Ok => "ok",
                 State::Warning => "warning",
                 State::Error => "error",
             };
-            printer.line(format!("{mark:<8} {:<14} {}", check.name, check.found))?;
-            if let Some(advice) = &check.advice {
+            // One cause that several meet is told once.
+            let before = &checks[..at];
+            let told = check.state == State::Error && before.iter().any(|other| other.found == check.found);
+            let found = if told { "as above" } else { &check.found };
+            printer.line(format!("{mark:<8} {:<14} {found}", check.name))?;
+            if let Some(advice) = &check.advice
+                && !before.iter().any(|other| other.advice.as_ref() == Some(advice))
+            {
                 printer.line(format!("{:<23} {advice}", ""))?;
             }
         }

@@ -8,6 +8,8 @@ mod store;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::unreached::Unreached;
+
 pub use queue::FaultQueue;
 pub use seeded::{Rates, SeededFaults};
 pub use store::FaultStore;
@@ -62,6 +64,8 @@ pub enum Fault {
     None,
     /// It is not done, and the answer says so: 503.
     Busy,
+    /// It is not done: nobody is there.
+    Unreached,
     /// A put is not done, and the answer says so: 409.
     Conflict,
     /// It is never done; no answer comes.
@@ -86,6 +90,11 @@ pub enum Fault {
 const LOST: &str = "injected: no answer";
 const BUSY: &str = "injected: 503 SlowDown";
 const CONFLICT: &str = "injected: 409 ConditionalRequestConflict";
+
+fn nobody() -> Unreached {
+    let [what, why, way_out] = ["injected", "connection refused", "wait"].map(str::to_owned);
+    Unreached { what, why, way_out }
+}
 
 /// Requests on a long way round. They arrive with the first request after their time.
 struct LateRequests<T>(Mutex<Vec<(Duration, T)>>);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{BUSY, Fault, Faults, LOST, LateRequests, Operation, Request};
+use super::{BUSY, Fault, Faults, LOST, LateRequests, Operation, Request, nobody};
 use crate::limits;
 use crate::seam::clock::Clock;
 use crate::seam::queue::{Depth, Outgoing, Queue, QueueError, Receipt, Received};
@@ -57,6 +57,7 @@ impl FaultQueue {
         }
         let answer = match fate.fault {
             Fault::Busy => Err(QueueError::Busy(BUSY.to_owned())),
+            Fault::Unreached => Err(QueueError::Unreached(nobody())),
             Fault::LoseRequest => Err(QueueError::Lost(LOST.to_owned())),
             Fault::Late(by) => {
                 if let Some(write) = write() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{BUSY, CONFLICT, Fault, Faults, LOST, LateRequests, Operation, Request};
+use super::{BUSY, CONFLICT, Fault, Faults, LOST, LateRequests, Operation, Request, nobody};
 use crate::model::Time;
 use crate::seam::clock::Clock;
 use crate::seam::store::{
@@ -50,6 +50,7 @@ impl FaultStore {
         }
         let answer = match fate.fault {
             Fault::Busy => Err(StoreError::Busy(BUSY.to_owned())),
+            Fault::Unreached => Err(StoreError::Unreached(nobody())),
             Fault::Conflict if operation == Operation::Put => Err(StoreError::Busy(CONFLICT.to_owned())),
             Fault::LoseRequest => Err(StoreError::Lost(LOST.to_owned())),
             Fault::Late(by) => {
