@@ -7,14 +7,19 @@ from fdk import customer_code, response
 
 def handler(ctx, data: io.BytesIO = None):
     """Runs one call. What it returns is the answer, an exception fails the call, what is printed goes into its log."""
-    body = data.getvalue()
-    person = json.loads(body) if body else {"name": "World"}
-    print("greeting", person["name"], flush=True)
-    return response.Response(
-        ctx,
-        response_data=json.dumps({"message": "Hello " + person["name"]}),
-        headers={"Content-Type": "application/json"},
-    )
+    name = name_in(data.getvalue().decode().strip())
+    print("greeting", name, flush=True)
+    return response.Response(ctx, response_data=f"Hello {name}\n", headers={"Content-Type": "text/plain; charset=utf-8"})
+
+
+def name_in(text):
+    """Of a payload that is a name, or JSON with one, or empty."""
+    if not text.startswith("{"):
+        return text or "World"
+    try:
+        return json.loads(text)["name"]
+    except (ValueError, KeyError):
+        raise ValueError('the payload is no name and no JSON like {"name": "Ada"}') from None
 
 
 if __name__ == "__main__":

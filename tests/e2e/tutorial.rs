@@ -11,14 +11,14 @@ use crate::world::World;
 async fn with_docker_and_go() {
     let images = format!("build_image: {}\nrun_image: {}\n", images::go().await, images::busybox().await);
     let world = World::new("go").await;
-    walk(&world, "go", &images, "{\"message\":\"Hello World\"}").await;
+    walk(&world, "go", &images, "Hello World").await;
     assert_eq!(world.containers().await, Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn without_docker() {
     let world = World::new("python").await.without_docker();
-    walk(&world, "python", "", "{\"message\": \"Hello World\"}").await;
+    walk(&world, "python", "", "Hello World").await;
 }
 
 async fn walk(world: &World, runtime: &str, more: &str, answer: &str) {
