@@ -29,7 +29,7 @@ const MACH_O: [u8; 4] = [0xcf, 0xfa, 0xed, 0xfe];
 /// What `pip` installs goes here, so that it is packed with the function.
 const PYTHON_PACKAGES: &str = "packages";
 /// What Fn's images call the function's folder.
-const FN_FOLDER: &str = "/function/";
+pub const FN_FOLDER: &str = "/function/";
 /// What Fn's images call the FDK's own starter.
 const FN_PYTHON_STARTER: &str = "/python/bin/fdk";
 
@@ -60,13 +60,14 @@ pub async fn build(file: &FuncFile, log: &Log<'_>) -> Result<LocalBuild> {
     };
     command.extend(file.cmd.iter().cloned());
     if command.is_empty() {
-        return Err(Error::invalid(format!(
-            "{} does not say how the function is started",
-            file.path.display()
-        ))
-        .hint("give it a `runtime:` or an `entrypoint:`"));
+        return Err(not_said(file));
     }
     Ok(LocalBuild { command, ..built })
+}
+
+pub fn not_said(file: &FuncFile) -> Error {
+    Error::invalid(format!("{} does not say how the function is started", file.path.display()))
+        .hint("give it a `runtime:` (go, node, python, rust, shell) or an `entrypoint:`")
 }
 
 fn needs_docker(file: &FuncFile) -> Error {
@@ -175,9 +176,7 @@ async fn node(dir: &Path, log: &Log<'_>) -> Result<LocalBuild> {
 async fn run(dir: &Path, words: &[&str], log: &Log<'_>) -> Result<Vec<String>> {
     let program =
         words.iter().find(|word| **word != "env" && !word.contains('=')).copied().unwrap_or_default();
-    if !is_installed(program) {
-        return Err(missing(program));
-    }
+    installed(program)?;
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).current_dir(dir).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -218,6 +217,11 @@ async fn lines(pipe: Option<impl AsyncRead + Unpin>, log: &Log<'_>) -> Vec<Strin
 /// Said to a program, not to people.
 fn is_json(line: &str) -> bool {
     line.starts_with('{') && line.ends_with('}')
+}
+
+/// Whether there is what a function is built with.
+pub fn installed(program: &str) -> Result<()> {
+    if is_installed(program) { Ok(()) } else { Err(missing(program)) }
 }
 
 fn is_installed(program: &str) -> bool {

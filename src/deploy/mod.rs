@@ -13,6 +13,7 @@ pub mod pack;
 mod plan;
 mod run;
 pub mod runtime;
+mod startable;
 mod step;
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::local_build;
 use super::pack::pack;
 use super::plan::Plan;
 use super::runtime::Runtime;
+use super::startable;
 use super::step::{Progress, Step};
 use crate::catalog::{Catalog, Publish, version_id};
 use crate::error::{Code, Error, Result};
@@ -70,9 +71,9 @@ pub async fn deploy(catalog: &Catalog, request: &DeployRequest<'_>) -> Result<Ve
         catalog.check_route(&plan.app, &route, &file.name).await?;
         check_expected(catalog, &plan, file).await?;
         let bump = if request.bump { Some(Bump::plan(&file.path, Part::Patch)?) } else { None };
-        ready.push(Ready { file, route, form: form(request, file).await?, bump });
+        ready.push(Ready { file, route, form: startable(request, file).await?, bump });
     }
-    apply_app_file(catalog, &plan).await?;
+    apply_app_file(catalog, request, &plan).await?;
     let mut deployed = Vec::new();
     for ready in ready {
         let name = ready.file.name.clone();
@@ -96,6 +97,16 @@ struct Ready<'a> {
 enum Form<'a> {
     Image(&'a dyn ImageBuilder),
     Archive,
+}
+
+/// Refuses what cannot be started, in the form that the function is going to have.
+async fn startable<'a>(request: &DeployRequest<'a>, file: &FuncFile) -> Result<Form<'a>> {
+    startable::check(file)?;
+    let form = form(request, file).await?;
+    if let Form::Archive = form {
+        startable::check_folder(file)?;
+    }
+    Ok(form)
 }
 
 async fn form<'a>(request: &DeployRequest<'a>, file: &FuncFile) -> Result<Form<'a>> {
@@ -173,20 +184,31 @@ fn if_found<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
-async fn apply_app_file(catalog: &Catalog, plan: &Plan) -> Result<()> {
+async fn apply_app_file(catalog: &Catalog, request: &DeployRequest<'_>, plan: &Plan) -> Result<()> {
     catalog.ensure_app(&plan.app).await?;
+    let progress = request.progress;
     let Some(file) = &plan.app_file else { return Ok(()) };
     if file.config.is_empty() && file.annotations.is_empty() {
         return Ok(());
     }
-    catalog
+    let app = catalog
         .update_app(&plan.app, |app| {
             app.config.extend(file.config.clone());
             app.annotations.extend(file.annotations.clone());
             Ok(())
         })
         .await?;
+    tell_kept(progress, &plan.app, None, &app.config, &file.config);
     Ok(())
+}
+
+/// A deploy adds config and takes none away: what is set by hand, a secret above all, stands in no file. What was taken
+/// out of the file stays as well, and is told.
+fn tell_kept(progress: &Progress<'_>, app: &AppName, route: Option<&Route>, stands: &Config, file: &Config) {
+    let keys: Vec<&str> = stands.keys().filter(|key| !file.contains_key(*key)).map(String::as_str).collect();
+    if !keys.is_empty() {
+        progress(Step::ConfigKept { app, route, keys: &keys });
+    }
 }
 
 async fn deploy_one(
@@ -222,6 +244,7 @@ async fn deploy_one(
         version: version.clone(),
     };
     let function = catalog.publish(app, publish).await?;
+    tell_kept(progress, app, Some(&function.route), &function.config, &file.config);
     Ok(Deployed { app: app.clone(), function, version })
 }
 

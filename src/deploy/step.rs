@@ -32,6 +32,13 @@ pub enum Step<'a> {
     Packed {
         bytes: u64,
     },
+    /// Config that was set before, and that the file beside the code does not name.
+    ConfigKept {
+        app: &'a AppName,
+        /// Of this function; of the app when there is none.
+        route: Option<&'a Route>,
+        keys: &'a [&'a str],
+    },
     /// The version is about to be published. Without an image it is an archive.
     Updating {
         route: &'a Route,

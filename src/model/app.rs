@@ -28,10 +28,12 @@ pub struct App {
 /// Checks names and size of a config.
 pub fn check_config(config: &Config) -> Result<(), Error> {
     for key in config.keys() {
-        if key.is_empty() || key.contains(['=', '\0']) {
+        let is_bad = |c: char| c == '=' || c.is_whitespace() || c.is_control();
+        if key.is_empty() || key.contains(is_bad) {
             return Err(Error::invalid(format!(
                 "config key {key:?} cannot be the name of an environment variable"
-            )));
+            ))
+            .hint("letters, digits and `_` make one that every shell can read"));
         }
     }
     if let Some((key, _)) = config.iter().find(|(_, value)| value.contains('\0')) {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -169,12 +170,23 @@ impl Limits {
             }
             Err(Error::invalid(format!("{what} {value} {unit} lies outside {min} to {max} {unit}")))
         };
-        within("timeout", self.timeout_ms, limits::TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX, "ms")?;
-        within("idle_timeout", self.idle_timeout_ms, 0, limits::IDLE_TIMEOUT_MS_MAX, "ms")?;
+        let within_time = |what: &str, ms: u64, min: u64, max: u64| {
+            if (min..=max).contains(&ms) {
+                return Ok(());
+            }
+            let [ms, min, max] =
+                [ms, min, max].map(|ms| humantime::format_duration(Duration::from_millis(ms)));
+            Err(Error::invalid(format!("{what} {ms} lies outside {min} to {max}")))
+        };
+        within_time("timeout", self.timeout_ms, limits::TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX)?;
+        within_time("idle_timeout", self.idle_timeout_ms, 0, limits::IDLE_TIMEOUT_MS_MAX)?;
         within("memory", self.memory_mib, limits::MEMORY_MIB_MIN, limits::MEMORY_MIB_MAX, "MiB")?;
-        within("cpus", self.cpu_millis, 0, limits::CPU_MILLIS_MAX, "thousandths")?;
+        if self.cpu_millis > limits::CPU_MILLIS_MAX {
+            let [cpus, most] = [self.cpu_millis, limits::CPU_MILLIS_MAX].map(|millis| millis as f64 / 1000.0);
+            return Err(Error::invalid(format!("cpus {cpus} lies outside 0 to {most}")));
+        }
         within("max_attempts", self.attempts_max.into(), 1, limits::ATTEMPTS_MAX.into(), "attempts")?;
-        within("retry_backoff", self.retry_backoff_ms, 0, limits::RETRY_BACKOFF_MS_MAX, "ms")?;
+        within_time("retry_backoff", self.retry_backoff_ms, 0, limits::RETRY_BACKOFF_MS_MAX)?;
         within("tmpfs_size", self.tmpfs_mib, 0, limits::MEMORY_MIB_MAX, "MiB")
     }
 }

@@ -154,6 +154,14 @@ fn config_is_set_read_and_unset() {
     assert_eq!(world.afn("config function app f LEVEL 3").ok(), "app /f updated LEVEL with 3\n");
     assert_eq!(world.afn("config route app /f EMPTY --").code, 2);
     assert_eq!(world.args(&["config", "route", "app", "/f", "TEXT", "two words"]).code, 0);
+    assert_data_eq!(
+        world.args(&["config", "app", "app", "TWO WORDS", "x"]).failed(2),
+        str![[r#"
+error: config key "TWO WORDS" cannot be the name of an environment variable
+hint: letters, digits and `_` make one that every shell can read
+
+"#]]
+    );
 
     assert_eq!(world.afn("get config app app REGION").ok(), "eu\n");
     assert_eq!(world.afn("get config function app /f LEVEL").ok(), "3\n");
@@ -197,7 +205,7 @@ For more information, try '--help'.
     assert_data_eq!(
         world.afn("create function app /f img --timeout 6h").failed(2),
         str![[r#"
-error: timeout 21600000 ms lies outside 1000 to 18000000 ms
+error: timeout 6h lies outside 1s to 5h
 
 "#]]
     );
@@ -210,5 +218,34 @@ For more information, try '--help'.
 
 "#]]
     );
+    assert_eq!(world.afn("list apps").ok(), "");
+}
+
+#[test]
+fn config_that_left_the_file_is_told_with_the_way_to_remove_it() {
+    let world = World::new();
+    world.deploy("f", "app", "config: {LEVEL: 3, OLD: x}\n", "cat\n");
+    world.write("f/func.yaml", "name: f\nversion: 0.0.1\nruntime: shell\nconfig: {LEVEL: 3}\n");
+    let ran = world.run_in("f", &["deploy", "--local", "--app", "app"], b"");
+    let told = "app /f keeps config that is not in func.yaml: OLD; `afn unset config function app /f KEY` removes it";
+    assert!(ran.code == 0 && ran.stderr.contains(told), "{ran:#?}");
+    world.afn("unset config function app /f OLD").ok();
+    let ran = world.run_in("f", &["deploy", "--local", "--app", "app"], b"");
+    assert!(ran.code == 0 && !ran.stderr.contains("keeps config"), "{ran:#?}");
+}
+
+#[test]
+fn what_cannot_be_started_is_refused_before_anything_is_touched() {
+    let world = World::new();
+    for (yaml, told) in [
+        ("", "func.yaml does not say how the function is started\nhint: give it a `runtime:`"),
+        ("name: f\nruntime: shel\n", "func.yaml:2: runtime `shel` is unknown\nhint: `shell`?"),
+        ("name: f\nruntime: shell\n", "there is no file `func.sh` beside it"),
+    ] {
+        world.write("f/func.yaml", yaml);
+        let stderr = world.run_in("f", &["deploy", "--local", "--app", "app"], b"").failed(2);
+        assert!(stderr.contains(told) && !stderr.contains("Bumped"), "{yaml:?}: {stderr}");
+        assert_eq!(world.read("f/func.yaml"), yaml);
+    }
     assert_eq!(world.afn("list apps").ok(), "");
 }

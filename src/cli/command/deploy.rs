@@ -79,6 +79,16 @@ impl<'a> Steps<'a> {
             Step::BuildingFolder { function } => printer.note(format!("Building {function} in its folder")),
             Step::Log(line) => self.log(line),
             Step::Packed { bytes: count } => printer.detail(format!("the folder packed: {}", bytes(count))),
+            Step::ConfigKept { app, route, keys } => {
+                let (owner, file, noun) = match route {
+                    Some(route) => (format!("{app} {route}"), "func.yaml", "function"),
+                    None => (app.to_string(), "app.yaml", "app"),
+                };
+                printer.hint(format!(
+                    "{owner} keeps config that is not in {file}: {}; `afn unset config {noun} {owner} KEY` removes it",
+                    keys.join(", ")
+                ));
+            }
             Step::Updating { route, image: Some(image) } => {
                 printer.note(format!("Updating route {route} using image {image}..."));
             }

@@ -82,7 +82,10 @@ pub struct FuncFile {
     /// The version's label.
     pub version: String,
     pub runtime: Option<String>,
+    /// Where that stands, for errors; 0 when it does not.
+    pub runtime_line: usize,
     pub entrypoint: Vec<String>,
+    pub entrypoint_line: usize,
     pub cmd: Vec<String>,
     /// Commands that build the function, before it is packed.
     pub build: Vec<String>,
@@ -193,7 +196,9 @@ struct Draft {
     name: Option<FunctionName>,
     version: Option<String>,
     runtime: Option<String>,
+    runtime_line: usize,
     entrypoint: Vec<String>,
+    entrypoint_line: usize,
     cmd: Vec<String>,
     build: Vec<String>,
     build_image: Option<String>,
@@ -221,8 +226,8 @@ impl Draft {
             }
             "name" => self.name = Some(field.parsed()?),
             "version" => self.version = Some(label(&field)?),
-            "runtime" => self.runtime = Some(field.text()?),
-            "entrypoint" => self.entrypoint = field.command()?,
+            "runtime" => (self.runtime, self.runtime_line) = (Some(field.text()?), field.line),
+            "entrypoint" => (self.entrypoint, self.entrypoint_line) = (field.command()?, field.line),
             "cmd" => self.cmd = field.command()?,
             "build" => self.build = field.texts()?,
             "build_image" => self.build_image = Some(field.text()?),
@@ -297,7 +302,9 @@ impl Draft {
             version: self.version.unwrap_or_else(|| VERSION_DEFAULT.to_owned()),
             format: self.format.unwrap_or_else(|| format_of(self.runtime.as_deref())),
             runtime: self.runtime,
+            runtime_line: self.runtime_line,
             entrypoint: self.entrypoint,
+            entrypoint_line: self.entrypoint_line,
             cmd: self.cmd,
             build: self.build,
             build_image: self.build_image,

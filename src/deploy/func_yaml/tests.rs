@@ -158,7 +158,7 @@ fn an_error_names_file_line_key_and_what_was_meant() {
             "memory: [1]",
             "asyncfn/func.yaml:1: `memory` is a list, expected MiB as a number, or a size like `512m` or `2g`",
         ),
-        ("\ntimeout: 20h", "asyncfn/func.yaml:2: timeout 72000000 ms lies outside 1000 to 18000000 ms"),
+        ("\ntimeout: 20h", "asyncfn/func.yaml:2: timeout 20h lies outside 1s to 5h"),
         (
             "timeout: -1",
             "asyncfn/func.yaml:1: `timeout` is `-1`, expected seconds as a number, or a duration like `90s` or `5m`",
