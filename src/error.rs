@@ -29,6 +29,21 @@ pub enum Code {
 }
 
 impl Code {
+    /// The word for it in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::Invalid => "invalid",
+            Code::NotFound => "not_found",
+            Code::Conflict => "conflict",
+            Code::CallFailed => "call_failed",
+            Code::WaitTimedOut => "wait_timed_out",
+            Code::Unreachable => "unreachable",
+            Code::Stopped => "stopped",
+            Code::Interrupted => "interrupted",
+            Code::Internal => "internal",
+        }
+    }
+
     /// The HTTP status that says the same.
     pub fn status(self) -> u16 {
         match self {

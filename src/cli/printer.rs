@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use serde::Serialize;
+use serde_json::json;
 use tokio::io::AsyncWrite;
 
 use super::args::{Global, Output};
@@ -127,8 +128,14 @@ impl Printer {
         self.say(format!("{} {text}", self.palette.paint(Role::Warning, "warning:")));
     }
 
-    /// Why the command failed and, unless quiet, what to do about it.
+    /// Why the command failed and, unless quiet, what to do about it. For programs a line of JSON, the last on stderr:
+    /// stdout has an answer or nothing.
     pub fn error(&self, error: &Error) {
+        if self.is_json() {
+            let (code, message) = (error.code().as_str(), error.message());
+            self.say(json!({ "error": { "code": code, "message": message, "hint": error.hint_text() } }));
+            return;
+        }
         self.say(format!("{} {error}", self.palette.paint(Role::Error, "error:")));
         if let Some(hint) = error.hint_text() {
             self.hint(hint);

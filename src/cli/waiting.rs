@@ -75,7 +75,7 @@ pub async fn result_json(seams: &Seams, call: &CallView) -> Result<Value> {
     body::result(seams, call, &mut bytes).await?;
     let content_type = call.result.as_ref().and_then(|stored| stored.content_type.clone());
     let mut document =
-        json!({ "id": call.id, "app": call.app, "content_type": content_type, "bytes": bytes.len() });
+        json!({ "call_id": call.id, "app": call.app, "content_type": content_type, "bytes": bytes.len() });
     match String::from_utf8(bytes) {
         Ok(text) => document["text"] = text.into(),
         Err(binary) => document["base64"] = base64(binary.as_bytes()).into(),

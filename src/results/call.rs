@@ -23,6 +23,7 @@ use crate::seam::{Seams, StoreError, StoreExt as _};
 /// What is known of a call. The field names are those of `--output json`: keep stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CallView {
+    #[serde(rename = "call_id")]
     pub id: CallId,
     pub app: AppName,
     pub function: FunctionName,
@@ -451,7 +452,7 @@ mod tests {
         assert_eq!(
             json,
             concat!(
-                r#"{"id":"01M3250V000000000000000001","app":"asyncapp","function":"asyncfn","route":"/asyncfn","#,
+                r#"{"call_id":"01M3250V000000000000000001","app":"asyncapp","function":"asyncfn","route":"/asyncfn","#,
                 r#""version":"0.0.2-0123456789ab","status":"success","reason":null,"attempts":1,"#,
                 r#""created_at":"2026-09-21T14:13:20.000Z","started_at":"2026-09-21T14:13:21.000Z","#,
                 r#""completed_at":"2026-09-21T14:13:21.250Z","run_ms":250,"not_before":null,"payload_bytes":5,"#,

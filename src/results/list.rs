@@ -16,7 +16,8 @@ use crate::seam::Seams;
 /// Which calls are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    pub status: Option<State>,
+    /// Any of these; empty for all.
+    pub status: Vec<State>,
     pub route: Option<Route>,
     /// Created after this, as Fn has it: not at it.
     pub from: Option<Time>,
@@ -25,14 +26,14 @@ pub struct Filter {
     pub max: usize,
     /// Only calls older than this one.
     pub cursor: Option<CallId>,
-    /// A row for every batch too, unless calls of one status are asked for: a batch has calls of many.
+    /// A row for every batch too, unless calls of some status are asked for: a batch has calls of many.
     pub batches: bool,
 }
 
 impl Default for Filter {
     fn default() -> Filter {
         Filter {
-            status: None,
+            status: Vec::new(),
             route: None,
             from: None,
             to: None,
@@ -46,10 +47,10 @@ impl Default for Filter {
 impl Filter {
     /// What is not known yet is not held against a call. While there is no outcome, only unfinished states are left.
     fn wants(&self, state: Option<State>, route: Option<&Route>) -> bool {
-        let state_fits = match (self.status, state) {
-            (Some(wanted), Some(state)) => wanted == state,
-            (Some(wanted), None) => !wanted.is_final(),
-            (None, _) => true,
+        let state_fits = match state {
+            _ if self.status.is_empty() => true,
+            Some(state) => self.status.contains(&state),
+            None => self.status.iter().any(|wanted| !wanted.is_final()),
         };
         let route_fits = match (&self.route, route) {
             (Some(wanted), Some(route)) => wanted == route,
@@ -60,7 +61,7 @@ impl Filter {
 
     /// Whether every call that is read will be in the list.
     fn wants_all(&self) -> bool {
-        self.status.is_none() && self.route.is_none()
+        self.status.is_empty() && self.route.is_none()
     }
 }
 
@@ -113,7 +114,7 @@ pub struct Unreadable {
 pub async fn list(seams: &Seams, app: &AppName, filter: &Filter) -> Result<CallList> {
     let start = filter.from.map_or(0, |from| bits(from.plus_ms(1)));
     let end = filter.to.map_or(u128::MAX, bits).min(filter.cursor.map_or(u128::MAX, u128::from));
-    let batches = filter.batches && filter.status.is_none();
+    let batches = filter.batches && filter.status.is_empty();
     let mut found =
         CallList { calls: Vec::new(), batches: Vec::new(), scanned: 0, cursor: None, unreadable: Vec::new() };
     if filter.max == 0 {
@@ -302,7 +303,7 @@ mod tests {
         }
         let rare = call_at(NOW.minus_ms(all * SECOND), all);
         world.done(rare, State::Timeout, "/asyncfn").await;
-        let mut filter = Filter { status: Some(State::Timeout), ..Filter::default() };
+        let mut filter = Filter { status: vec![State::Timeout], ..Filter::default() };
         let list = listed(&world, &filter).await;
         assert_eq!((list.calls.len(), list.scanned), (0, limits::LIST_SCAN_MAX));
         let last = limits::LIST_SCAN_MAX as u64 - 1;
@@ -342,7 +343,7 @@ mod tests {
         let states: Vec<State> = list.calls.iter().map(|view| view.state).collect();
         assert_eq!((states, list.scanned), (vec![State::Success, State::Running, State::Queued], 4));
 
-        let only = |state| Filter { status: Some(state), ..Filter::default() };
+        let only = |state| Filter { status: vec![state], ..Filter::default() };
         assert_eq!(ids(&listed(&world, &only(State::Running)).await), [running]);
         assert_eq!(ids(&listed(&world, &only(State::Queued)).await), [queued]);
         assert_eq!(ids(&listed(&world, &only(State::Error)).await), []);
@@ -384,7 +385,9 @@ mod tests {
             (bursts, moments) in moments(),
             page in prop_oneof![2..20_usize, Just(1_000)],
             max in 1..200_usize,
-            status in prop_oneof![Just(None), Just(Some(State::Success)), Just(Some(State::Error))],
+            status in prop_oneof![
+                Just(vec![]), Just(vec![State::Success]), Just(vec![State::Error]), Just(vec![State::Error, State::Success]),
+            ],
             route in prop_oneof![Just(None), Just(Some("/a")), Just(Some("/b"))],
             from in prop::option::of(0..YEAR * 60),
             to in prop::option::of(0..YEAR * 60),
@@ -402,7 +405,7 @@ mod tests {
                     }
                 }
                 let mut filter = Filter {
-                    status,
+                    status: status.clone(),
                     route: route.map(|route| route.parse().expect("a route")),
                     from: from.map(moment),
                     to: to.map(moment),
@@ -415,7 +418,7 @@ mod tests {
                     .rev()
                     .filter(|(id, _)| filter.from.is_none_or(|from| id.time() > from))
                     .filter(|(id, _)| filter.to.is_none_or(|to| id.time() < to))
-                    .filter(|(_, (state, _))| status.is_none_or(|wanted| *state == wanted))
+                    .filter(|(_, (state, _))| status.is_empty() || status.contains(state))
                     .filter(|(_, (_, path))| route.is_none_or(|wanted| *path == wanted))
                     .map(|(id, _)| *id)
                     .collect();

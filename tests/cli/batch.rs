@@ -356,7 +356,7 @@ fn a_dead_stdin_cannot_be_resumed_and_is_sealed_only_when_it_is_quiet() {
     let mut looks = 0;
     let batch = loop {
         let listed = world.afn("batch list app --output json").json();
-        if let Some(batch) = listed["batches"][0]["batch"].as_str() {
+        if let Some(batch) = listed["batches"][0]["batch_id"].as_str() {
             break batch.to_owned();
         }
         looks += 1;

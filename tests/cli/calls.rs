@@ -369,7 +369,7 @@ fn lists_are_filtered_and_go_on() {
             .as_array()
             .unwrap()
             .iter()
-            .map(|call| call["id"].as_str().unwrap().to_owned())
+            .map(|call| call["call_id"].as_str().unwrap().to_owned())
             .collect()
     };
     let all = ids("list calls app");
@@ -383,7 +383,12 @@ fn lists_are_filtered_and_go_on() {
     assert!(first.stderr.contains(&format!("--cursor {}", all[0])), "{first:#?}");
     assert_eq!(ids(&format!("list calls app --cursor {}", all[0])), all[1..]);
     assert_eq!(ids("list calls app --from-time 2099-01-01T00:00:00Z"), [""; 0]);
+    assert_eq!(ids("list calls app --status error --status success"), all);
+    assert_eq!(ids("list calls app --from-time 1h --to-time 2099-01-01"), all);
+    assert_eq!(ids("list calls app --to-time 1h"), [""; 0]);
     assert_eq!(world.afn("list calls app --status nonsense").code, 2);
+    assert!(world.afn("list calls nope").failed(3).starts_with("error: app `nope` not found\n"));
+    assert!(world.afn("list calls app --path /nope").failed(3).contains("/nope"));
     assert_eq!(world.afn("list calls app --from-time yesterday").code, 2);
 }
 
@@ -451,7 +456,7 @@ fn json_answers_keep_their_keys() {
     assert_eq!(keys(&world.afn("call app /f -o json").json()), ["call_id"]);
     world.drain();
     let call = [
-        "id",
+        "call_id",
         "app",
         "function",
         "route",
@@ -480,7 +485,7 @@ fn json_answers_keep_their_keys() {
     assert_eq!(keys(&listed["calls"][0]), call);
     assert_eq!(
         keys(&world.afn("get result app last -o json").json()),
-        ["id", "app", "content_type", "bytes", "text"]
+        ["call_id", "app", "content_type", "bytes", "text"]
     );
     assert_eq!(keys(&world.afn("get logs app last -o json").json()), ["call_id", "log"]);
     assert_eq!(keys(&world.afn("list functions app -o json").json()["functions"][0]), function[..9],);

@@ -64,7 +64,7 @@ Global options:
 
           Possible values:
           - text: For people
-          - json: For programs: one JSON document, its keys stable
+          - json: For programs: one JSON document; an error is the last line on stderr
           
           [default: text]
 
@@ -178,6 +178,20 @@ fn quiet_leaves_the_hint_out() {
 error: app `asyncapp` has no call `01BVJ5T7CA07WGE00000000000`
 
 "#]]
+    );
+}
+
+#[test]
+fn an_error_for_programs_is_the_last_line_on_stderr() {
+    let stderr = World::new().afn("-o json inspect app nope").failed(3);
+    let told: serde_json::Value = serde_json::from_str(stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        told,
+        serde_json::json!({ "error": {
+            "code": "not_found",
+            "message": "app `nope` not found",
+            "hint": "there are no apps here; `afn deploy --app nope` creates it",
+        } })
     );
 }
 

@@ -121,7 +121,7 @@ impl ListQuery {
             },
         };
         Ok(Filter {
-            status: given(&self.status).map(|text| text.parse()).transpose()?,
+            status: given(&self.status).map(|text| text.parse()).transpose()?.into_iter().collect(),
             route: given(&self.path).map(|text| Route::lenient(&text)).transpose()?,
             from: seconds("from_time", &self.from_time)?,
             to: seconds("to_time", &self.to_time)?,

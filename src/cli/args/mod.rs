@@ -87,7 +87,9 @@ impl Output {
     fn format() -> impl TypedValueParser<Value = Output> {
         PossibleValuesParser::new([
             PossibleValue::new("text").help("For people"),
-            PossibleValue::new("json").help("For programs: one JSON document, its keys stable"),
+            PossibleValue::new("json").help(
+                "For programs: one JSON document; an error is the last line on stderr",
+            ),
         ])
         .map(|text| Output::of(&text))
     }

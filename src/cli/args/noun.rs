@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 
 use super::context::{CreateContext, NamedContext};
 use super::function::Traits;
-use super::parse::{self, FunctionRef, Pair, Which};
-use crate::model::{AppName, CallId, FunctionName, Route, State, Time};
+use super::parse::{self, FunctionRef, Pair, When, Which};
+use crate::model::{AppName, CallId, FunctionName, Route, State};
 use crate::results::attempts;
 
 #[derive(Debug, Subcommand)]
@@ -281,17 +281,17 @@ pub struct ListCallsArgs {
     #[arg(long, value_name = "ROUTE", value_parser = Route::lenient)]
     pub path: Option<Route>,
 
-    /// Only calls in this state: delayed, queued, running, success, error, timeout, killed, cancelled.
+    /// Only calls in this state: delayed, queued, running, success, error, timeout, killed, cancelled. Repeatable.
     #[arg(long, value_name = "STATUS", value_parser = parse::model::<State>)]
-    pub status: Option<State>,
+    pub status: Vec<State>,
 
-    /// Only calls made after this time, like 2026-11-24T10:00:00Z.
-    #[arg(long, value_name = "TIME")]
-    pub from_time: Option<Time>,
+    /// Only calls made after this time: 2026-11-24T10:00:00Z, a day, or a while ago like 2h.
+    #[arg(long, value_name = "TIME", value_parser = parse::when)]
+    pub from_time: Option<When>,
 
     /// Only calls made before this time.
-    #[arg(long, value_name = "TIME")]
-    pub to_time: Option<Time>,
+    #[arg(long, value_name = "TIME", value_parser = parse::when)]
+    pub to_time: Option<When>,
 
     /// Go on after this call, as the end of an earlier list says.
     #[arg(long, value_name = "CALL_ID", value_parser = parse::model::<CallId>)]

@@ -7,7 +7,7 @@ use super::Output;
 use crate::error::Error;
 use crate::layout::batch::{MaxFailures, Then};
 use crate::limits;
-use crate::model::{BatchId, CallId, FunctionName, Route};
+use crate::model::{BatchId, CallId, FunctionName, Route, Time};
 use crate::results::attempts;
 
 /// A value of the model, with its hint behind the message: clap prints one line.
@@ -29,6 +29,33 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
     humantime::parse_duration(text)
         .map_err(|_| format!("`{text}` is not a duration like 30s, 1500ms or 1h30m"))
+}
+
+/// A moment, or how long ago it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    At(Time),
+    Ago(Duration),
+}
+
+impl When {
+    pub fn time(self, now: Time) -> Time {
+        match self {
+            When::At(time) => time,
+            When::Ago(ago) => now.minus_ms(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+/// `2026-11-24T10:00:00Z`, `2026-11-24` (its first moment, in UTC), `2h` (two hours ago)
+pub fn when(text: &str) -> Result<When, String> {
+    let time = text.parse().or_else(|_| format!("{text}T00:00:00Z").parse());
+    let ago = || humantime::parse_duration(text).map(When::Ago);
+    time.map(When::At).or_else(|_| ago()).map_err(|_| {
+        format!(
+            "`{text}` is not a time like 2026-11-24T10:00:00Z, a day like 2026-11-24, or a while ago like 2h"
+        )
+    })
 }
 
 /// How long a lease is: whole seconds, as queues count them.
@@ -181,6 +208,18 @@ mod tests {
         assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
         assert!(duration("soon").is_err());
+    }
+
+    #[test]
+    fn a_moment_is_a_time_a_day_or_a_while_ago() {
+        let now: Time = "2026-11-24T10:00:00Z".parse().unwrap();
+        let told = |text: &str| when(text).map(|when| when.time(now).to_string());
+        assert_eq!(told("2026-11-24T09:30:00Z").unwrap(), "2026-11-24T09:30:00.000Z");
+        assert_eq!(told("2026-11-23").unwrap(), "2026-11-23T00:00:00.000Z");
+        assert_eq!(told("1h 30m").unwrap(), "2026-11-24T08:30:00.000Z");
+        for wrong in ["yesterday", "2026-13-01", "90", ""] {
+            assert!(told(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

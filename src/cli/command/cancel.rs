@@ -27,7 +27,8 @@ pub async fn run(session: &Session, args: AppAndCall) -> Result<()> {
         return session.printer.done(format!("{} cancelled", call.id), &record);
     }
     let outcome = cancel(&engine.seams, &call.app, call.id, &by).await?;
-    session.printer.done(told(&call, &outcome), &outcome)
+    let record = json!({ "call_id": call.id, "status": outcome.status, "reason": outcome.reason });
+    session.printer.done(told(&call, &outcome), &record)
 }
 
 /// What the cancel did to a call that stood so.

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::catalog::Catalog;
 use crate::cli::args::{AppArgs, ListCallsArgs, ListNoun};
 use crate::cli::lines::plural;
 use crate::cli::session::Session;
@@ -63,16 +64,20 @@ async fn functions(session: &Session, args: AppArgs) -> Result<()> {
 
 async fn calls(session: &Session, args: ListCallsArgs) -> Result<()> {
     let engine = session.open().await?;
+    let now = engine.seams.now();
     let filter = Filter {
-        status: args.status,
+        status: args.status.clone(),
         route: args.path.clone(),
-        from: args.from_time,
-        to: args.to_time,
+        from: args.from_time.map(|from| from.time(now)),
+        to: args.to_time.map(|to| to.time(now)),
         max: args.max,
         cursor: args.cursor,
         batches: false,
     };
     let found = list(&engine.seams, &args.app, &filter).await?;
+    if found.calls.is_empty() && args.cursor.is_none() {
+        must_be_there(&engine.catalog, &args, &found).await?;
+    }
     if session.printer.is_json() {
         return session.printer.json(&found);
     }
@@ -84,14 +89,25 @@ async fn calls(session: &Session, args: ListCallsArgs) -> Result<()> {
     }
     let (shown, scanned) = (found.calls.len() as u64, found.scanned as u64);
     session.printer.note(format!("{} shown, {scanned} looked at", plural(shown, "call")));
-    if let Some(more) = go_on(&args, &found) {
+    if let Some(more) = go_on(&args, &filter, &found) {
         session.printer.hint(more);
     }
     Ok(())
 }
 
+/// An empty list of an app or route that is not there is a slip, not an answer. Calls outlive both.
+async fn must_be_there(catalog: &Catalog, args: &ListCallsArgs, found: &CallList) -> Result<()> {
+    if found.scanned == 0 {
+        catalog.app(&args.app).await?;
+    }
+    if let Some(route) = &args.path {
+        catalog.resolve(&args.app, route).await?;
+    }
+    Ok(())
+}
+
 /// The command that lists what comes after.
-fn go_on(args: &ListCallsArgs, found: &CallList) -> Option<String> {
+fn go_on(args: &ListCallsArgs, filter: &Filter, found: &CallList) -> Option<String> {
     let cursor = found.cursor?;
     let mut command = format!("afn list calls {}", args.app);
     let mut add = |flag: &str, value: Option<String>| {
@@ -100,9 +116,11 @@ fn go_on(args: &ListCallsArgs, found: &CallList) -> Option<String> {
         }
     };
     add("--path", args.path.as_ref().map(ToString::to_string));
-    add("--status", args.status.map(|status| status.to_string()));
-    add("--from-time", args.from_time.map(|time| time.to_string()));
-    add("--to-time", args.to_time.map(|time| time.to_string()));
+    for status in &filter.status {
+        add("--status", Some(status.to_string()));
+    }
+    add("--from-time", filter.from.map(|time| time.to_string()));
+    add("--to-time", filter.to.map(|time| time.to_string()));
     add("-n", (args.max != crate::limits::LIST_CALLS_DEFAULT).then(|| args.max.to_string()));
     add("--cursor", Some(cursor.to_string()));
     Some(format!("there may be more: `{command}`"))

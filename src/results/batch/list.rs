@@ -20,6 +20,7 @@ use crate::seam::{Seams, StoreExt as _};
 /// A batch in a list. The field names are those of `--output json`: keep stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BatchRow {
+    #[serde(rename = "batch_id")]
     pub batch: BatchId,
     pub app: AppName,
     pub function: Option<FunctionName>,

@@ -13,6 +13,7 @@ use crate::outcomes::Logs;
 /// What is known of a batch. The field names are those of `--output json`: keep stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BatchView {
+    #[serde(rename = "batch_id")]
     pub batch: BatchId,
     pub app: AppName,
     /// `None` where the batch was deleted and only its summary is left.
