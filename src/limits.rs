@@ -38,6 +38,8 @@ pub const ARCHIVE_BYTES_MAX: u64 = 256 * MIB;
 /// What such a folder holds when it is unpacked.
 pub const ARCHIVE_UNPACKED_BYTES_MAX: u64 = 2 * KIB * MIB;
 pub const ARCHIVE_ENTRIES_MAX: usize = 100_000;
+/// Unpacked folders that are kept on a machine for calls to come; those in use do not count against it.
+pub const ARCHIVES_KEPT_MAX: usize = 64;
 pub const ARCHIVE_PATH_BYTES_MAX: usize = 4_096;
 
 pub const APP_NAME_BYTES_MAX: usize = 30;

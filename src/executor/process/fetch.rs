@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
+use super::kept::{self, Kept};
 use crate::archive;
 use crate::error::{Code, Error};
 use crate::layout::Key;
@@ -33,21 +34,37 @@ impl Archives {
     }
 
     /// The folder of an archive. It is shared by all processes of its version, over time and at once.
-    pub async fn fetch(&self, app: &AppName, digest: &Digest, bytes: u64) -> Result<PathBuf, Fault> {
+    pub async fn fetch(&self, app: &AppName, digest: &Digest, bytes: u64) -> Result<Kept, Fault> {
         let folder = self.dir.join(digest.as_str());
-        if folder.is_dir() {
-            return Ok(folder);
+        if let Some(kept) = self.kept(&folder)? {
+            return Ok(kept);
         }
         let _turn = self.fetching.lock().await;
-        if folder.is_dir() {
-            return Ok(folder);
+        loop {
+            if let Some(kept) = self.kept(&folder)? {
+                return Ok(kept);
+            }
+            // Again, should another worker throw it away before it is held.
+            self.bring(app, digest, bytes, &folder).await?;
         }
+    }
+
+    fn kept(&self, folder: &Path) -> Result<Option<Kept>, Fault> {
+        Kept::hold(folder).map_err(|error| self.sick(&error))
+    }
+
+    /// Fetches and unpacks it, in the place of what has not been used for long.
+    async fn bring(&self, app: &AppName, digest: &Digest, bytes: u64, folder: &Path) -> Result<(), Fault> {
         fs::create_dir_all(&self.dir).map_err(|error| self.sick(&error))?;
         let packed = self.download(app, digest, bytes).await?;
-        let (dir, target) = (self.dir.clone(), folder.clone());
-        let unpacked = spawn_blocking(move || unpack(packed, &dir, &target)).await;
-        match unpacked {
-            Ok(Ok(())) => Ok(folder),
+        let (dir, target) = (self.dir.clone(), folder.to_owned());
+        let unpacked = spawn_blocking(move || {
+            // Before there is a new one, which nobody holds yet.
+            let _ = kept::evict(&dir, limits::ARCHIVES_KEPT_MAX - 1);
+            unpack(packed, &dir, &target)
+        });
+        match unpacked.await {
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if error.code() == Code::Invalid => {
                 Err(Fault::Function(format!("cannot unpack archive {digest}: {error}")))
             }

@@ -44,7 +44,7 @@ impl Hot {
             let _ = group.wait().await;
         };
         let ready = tokio::select! { biased;
-            ready = Connection::establish(&folder.0, exited) => ready,
+            ready = Connection::establish(&folder.path, exited) => ready,
             () = output.collect(heard) => unreachable!("it reads until dropped"),
         };
         let connection = match ready {

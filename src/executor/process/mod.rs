@@ -9,6 +9,7 @@
 mod fetch;
 mod group;
 mod hot;
+mod kept;
 mod limits;
 mod once;
 mod output;
@@ -27,6 +28,7 @@ use tokio::sync::OnceCell;
 use self::fetch::Archives;
 use self::group::Group;
 use self::hot::Hot;
+use self::kept::Kept;
 use self::once::Once;
 use self::spawn::Spawner;
 use super::sandbox::{Launcher, Sandbox};
@@ -68,11 +70,11 @@ impl ProcessLauncher {
     }
 
     /// A folder for one process: its socket, its home, its temporary files.
-    fn folder(&self, spawner: &Spawner) -> Result<Folder, Fault> {
+    fn folder(&self, spawner: &Spawner, code: Kept) -> Result<Folder, Fault> {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let path = spawner.run_dir().join(number.to_string());
         match std::fs::create_dir_all(path.join("tmp")) {
-            Ok(()) => Ok(Folder(path)),
+            Ok(()) => Ok(Folder { path, code }),
             Err(error) => Err(Fault::Worker(format!("cannot create `{}`: {error}", path.display()))),
         }
     }
@@ -103,23 +105,23 @@ impl Launcher for ProcessLauncher {
         };
         let code = self.archives.fetch(&work.app, sha256, *bytes).await?;
         let spawner = self.spawner().await.map_err(Fault::Worker)?;
-        let folder = self.folder(spawner)?;
+        let folder = self.folder(spawner, code)?;
         match work.version.format {
             Format::Default => {
                 let deadline = self.clock.now().plus_ms(work.version.limits.timeout_ms);
                 let env = contract::default::env(work, deadline);
-                let mut command = command(&work.version.command, &code, &folder, env)?;
+                let mut command = command(&work.version.command, &folder, env)?;
                 command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-                let group = spawn(spawner, command, &work.version.command, &code).await?;
+                let group = spawn(spawner, command, &work.version.command, folder.code.path()).await?;
                 Ok(Box::new(Once::new(group, folder, self.clock.clone())))
             }
             Format::HttpStream => {
                 let mut env = contract::env(work);
-                env.push(http_stream::listener(&folder.0.to_string_lossy()));
-                let mut command = command(&work.version.command, &code, &folder, env)?;
+                env.push(http_stream::listener(&folder.path.to_string_lossy()));
+                let mut command = command(&work.version.command, &folder, env)?;
                 let output = output::Output::of(&mut command)
                     .map_err(|error| Fault::Worker(format!("cannot make a pipe: {error}")))?;
-                let group = spawn(spawner, command, &work.version.command, &code).await?;
+                let group = spawn(spawner, command, &work.version.command, folder.code.path()).await?;
                 Ok(Box::new(Hot::start(group, output, folder, self.clock.clone(), &work.heard).await?))
             }
         }
@@ -144,27 +146,26 @@ impl Launcher for ProcessLauncher {
 }
 
 /// Removed with what the process has left in it.
-struct Folder(PathBuf);
+struct Folder {
+    path: PathBuf,
+    /// The function's own folder, which stays as long as the process runs in it.
+    code: Kept,
+}
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
-fn command(
-    words: &[String],
-    code: &Path,
-    folder: &Folder,
-    env: Vec<(String, String)>,
-) -> Result<Command, Fault> {
+fn command(words: &[String], folder: &Folder, env: Vec<(String, String)>) -> Result<Command, Fault> {
     let Some((program, arguments)) = words.split_first() else {
         return Err(Fault::Function("the version names no command; give `entrypoint` or `cmd`".to_owned()));
     };
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let tmp = folder.0.join("tmp");
+    let tmp = folder.path.join("tmp");
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(code).env_clear();
+    command.args(arguments).current_dir(folder.code.path()).env_clear();
     // The function's config may have its own PATH, HOME and so on.
     command.env("PATH", path).env("HOME", &tmp).env("TMPDIR", &tmp).env("LANG", "C.UTF-8").envs(env);
     command.stdin(Stdio::null());
