@@ -37,12 +37,12 @@ pub async fn keep_telling(printer: &Printer, seams: &Seams, seen: &Mutex<Option<
         if let Some(call) = call.filter(|call| call.state != State::Running || call.failed_last().is_some()) {
             let reason = why(seams, &call).await.ok().flatten();
             if reason.is_some() && reason != told {
-                printer.hint(format!(
-                    "{} is {}: {}",
-                    call.id,
-                    call.state,
-                    reason.as_deref().unwrap_or_default()
-                ));
+                let why = reason.as_deref().unwrap_or_default();
+                match call.state {
+                    // The reason says it: until when.
+                    State::Delayed => printer.hint(format!("{} is {why}", call.id)),
+                    state => printer.hint(format!("{} is {state}: {why}", call.id)),
+                }
                 told = reason;
             }
         }

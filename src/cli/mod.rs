@@ -13,6 +13,7 @@ mod lines;
 mod printer;
 mod session;
 mod signal;
+mod slip;
 mod style;
 mod submission;
 mod table;
@@ -52,6 +53,7 @@ pub fn main() -> ExitCode {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(message) => {
+            let message = slip::explained(message, &definition());
             // Help and version that were asked for are answers, the rest is wrong usage; clap knows which stream.
             let _ = message.print();
             return if message.use_stderr() { ExitCode::Usage } else { ExitCode::Success };

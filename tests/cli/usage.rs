@@ -36,7 +36,7 @@ Commands:
   create      Create an app, a function from an image, or a context [alias: c]
   update      Change an app or function [alias: up]
   delete      Delete an app, function or context [alias: d]
-  config      Set a config value of an app or function [alias: cf]
+  config      Set a config value of an app or function; `list config` shows what is set [alias: cf]
   unset       Remove a config value of an app or function [alias: un]
   context     Work with contexts: named stores with their queues [alias: ctx]
   worker      Run calls from the queues until stopped
@@ -118,7 +118,7 @@ fn an_unknown_command_is_wrong_usage_and_the_nearest_is_named() {
         str![[r#"
 error: unrecognized subcommand 'lst'
 
-  tip: some similar subcommands exist: 'ls', 'list'
+  tip: a similar subcommand exists: 'list'
 
 Usage: afn [OPTIONS] <COMMAND>
 
@@ -126,6 +126,19 @@ For more information, try '--help'.
 
 "#]]
     );
+}
+
+#[test]
+fn of_similar_commands_the_whole_words_are_named() {
+    let world = World::new();
+    assert!(world.afn("list cals").failed(2).contains("a similar subcommand exists: 'calls'"));
+    assert!(world.afn("bacth ls").failed(2).contains("a similar subcommand exists: 'batch'"));
+}
+
+#[test]
+fn who_gives_config_no_value_is_pointed_to_what_is_set() {
+    let stderr = World::new().afn("config route app /rows").failed(2);
+    assert!(stderr.contains("tip: `afn list config function …` shows what is set"), "{stderr}");
 }
 
 #[test]

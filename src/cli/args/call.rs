@@ -12,7 +12,8 @@ use crate::model::AppName;
 /// Where a payload comes from: `--data`, `--file`, else stdin when it is not a terminal, else it is empty.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Payload {
-    /// The payload, as it stands here.
+    /// The payload, as it stands here. Without it and --file it is all of stdin, unless that is a terminal: a loop like
+    /// `while read x` needs one of them, or `< /dev/null`, to keep its own input.
     #[arg(long, short = 'D', value_name = "TEXT", conflicts_with = "file")]
     pub data: Option<String>,
 

@@ -51,7 +51,7 @@ pub struct InitArgs {
     #[arg(long)]
     pub name: Option<String>,
 
-    /// The language: go, python, node, shell, docker, …; without it, told from the files that are there.
+    /// The language: go, python, node, rust, shell, or docker; without it, told from the files that are there.
     #[arg(long)]
     pub runtime: Option<String>,
 

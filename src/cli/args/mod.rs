@@ -87,9 +87,8 @@ impl Output {
     fn format() -> impl TypedValueParser<Value = Output> {
         PossibleValuesParser::new([
             PossibleValue::new("text").help("For people"),
-            PossibleValue::new("json").help(
-                "For programs: one JSON document; an error is the last line on stderr",
-            ),
+            PossibleValue::new("json")
+                .help("For programs: one JSON document; an error is the last line on stderr"),
         ])
         .map(|text| Output::of(&text))
     }
@@ -173,7 +172,7 @@ pub enum Command {
     #[command(visible_alias = "d", subcommand)]
     Delete(DeleteNoun),
 
-    /// Set a config value of an app or function.
+    /// Set a config value of an app or function; `list config` shows what is set.
     #[command(visible_alias = "cf", subcommand)]
     Config(ConfigNoun),
 

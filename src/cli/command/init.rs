@@ -1,6 +1,6 @@
 //! `afn init`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -39,7 +39,13 @@ pub fn run(session: &Session, args: InitArgs) -> Result<()> {
         ..InitRequest::new(&dir, name)
     };
     let created = init(&request)?;
-    session.printer.done(told(&request, &created), &record(&request, &created))
+    session.printer.done(told(&request, &created), &record(&request, &created))?;
+    let cd = match request.dir.as_path() {
+        here if here == Path::new(".") => String::new(),
+        dir => format!("cd {} && ", dir.display()),
+    };
+    session.printer.hint(format!("`{cd}afn run` tries it, `{cd}afn deploy --local --app APP` publishes it"));
+    Ok(())
 }
 
 /// As Fn tells it.
