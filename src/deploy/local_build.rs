@@ -125,8 +125,11 @@ async fn go(dir: &Path, log: &Log<'_>) -> Result<LocalBuild> {
 }
 
 async fn rust(dir: &Path, log: &Log<'_>) -> Result<LocalBuild> {
-    let said =
-        run(dir, &["cargo", "build", "--release", "--message-format=json-render-diagnostics"], log).await?;
+    // In a target folder of its own, whatever CARGO_TARGET_DIR says: Cargo tells packages by their place in their
+    // workspace, and would take another function's program for this one's.
+    let build =
+        ["cargo", "build", "--release", "--target-dir", "target", "--message-format=json-render-diagnostics"];
+    let said = run(dir, &build, log).await?;
     let executable = said.iter().rev().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         Some(message.get("executable")?.as_str()?.to_owned())

@@ -250,6 +250,31 @@ async fn rust() {
     assert!(unpacked.join("func").is_file() && !unpacked.join("target").exists(), "its build stays at home");
 }
 
+#[test]
+fn rust_functions_do_not_share_a_target_folder() {
+    needs("cargo", "--version");
+    let home = tempfile::tempdir().unwrap();
+    let afn = |folder: &str, line: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_afn"))
+            .args(line.split_whitespace())
+            .current_dir(home.path().join(folder))
+            .env("AFN_HOME", home.path().join("home"))
+            .env("AFN_DATA_DIR", home.path().join("data"))
+            .env("CARGO_TARGET_DIR", home.path().join("shared"))
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for word in ["Hello", "Goodbye"] {
+        afn("", &format!("init --runtime rust {word}"));
+        let code = home.path().join(word).join("src/main.rs");
+        fs::write(&code, fs::read_to_string(&code).unwrap().replace("Hello", word)).unwrap();
+        assert_eq!(afn(word, "run --data Ada"), format!("{word} Ada\n"));
+    }
+}
+
 #[tokio::test]
 async fn shell() {
     let bench = Bench::new();
