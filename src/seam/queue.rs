@@ -136,7 +136,8 @@ pub enum QueueError {
 impl QueueError {
     pub fn is_retryable(&self) -> bool {
         match self {
-            QueueError::Busy(_) | QueueError::Unreached(_) | QueueError::Lost(_) => true,
+            QueueError::Busy(_) | QueueError::Lost(_) => true,
+            QueueError::Unreached(unreached) => unreached.may_come,
             QueueError::Gone | QueueError::Refused(_) => false,
         }
     }

@@ -73,7 +73,9 @@ macro_rules! transient {
                 match self {
                     $error::Busy(why) => Some(Trouble::Busy(why.clone())),
                     $error::Lost(why) => Some(Trouble::Lost(why.clone())),
-                    $error::Unreached(unreached) => Some(Trouble::Unreached(unreached.clone())),
+                    $error::Unreached(unreached) if unreached.may_come => {
+                        Some(Trouble::Unreached(unreached.clone()))
+                    }
                     _ => None,
                 }
             }

@@ -247,7 +247,8 @@ pub enum StoreError {
 impl StoreError {
     pub fn is_retryable(&self) -> bool {
         match self {
-            StoreError::Busy(_) | StoreError::Unreached(_) | StoreError::Lost(_) => true,
+            StoreError::Busy(_) | StoreError::Lost(_) => true,
+            StoreError::Unreached(unreached) => unreached.may_come,
             StoreError::NotFound | StoreError::Exists | StoreError::Changed | StoreError::Refused(_) => false,
         }
     }

@@ -12,6 +12,8 @@ pub struct Unreached {
     pub why: String,
     /// What to do about it.
     pub way_out: String,
+    /// Whether it may come by itself, so that asking again makes sense.
+    pub may_come: bool,
 }
 
 impl fmt::Display for Unreached {

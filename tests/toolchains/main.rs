@@ -13,7 +13,7 @@ use afn::deploy::init::{InitRequest, init};
 use afn::deploy::{FuncFile, local_build};
 use afn::model::{Format, machine};
 use afn::seam::Executor as _;
-use afn::seam::executor::{Run, Verdict, Work};
+use afn::seam::executor::{Verdict, Work};
 use tempfile::TempDir;
 use tokio::time::sleep;
 

@@ -80,6 +80,7 @@ impl Failure {
                 what: format!("{} cannot be reached", place.address),
                 why,
                 way_out: place.way_out.to_owned(),
+                may_come: true,
             }),
             Failure::NoAnswer(why) => Failure::NoAnswer(format!("{}: {why}", place.address)),
             failure => failure,
@@ -104,18 +105,19 @@ fn no_credentials(error: &CredentialsError) -> Failure {
                 .to_owned(),
         );
     }
-    let unsigned = |what: &str, why: String| {
+    let unsigned = |what: &str, why: String, may_come: bool| {
         let way_out = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
-        Failure::Unreached(Unreached { what: what.to_owned(), why, way_out: way_out.to_owned() })
+        Failure::Unreached(Unreached { what: what.to_owned(), why, way_out: way_out.to_owned(), may_come })
     };
     match error {
         CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_) => {
-            unsigned("AWS credentials cannot be fetched", root(error))
+            unsigned("AWS credentials cannot be fetched", root(error), true)
         }
         CredentialsError::CredentialsNotLoaded(_) => unsigned(
             "no AWS credentials were found",
             "neither in the environment nor in the profile, nor of a web identity, a container or an instance"
                 .to_owned(),
+            false,
         ),
         _ => Failure::Impossible(format!("the AWS credentials cannot be used: {why}")),
     }

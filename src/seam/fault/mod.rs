@@ -93,7 +93,7 @@ const CONFLICT: &str = "injected: 409 ConditionalRequestConflict";
 
 fn nobody() -> Unreached {
     let [what, why, way_out] = ["injected", "connection refused", "wait"].map(str::to_owned);
-    Unreached { what, why, way_out }
+    Unreached { what, why, way_out, may_come: true }
 }
 
 /// Requests on a long way round. They arrive with the first request after their time.
