@@ -30,6 +30,7 @@ pub struct DeadLetter {
     pub why: Option<String>,
     /// Whose call it points to, when that can be read.
     pub app: Option<AppName>,
+    #[serde(rename = "call_id")]
     pub call: Option<CallId>,
     pub sent_at: Time,
     pub body: String,

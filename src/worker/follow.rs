@@ -22,6 +22,7 @@ const WEBHOOK_WAIT: Duration = Duration::from_secs(1);
 /// What follow-ups are told. A pure function of the summary.
 #[derive(Serialize)]
 struct Told<'a> {
+    #[serde(rename = "batch_id")]
     batch: BatchId,
     app: &'a AppName,
     summary: &'a Summary,

@@ -150,7 +150,7 @@ async fn followed_once_however_often_its_supervisor_dies(world: World) {
     assert_eq!(posts[0].signature, format!("sha256={digits}"));
     let told: Value = serde_json::from_str(&posts[0].body).expect("JSON");
     assert_eq!(
-        (&told["batch"], &told["summary"]["counts"]["success"]),
+        (&told["batch_id"], &told["summary"]["counts"]["success"]),
         (&batch.to_string().into(), &CALLS.into())
     );
     // The call was told the same, and has its one outcome.

@@ -183,7 +183,7 @@ impl World {
         }
         let listed = listed.json();
         let ids = listed["batches"].as_array().expect("a list").iter();
-        ids.map(|row| row["batch"].as_str().expect("an id").parse().expect("a batch's id")).collect()
+        ids.map(|row| row["batch_id"].as_str().expect("an id").parse().expect("a batch's id")).collect()
     }
 }
 

@@ -398,6 +398,7 @@ fn a_batch_tells_whoever_waits_for_its_end() {
     ran.ok();
     let (head, body) = receiver.join().unwrap();
     assert!(head.contains(&format!("afn-delivery: {}", batch.to_lowercase())), "{head}");
+    assert_eq!(body["batch_id"], batch);
     assert_eq!(body["summary"]["counts"]["success"], 2);
     let status = world.args(&["batch", "status", &batch]).ok();
     assert!(status.contains("delivered in 1 try: 200 OK"), "{status}");

@@ -90,7 +90,7 @@ async fn a_call_among_the_dead_letters_runs_when_it_is_put_back() {
     let status = world.status(call).await;
     assert!(status["why"].as_str().is_some_and(|why| why.contains("dead letters: 1")), "{status}");
     let listed = world.afn("dlq list -o json").await.json();
-    assert_eq!(listed["letters"][0]["call"], call.to_string(), "{listed}");
+    assert_eq!(listed["letters"][0]["call_id"], call.to_string(), "{listed}");
     world.afn("dlq redrive --all").await.ok();
     let _worker = world.worker("-j 1").await;
     assert_eq!(world.wait(call).await["status"], "success");
