@@ -60,12 +60,13 @@ pub enum BatchCommand {
 /// Where the records come from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SourceFlags {
-    /// What the records are: jsonl, csv or lines, each also with .gz or .zst; files. By default told from the
-    /// suffix; text without a known one is lines.
+    /// What the records are: jsonl, csv or lines, each also with .gz or .zst; files; objects. By default told from
+    /// the suffix; text without a known one is lines.
     #[arg(long, value_name = "FORMAT", value_parser = parse::model::<Format>)]
     pub format: Option<Format>,
 
-    /// Of files: send the content (body, the default), or the path (ref), for big ones on a disk that workers share.
+    /// Of files and objects: send the content (body, the default), or where it lies (ref), for those over 256 MiB or on a
+    /// disk that workers share.
     #[arg(long, value_name = "WHAT", value_parser = parse::model::<Pass>)]
     pub pass: Option<Pass>,
 
@@ -125,7 +126,7 @@ pub struct BatchRunArgs {
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
 
-    /// The records: a file, a folder, or - for stdin. By default batch.input of DIR's func.yaml.
+    /// The records: a file, a folder, s3://bucket/prefix, or - for stdin. By default batch.input of DIR's func.yaml.
     #[arg(long, short, value_name = "SOURCE")]
     pub input: Option<String>,
 
@@ -215,7 +216,7 @@ pub struct BatchSubmitArgs {
     #[arg(value_name = "ROUTE", value_parser = parse::function)]
     pub function: FunctionRef,
 
-    /// The records: a file, a folder, or - for stdin.
+    /// The records: a file, a folder, s3://bucket/prefix, or - for stdin.
     #[arg(value_name = "SOURCE")]
     pub input: String,
 

@@ -84,7 +84,7 @@ pub struct SubmitArgs {
     #[command(flatten)]
     pub submission: Submission,
 
-    /// Submit a batch instead, a call for each record: of a file, a folder, or - for stdin.
+    /// Submit a batch instead, a call for each record: of a file, a folder, s3://bucket/prefix, or - for stdin.
     #[arg(
         long,
         value_name = "SOURCE",
