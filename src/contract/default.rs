@@ -45,9 +45,26 @@ fn too_large(bytes_max: u64) -> Verdict {
 mod tests {
     use std::collections::BTreeMap;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::contract::testing;
     use crate::model::Format;
+
+    proptest! {
+        #[test]
+        fn an_answer_is_its_pieces_or_too_large(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..12), limit in 0u64..300,
+        ) {
+            let whole = pieces.concat();
+            let mut answer = BodyWriter::new(limit);
+            let taken = pieces.iter().try_for_each(|piece| take_in(&mut answer, piece));
+            prop_assert_eq!(taken.is_ok(), whole.len() as u64 <= limit);
+            if taken.is_ok() {
+                prop_assert_eq!(answer.finish().to_bytes().unwrap(), whole);
+            }
+        }
+    }
 
     #[test]
     fn a_call_finds_itself_in_its_environment() {

@@ -102,7 +102,26 @@ pub fn last_line(log: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// However the log comes in, and however much of it.
+        #[test]
+        fn a_log_is_what_was_said_up_to_its_limit(
+            said in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..12), limit in 0u64..120,
+        ) {
+            let mut log = LogBuffer::new(limit);
+            said.iter().for_each(|piece| log.push(piece));
+            let said = said.concat();
+            let kept = said.len().min(limit as usize);
+            let (text, note) = log.bytes.split_at(kept);
+            prop_assert_eq!(text, &said[..kept]);
+            prop_assert_eq!(note.is_empty(), said.len() as u64 <= limit);
+            prop_assert!(note.is_empty() || note.starts_with(b"\n----- log cut: "));
+        }
+    }
 
     #[test]
     fn a_log_is_cut_once_and_says_so() {

@@ -5,7 +5,7 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use afn::layout::message::{Unreadable, VERSION};
-use afn::layout::{CallMessage, Key, Message, key, note};
+use afn::layout::{CallMessage, Key, Message, RangeMessage, SuperviseMessage, key, note};
 use afn::limits;
 use afn::model::id::NUMBER_MAX;
 use afn::model::{
@@ -316,6 +316,19 @@ proptest! {
     }
 
     #[test]
+    fn whatever_is_a_name_or_an_id_has_one_spelling(text in "\\PC{0,40}|[0-9A-Za-z./_-]{0,60}") {
+        one_spelling::<Key>(&text)?;
+        one_spelling::<CallId>(&text)?;
+        one_spelling::<BatchId>(&text)?;
+        one_spelling::<AttemptId>(&text)?;
+        one_spelling::<AppName>(&text)?;
+        one_spelling::<FunctionName>(&text)?;
+        one_spelling::<VersionId>(&text)?;
+        one_spelling::<Digest>(&text)?;
+        one_spelling::<Nonce>(&text)?;
+    }
+
+    #[test]
     fn keys_lie_under_the_prefixes_that_are_listed(
         app in apps(), function in functions(), version in versions(), call in calls(), attempt in attempts(),
     ) {
@@ -347,21 +360,54 @@ fn call_messages() -> impl Strategy<Value = CallMessage> {
     })
 }
 
+fn range_messages() -> impl Strategy<Value = RangeMessage> {
+    let numbers = [numbers(), numbers(), numbers()];
+    let suspects = proptest::collection::vec((numbers_of_a_chunk(), any::<u32>()), 0..4);
+    let tried =
+        proptest::collection::vec((numbers_of_a_chunk(), any::<u32>(), any::<u32>(), any::<u32>()), 0..4);
+    let rest = (any::<u32>(), any::<bool>(), suspects, tried, proptest::option::of(times()));
+    (messages(), apps(), batches(), numbers, rest).prop_map(|(id, app, batch, numbers, rest)| RangeMessage {
+        id,
+        app,
+        batch,
+        chunk: numbers[0],
+        first: numbers[1],
+        last: numbers[2],
+        shares: rest.0,
+        again: rest.1,
+        suspects: rest.2,
+        tried: rest.3,
+        mismatch_since: rest.4,
+    })
+}
+
+fn numbers_of_a_chunk() -> impl Strategy<Value = u64> {
+    1..=limits::CHUNK_CALLS_MAX
+}
+
+fn any_message() -> impl Strategy<Value = Message> {
+    let supervise = (messages(), apps(), batches());
+    prop_oneof![
+        call_messages().prop_map(Message::Call),
+        range_messages().prop_map(Message::Range),
+        supervise.prop_map(|(id, app, batch)| Message::Supervise(SuperviseMessage { id, app, batch })),
+    ]
+}
+
 proptest! {
     #[test]
-    fn messages_round_trip(message in call_messages()) {
-        let message = Message::Call(message);
+    fn messages_round_trip(message in any_message()) {
         let body = message.encode();
         prop_assert!(body.len() <= 1_000, "a pointer is small: {}", body);
         prop_assert_eq!(Message::decode(&body), Ok(message));
     }
 
     #[test]
-    fn messages_of_newer_programs_are_told_from_garbage(message in call_messages(), newer in VERSION + 1..) {
-        let body = Message::Call(message.clone()).encode();
+    fn messages_of_newer_programs_are_told_from_garbage(message in any_message(), newer in VERSION + 1..) {
+        let body = message.encode();
         let mut value: serde_json::Value = serde_json::from_str(&body).unwrap();
         value["new field"] = "may be ignored".into();
-        prop_assert_eq!(Message::decode(&value.to_string()), Ok(Message::Call(message)));
+        prop_assert_eq!(Message::decode(&value.to_string()), Ok(message));
         value["v"] = newer.into();
         value["kind"] = "unheard of".into();
         value["call"] = serde_json::Value::Null;
@@ -373,9 +419,9 @@ proptest! {
     }
 
     #[test]
-    fn what_is_no_message_is_malformed(text in ".*|[\\[\\]{}\":,0-9a-z ]{0,30}", message in call_messages(), cut: Index) {
+    fn what_is_no_message_is_malformed(text in ".*|[\\[\\]{}\":,0-9a-z ]{0,30}", message in any_message(), cut: Index) {
         prop_assert!(matches!(Message::decode(&text), Err(Unreadable::Malformed(_))));
-        let body = Message::Call(message).encode();
+        let body = message.encode();
         let cut = cut.index(body.len());
         prop_assert!(matches!(Message::decode(&body[..cut]), Err(Unreadable::Malformed(_))));
     }

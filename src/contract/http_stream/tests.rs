@@ -16,6 +16,8 @@ use crate::model::Format;
 enum Reply {
     Say(String),
     SayAndClose(String),
+    /// One after another, each a read of its own, and then the end.
+    Pieces(Vec<Vec<u8>>),
     Echo,
     Never,
 }
@@ -50,6 +52,14 @@ impl Function {
                         Reply::Say(text) => stream.write_all(text.as_bytes()).await.unwrap(),
                         Reply::SayAndClose(text) => {
                             stream.write_all(text.as_bytes()).await.unwrap();
+                            break;
+                        }
+                        Reply::Pieces(pieces) => {
+                            for piece in pieces {
+                                // Whoever has heard enough hangs up.
+                                let _ = stream.write_all(&piece).await;
+                                tokio::task::yield_now().await;
+                            }
                             break;
                         }
                         Reply::Echo => {
@@ -288,4 +298,93 @@ async fn readiness_has_a_limit_and_ends_with_the_sandbox() {
     std::fs::create_dir(dir.path().join(SOCKET_NAME)).unwrap();
     let broken = Connection::establish(dir.path(), std::future::pending()).await.unwrap_err();
     assert_eq!(broken, NotReady::Broken("lsnr.sock is not a socket".to_owned()));
+}
+
+/// One body in one of HTTP's three framings.
+fn framed(status: u16, body: &[u8], framing: u8, chunk: usize) -> Vec<u8> {
+    let head = |more: &str| format!("HTTP/1.1 {status} Said\r\n{more}\r\n").into_bytes();
+    match framing {
+        0 => [head(&format!("Content-Length: {}\r\n", body.len())), body.to_vec()].concat(),
+        1 => {
+            let chunks = body.chunks(chunk).map(|chunk| {
+                [format!("{:x}\r\n", chunk.len()).into_bytes(), chunk.to_vec(), b"\r\n".to_vec()].concat()
+            });
+            [
+                head("Transfer-Encoding: chunked\r\n"),
+                chunks.collect::<Vec<_>>().concat(),
+                b"0\r\n\r\n".to_vec(),
+            ]
+            .concat()
+        }
+        _ => [head(""), body.to_vec()].concat(),
+    }
+}
+
+fn answer_to(pieces: Vec<Vec<u8>>) -> Answer {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let function = Function::listen(&[Reply::Pieces(pieces)]);
+        let work = testing::work(Format::HttpStream, b"hello");
+        function.connect().await.call(&work, Time(0)).await.expect("no fault of the worker's")
+    })
+}
+
+fn cut(bytes: &[u8], cuts: &[proptest::sample::Index]) -> Vec<Vec<u8>> {
+    let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+    at.extend([0, bytes.len()]);
+    at.sort_unstable();
+    at.windows(2).map(|ends| bytes[ends[0]..ends[1]].to_vec()).collect()
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn an_answer_is_the_same_however_it_is_framed_and_cut(
+        status in proptest::sample::select(vec![200u16, 201, 404, 500, 502, 503, 504]),
+        body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+        framing in 0u8..3,
+        chunk in 1usize..50,
+        cuts in proptest::collection::vec(proptest::prelude::any::<proptest::sample::Index>(), 0..8),
+    ) {
+        let Answer::Verdict { verdict, keep } = answer_to(cut(&framed(status, &body, framing, chunk), &cuts)) else {
+            panic!("a whole answer is a verdict")
+        };
+        assert_eq!(keep, [200, 502, 504].contains(&status));
+        match (status, verdict) {
+            (200, Verdict::Success { content_type: None, body: said }) => assert_eq!(said.to_bytes().unwrap(), body),
+            (502, Verdict::Error { reason: said }) => assert_eq!(said, reason(&body)),
+            (504, Verdict::Timeout) => {}
+            (status, Verdict::Error { reason }) => {
+                assert_eq!(reason, format!("invalid function response: status {status}"));
+            }
+            (status, verdict) => panic!("{status} is {verdict:?}"),
+        }
+    }
+
+    #[test]
+    fn whatever_it_says_is_an_answer(
+        said in proptest::prop_oneof![
+            proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+            proptest::strategy::Strategy::prop_map(
+                "HTTP/1\\.[01] (100|101|200|204|304|502|999)( OK)?\r?\n((Content-Length: (0|3|-1|99999999999999999999)|Transfer-Encoding: (chunked|gzip)|Connection: (close|upgrade)|: |x)\r?\n){0,3}\r?\n([0-9a-g]{1,3}\r\n.{0,9}){0,3}",
+                String::into_bytes,
+            ),
+        ],
+        cuts in proptest::collection::vec(proptest::prelude::any::<proptest::sample::Index>(), 0..8),
+    ) {
+        let whole = show_lossy(answer_to(cut(&said, &[])));
+        assert_eq!(show_lossy(answer_to(cut(&said, &cuts))), whole);
+    }
+}
+
+/// What kind of answer it is. How a broken one broke hangs on where it was cut.
+fn show_lossy(answer: Answer) -> (String, bool) {
+    match answer {
+        Answer::Verdict { verdict: Verdict::Success { body, .. }, keep } => {
+            (String::from_utf8_lossy(&body.to_bytes().unwrap()).into_owned(), keep)
+        }
+        Answer::Broken(_) | Answer::Gone(_) => ("broken".to_owned(), false),
+        verdict => show(verdict),
+    }
 }

@@ -310,6 +310,7 @@ proptest! {
     #[test]
     fn nothing_like_yaml_makes_it_panic(text in "[a-c:\\-\\[\\]{}&*!|>'\"%#?,. \\t\\n\\r\\\\x0-9]{0,80}") {
         let _ = parse(&text);
+        let _ = AppFile::parse(Path::new("app.yaml"), &text);
     }
 
     #[test]

@@ -47,11 +47,6 @@ impl<R: AsyncRead + Unpin + Send> Input for Reader<R> {
 pub(super) struct Memory(std::collections::VecDeque<Bytes>);
 
 impl Memory {
-    pub(super) fn whole(text: Bytes) -> Memory {
-        Memory([text].into())
-    }
-
-    #[cfg(test)]
     pub(super) fn pieces(pieces: impl IntoIterator<Item = Bytes>) -> Memory {
         Memory(pieces.into_iter().filter(|piece| !piece.is_empty()).collect())
     }

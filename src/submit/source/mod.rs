@@ -10,6 +10,8 @@ mod input;
 mod jsonl;
 mod lines;
 mod objects;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -215,8 +217,17 @@ fn records(input: Box<dyn Input>, format: Format, name: String, origin: Origin) 
 
 /// Records of a text in memory.
 pub fn text(text: impl Into<Bytes>, format: Format, name: &str) -> Box<dyn Source> {
+    pieces_of_text([text.into()], format, name)
+}
+
+/// Records of a text in memory, given piece by piece.
+pub fn pieces_of_text(
+    pieces: impl IntoIterator<Item = Bytes>,
+    format: Format,
+    name: &str,
+) -> Box<dyn Source> {
     let origin = Origin { location: name.to_owned(), format: format.to_string(), pass: Pass::Record };
-    records(Box::new(input::Memory::whole(text.into())), format, name.to_owned(), origin)
+    records(Box::new(input::Memory::pieces(pieces)), format, name.to_owned(), origin)
 }
 
 fn pass_of_records(pass: Option<Pass>) -> Result<Pass> {

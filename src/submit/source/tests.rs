@@ -1,0 +1,105 @@
+//! Every format of records, cut into pieces anywhere.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::*;
+
+/// All items, and whether an error ended them.
+fn read(pieces: Vec<Bytes>, format: Format) -> (Vec<Item>, bool) {
+    let mut source = pieces_of_text(pieces, format, "x");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut items = Vec::new();
+        loop {
+            match source.next().await {
+                Ok(more) if more.is_empty() => return (items, false),
+                Ok(more) => items.extend(more),
+                Err(_) => return (items, true),
+            }
+        }
+    })
+}
+
+fn cut(file: &[u8], cuts: &[Index]) -> Vec<Bytes> {
+    let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(file.len() + 1)).collect();
+    at.extend([0, file.len()]);
+    at.sort_unstable();
+    at.windows(2).map(|ends| Bytes::copy_from_slice(&file[ends[0]..ends[1]])).collect()
+}
+
+/// In one stream, or in two that follow one another.
+fn packed(text: &[u8], compression: Option<Compression>, middle: Index) -> Vec<u8> {
+    let middle = middle.index(text.len() + 1);
+    let gzip = |text: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text).and_then(|()| encoder.finish()).unwrap()
+    };
+    let zstd = |text: &[u8]| zstd::encode_all(text, 1).unwrap();
+    match compression {
+        None => text.to_vec(),
+        Some(Compression::Gzip) => [gzip(&text[..middle]), gzip(&text[middle..])].concat(),
+        Some(Compression::Zstd) => [zstd(&text[..middle]), zstd(&text[middle..])].concat(),
+    }
+}
+
+fn formats() -> impl Strategy<Value = Format> {
+    let kinds = prop::sample::select(vec![Kind::Jsonl, Kind::Csv, Kind::Lines]);
+    let compressions = prop::sample::select(vec![None, Some(Compression::Gzip), Some(Compression::Zstd)]);
+    (kinds, compressions).prop_map(|(kind, compression)| Format { kind, compression })
+}
+
+/// Anything, and what is nearly a table or JSON.
+fn texts() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..200),
+        "(\u{feff})?[ab,\"\n\r{}\\[\\]:0-9 é]{0,200}".prop_map(String::into_bytes),
+        "(\u{feff})?a,b\r?\n((x|\"y,\n\"\"\"|),(1|\"\")\r?\n){0,20}".prop_map(String::into_bytes),
+        "((\\{\"a\":[0-9]{1,3}\\}|\\[\\]|\"é\"| |nul)\r?\n){0,20}".prop_map(String::into_bytes),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_same_items_however_it_is_cut(
+        text in texts(), format in formats(), middle: Index, cuts in prop::collection::vec(any::<Index>(), 0..12),
+    ) {
+        let file = packed(&text, format.compression, middle);
+        let (items, failed) = read(vec![file.clone().into()], format);
+        prop_assert_eq!(&read(cut(&file, &cuts), format), &(items.clone(), failed));
+        let plain = Format::plain(format.kind);
+        prop_assert_eq!(&read(vec![text.clone().into()], plain), &(items.clone(), failed), "compressed or not");
+
+        let lines: Vec<u64> = items.iter().filter_map(|item| item.line).collect();
+        prop_assert_eq!(lines.len(), items.len());
+        prop_assert!(lines.windows(2).all(|two| two[0] < two[1]), "{:?}", lines);
+        for item in items.iter().filter(|item| item.bad.is_none() && format.kind != Kind::Lines) {
+            let value: serde_json::Value = serde_json::from_slice(&item.payload.to_bytes().unwrap()).expect("one JSON value");
+            prop_assert!(value.is_object() || format.kind == Kind::Jsonl, "{}", value);
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_makes_nothing_panic(
+        text in texts(), format in formats(), middle: Index, damage in prop::collection::vec((any::<Index>(), any::<u8>()), 1..4),
+        end: Index, cuts in prop::collection::vec(any::<Index>(), 0..6),
+    ) {
+        let mut file = packed(&text, format.compression, middle);
+        file.truncate(end.index(2 * file.len() + 1).min(file.len()));
+        for (at, byte) in damage {
+            if !file.is_empty() {
+                *at.get_mut(&mut file) = byte;
+            }
+        }
+        let (whole, failed) = read(vec![file.clone().into()], format);
+        let (pieces, failed_too) = read(cut(&file, &cuts), format);
+        prop_assert_eq!(failed, failed_too);
+        // What comes before an error stands; how much of it there is hangs on the pieces.
+        let least = whole.len().min(pieces.len());
+        prop_assert_eq!(&whole[..least], &pieces[..least]);
+        prop_assert!(failed || whole.len() == pieces.len());
+    }
+}
