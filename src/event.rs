@@ -72,17 +72,28 @@ pub enum Event {
         delivery: u32,
         suspect: bool,
     },
+    /// A range of a batch's calls came back with the message of a lost worker; suspects among them run alone.
+    RangeRedelivered {
+        app: AppName,
+        batch: BatchId,
+        first: u64,
+        last: u64,
+        delivery: u32,
+        suspects: u64,
+    },
     /// A call of a batch ended here; its outcome is recorded with others, and one that stands already counts instead.
     BatchCallEnded {
         batch: BatchId,
         status: State,
     },
-    /// Outcomes of a batch were recorded; those adopted were decided by somebody else.
+    /// Outcomes of a batch were recorded; those adopted were decided by somebody else. So many parts stood already
+    /// where this one was to be written.
     PartWritten {
         app: AppName,
         batch: BatchId,
         recorded: u64,
         adopted: u64,
+        stood: u64,
     },
     /// A batch is over: everything of it is decided.
     BatchFinished {

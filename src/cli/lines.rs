@@ -98,10 +98,20 @@ pub fn line(event: &Event, palette: Palette) -> Option<String> {
             let alone = if *suspect { ", runs alone" } else { "" };
             format!("{call} came back from a lost worker: delivery {delivery}{alone}")
         }
-        Event::PartWritten { batch, recorded, adopted, .. } => {
-            let adopted =
-                if *adopted > 0 { format!(", {adopted} recorded by others") } else { String::new() };
-            format!("{batch}: {} recorded{adopted}", plural(*recorded, "outcome"))
+        Event::RangeRedelivered { batch, first, last, delivery, suspects, .. } => {
+            let alone = if *suspects > 0 { format!(", {suspects} run alone") } else { String::new() };
+            format!(
+                "{batch}: calls {first} to {last} came back from a lost worker: delivery {delivery}{alone}"
+            )
+        }
+        Event::PartWritten { batch, recorded, adopted, stood, .. } => {
+            let told = |count: u64, what: &str| match count {
+                0 => String::new(),
+                count => format!(", {count} {what}"),
+            };
+            let adopted = told(*adopted, "recorded by others");
+            let stood = told(*stood, "of the log's parts stood already");
+            format!("{batch}: {} recorded{adopted}{stood}", plural(*recorded, "outcome"))
         }
         Event::BatchFinished { batch, calls, failed, .. } => {
             let role = if *failed == 0 { Role::Good } else { Role::Error };

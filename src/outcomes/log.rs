@@ -61,6 +61,8 @@ pub struct Appended {
     pub recorded: u64,
     /// Rows whose calls were decided by somebody else, or by ourselves when an answer was lost.
     pub adopted: u64,
+    /// How often a part stood already where the next one was to be written.
+    pub stood: u64,
 }
 
 impl Log {
@@ -183,11 +185,12 @@ impl Log {
         rows: &[Row],
         spent: &BTreeMap<String, u64>,
     ) -> Result<Appended> {
+        let mut stood = 0;
         loop {
             let open: Vec<Row> =
                 rows.iter().filter(|row| !self.decided.contains(row.number)).cloned().collect();
             if open.is_empty() {
-                return Ok(Appended { recorded: 0, adopted: rows.len() as u64 });
+                return Ok(Appended { recorded: 0, adopted: rows.len() as u64, stood });
             }
             let after = self.with(&open, spent);
             let file = part::encode(self.chunk.batch, &open, &after.footer())?;
@@ -198,12 +201,13 @@ impl Log {
                 Ok(_) => {
                     *self = after;
                     let recorded = open.len() as u64;
-                    return Ok(Appended { recorded, adopted: rows.len() as u64 - recorded });
+                    return Ok(Appended { recorded, adopted: rows.len() as u64 - recorded, stood });
                 }
                 Err(StoreError::Exists) => {
-                    let stood = self.position;
+                    stood += 1;
+                    let before = self.position;
                     self.catch_up(store).await?;
-                    if self.position <= stood {
+                    if self.position <= before {
                         return Err(Error::internal(format!("`{key}` was there and is gone")));
                     }
                 }
@@ -297,9 +301,9 @@ mod tests {
         let spent = BTreeMap::from([("put".to_owned(), 2)]);
         b.append(&store, &rows([3, 4], "b"), &spent).await.unwrap();
         let first = c.append(&store, &rows([1, 2], "c"), &spent).await.unwrap();
-        assert_eq!(first, Appended { recorded: 2, adopted: 0 });
+        assert_eq!(first, Appended { recorded: 2, adopted: 0, stood: 1 });
         let second = c.append(&store, &rows([3, 4], "c"), &spent).await.unwrap();
-        assert_eq!(second, Appended { recorded: 0, adopted: 2 });
+        assert_eq!(second, Appended { recorded: 0, adopted: 2, stood: 0 });
         let decided = who_decided(&store).await;
         assert!(decided.values().all(|by| by.len() == 1), "{decided:?}");
         let open = Log::open(&store, chunk()).await.unwrap();

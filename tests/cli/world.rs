@@ -134,17 +134,22 @@ impl World {
         self.run_in(name, &["deploy", "--local", "--app", app], b"").ok();
     }
 
-    /// Puts a body on the queue of calls, as a stranger would.
-    pub fn send(&self, body: &str) {
+    /// The store and the queues themselves: what no command shows.
+    pub async fn open(&self) -> afn::context::Opened {
         let home = self.dir.path().display().to_string();
         let data = self.dir.path().join("data").display().to_string();
         let env: afn::context::Env =
             [("HOME", home.as_str()), ("AFN_DATA_DIR", data.as_str())].into_iter().collect();
+        let context = afn::context::resolve(&afn::context::Flags::default(), &env).unwrap();
+        afn::context::open(&context, std::sync::Arc::new(afn::event::Silent)).await.unwrap()
+    }
+
+    /// Puts a body on the queue of calls, as a stranger would.
+    pub fn send(&self, body: &str) {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let sent = runtime.block_on(async {
-            let context = afn::context::resolve(&afn::context::Flags::default(), &env).unwrap();
-            let opened = afn::context::open(&context, std::sync::Arc::new(afn::event::Silent)).await.unwrap();
+            let opened = self.open().await;
             let message = afn::seam::queue::Outgoing::new(body.to_owned());
             opened.seams.queues.calls.live.send(vec![message]).await.unwrap()
         });

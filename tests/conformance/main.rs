@@ -4,6 +4,7 @@
 mod suite;
 
 mod bad_days;
+mod child;
 mod faults;
 mod memory;
 mod paused;

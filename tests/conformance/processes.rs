@@ -1,10 +1,7 @@
-//! One SQLite file, several processes, some of them killed. A child is this test binary again, running the same test:
-//! it finds its part in the environment.
+//! One SQLite file, several processes, some of them killed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader, Lines, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,78 +12,9 @@ use afn::seam::rng::{RngExt as _, SeededRng};
 use afn::seam::store::{List, PutObject, Range};
 use afn::seam::{Clock as _, Queue, Store, StoreError, StoreExt as _};
 
-const FILE: &str = "AFN_TEST_FILE";
-const NUMBER: &str = "AFN_TEST_NUMBER";
-/// Begins the lines that a child says to its parent, among those of the test harness.
-const SAYS: &str = "child: ";
+use crate::child::{Part, Spawned};
+
 const LONG: Duration = Duration::from_secs(60);
-
-/// This process's part, if it is a child.
-struct Part {
-    path: PathBuf,
-    number: u64,
-}
-
-impl Part {
-    fn of_this_process() -> Option<Part> {
-        let number = std::env::var(NUMBER).ok()?.parse().expect("a number");
-        Some(Part { path: std::env::var_os(FILE).expect("a file").into(), number })
-    }
-
-    fn say(&self, what: impl std::fmt::Display) {
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{SAYS}{what}").and_then(|()| out.flush()).expect("the parent listens");
-    }
-}
-
-/// A child that is killed when it is dropped.
-struct Spawned {
-    process: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Spawned {
-    fn new(test: &str, path: &Path, number: u64) -> Spawned {
-        let mut command = Command::new(std::env::current_exe().expect("this binary"));
-        command.args(["--exact", &format!("processes::{test}"), "--nocapture", "--test-threads=1"]);
-        command.env(FILE, path).env(NUMBER, number.to_string());
-        let mut process = command.stdout(Stdio::piped()).spawn().expect("spawn a child");
-        let lines = BufReader::new(process.stdout.take().expect("piped")).lines();
-        Spawned { process, lines }
-    }
-
-    /// What it says next; `None` when it has ended.
-    fn hear(&mut self) -> Option<String> {
-        loop {
-            // A line that a kill cut short may end inside a character; it was not said.
-            let line = self.lines.next()?.ok()?;
-            // The harness begins the line on which the first word lands.
-            if let Some((_, said)) = line.split_once(SAYS) {
-                return Some(said.to_owned());
-            }
-        }
-    }
-
-    /// All that it still says; it must end well.
-    fn hear_out(mut self) -> Vec<String> {
-        let said = std::iter::from_fn(|| self.hear()).collect();
-        let status = self.process.wait().expect("wait");
-        assert!(status.success(), "a child failed: {status}");
-        said
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().expect("kill");
-        self.process.wait().expect("wait");
-    }
-}
-
-impl Drop for Spawned {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 fn open(path: &Path) -> Sqlite {
     Sqlite::open(path, Arc::new(SystemClock)).expect("open")
@@ -99,7 +27,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn creates_race_across_processes_for_one_winner() {
-    const TEST: &str = "creates_race_across_processes_for_one_winner";
+    const TEST: &str = "processes::creates_race_across_processes_for_one_winner";
     const KEYS: u64 = 100;
     if let Some(part) = Part::of_this_process() {
         // Making the file and its tables is the first race.
@@ -132,7 +60,7 @@ fn creates_race_across_processes_for_one_winner() {
 
 #[test]
 fn processes_never_share_a_message() {
-    const TEST: &str = "processes_never_share_a_message";
+    const TEST: &str = "processes::processes_never_share_a_message";
     const MESSAGES: usize = 300;
     if let Some(part) = Part::of_this_process() {
         let queue = open(&part.path).queue("calls");
@@ -168,7 +96,7 @@ fn processes_never_share_a_message() {
 
 #[test]
 fn a_send_wakes_a_receive_in_another_process() {
-    const TEST: &str = "a_send_wakes_a_receive_in_another_process";
+    const TEST: &str = "processes::a_send_wakes_a_receive_in_another_process";
     const ROUNDS: usize = 9;
     if let Some(part) = Part::of_this_process() {
         let queue = open(&part.path).queue("calls");
@@ -304,7 +232,7 @@ impl Acknowledged {
 
 #[test]
 fn a_killed_process_tears_nothing_and_loses_nothing() {
-    const TEST: &str = "a_killed_process_tears_nothing_and_loses_nothing";
+    const TEST: &str = "processes::a_killed_process_tears_nothing_and_loses_nothing";
     const KILLS: u64 = 24;
     if let Some(part) = Part::of_this_process() {
         block_on(write_on(&part));

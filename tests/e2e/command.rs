@@ -165,9 +165,10 @@ impl Running {
         status.expect("it can be waited for").code().unwrap_or(-1)
     }
 
-    /// As in a power cut.
-    pub async fn kill(mut self) {
+    /// As in a power cut. What it has said.
+    pub async fn kill(mut self) -> Vec<String> {
         self.signal(Signal::KILL);
         self.ended().await;
+        self.lines()
     }
 }

@@ -88,6 +88,16 @@ async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Resu
     let todo = records.into_iter().filter(open).map(|record| (record.number, record)).collect();
     let suspects = marks::suspects(&shared, &message, lease.delivery).await?;
     let careful = lease.delivery > 1 || !suspects.is_empty();
+    if lease.delivery > 1 {
+        shared.say(Event::RangeRedelivered {
+            app: app.clone(),
+            batch,
+            first: message.first,
+            last: message.last,
+            delivery: lease.delivery,
+            suspects: suspects.len() as u64,
+        });
+    }
     let tried = message.tried.iter().map(|(number, attempts, failures, function_failures)| {
         let tried = Tried { attempts: *attempts, failures: *failures, function_failures: *function_failures };
         (*number, tried)
@@ -276,6 +286,7 @@ impl Range {
             batch: self.message.batch,
             recorded: appended.recorded,
             adopted: appended.adopted,
+            stood: appended.stood,
         });
         self.rows.clear();
         self.rows_bytes = 0;
