@@ -4,7 +4,9 @@
 pub mod listing;
 pub mod log;
 pub mod logs;
+pub mod pointer;
 
 pub use listing::Listing;
 pub use log::{Appended, Chunk, Log};
 pub use logs::Logs;
+pub use pointer::app_of;

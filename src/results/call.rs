@@ -104,7 +104,7 @@ fn of_batch(found: Found, id: CallId, batch: BatchId) -> Result<CallView> {
 /// A call by its id alone: a batch's id says which app it is of, for a single call each app is looked into.
 pub async fn find(seams: &Seams, id: CallId) -> Result<CallView> {
     if let Some(batch) = id.batch() {
-        return load(seams, &batch::app_of(seams, batch).await?, id).await;
+        return load(seams, &crate::outcomes::app_of(seams, batch).await?, id).await;
     }
     let listed = seams.store.list_all(List::grouped(key::apps())).await?;
     // Whatever has the form of an app's name is looked into, its definition may be gone and its calls still there.

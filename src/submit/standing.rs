@@ -6,14 +6,14 @@ use futures_util::future::try_join_all;
 
 use super::window::read_facts;
 use crate::error::{Error, Result};
-use crate::layout::batch::{Batch, Pointer, Sealed};
+use crate::layout::batch::{Batch, Sealed};
 use crate::layout::chunk::ChunkFacts;
 use crate::layout::{Key, key, object};
 use crate::limits;
 use crate::model::{AppName, BatchId, Time};
-use crate::outcomes::{Chunk, Log};
+use crate::outcomes::{Chunk, Log, app_of};
 use crate::seam::store::{List, Range};
-use crate::seam::{Seams, StoreError, StoreExt as _};
+use crate::seam::{Seams, StoreExt as _};
 
 /// A batch that was begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,17 +37,6 @@ pub(super) struct Entry {
     pub(super) last: u64,
     /// By the store's clock.
     pub(super) stored_at: Time,
-}
-
-/// Which app a batch belongs to.
-pub async fn app_of(seams: &Seams, batch: BatchId) -> Result<AppName> {
-    let key = Key::Pointer(batch).to_string();
-    match seams.store.get(&key, Range::All).await {
-        Ok(pointer) => Ok(object::decode::<Pointer>(&key, &pointer.body)?.app),
-        Err(StoreError::NotFound) => Err(Error::not_found(format!("there is no batch {batch}"))
-            .hint("`afn batch list APP` lists the batches of an app")),
-        Err(error) => Err(error.into()),
-    }
 }
 
 impl Standing {

@@ -4,20 +4,11 @@ use serde::de::DeserializeOwned;
 
 use super::super::call::reading;
 use crate::error::{Error, Result};
-use crate::layout::batch::{Batch, Cancelled, Fired, Pointer, Retry, Sealed, Summary};
+use crate::layout::batch::{Batch, Cancelled, Fired, Retry, Sealed, Summary};
 use crate::layout::{Key, object};
 use crate::model::{AppName, BatchId};
 use crate::outcomes::Listing;
 use crate::seam::{Seams, StoreExt as _};
-
-/// Which app a batch belongs to.
-pub async fn app_of(seams: &Seams, batch: BatchId) -> Result<AppName> {
-    let pointer: Option<Pointer> = find(seams, Key::Pointer(batch)).await?;
-    pointer.map(|pointer| pointer.app).ok_or_else(|| {
-        Error::not_found(format!("there is no batch `{batch}`"))
-            .hint("`afn batch list APP` lists an app's batches; is this the right context?")
-    })
-}
 
 /// What is known of a batch beside its chunks and logs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -12,7 +12,7 @@ pub mod view;
 
 use std::time::Duration;
 
-pub use facts::app_of;
+pub use crate::outcomes::app_of;
 pub use list::{BatchList, BatchRow, list};
 pub use progress::{Look, Progress, wait};
 pub use view::{BatchStatus, BatchView};

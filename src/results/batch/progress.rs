@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::facts::{Facts, app_of};
+use super::facts::Facts;
 use super::view::BatchView;
 use crate::error::{Code, Error, Result};
 use crate::model::{AppName, BatchId};
-use crate::outcomes::{Logs, listing};
+use crate::outcomes::{Logs, app_of, listing};
 use crate::seam::Seams;
 
 /// The rate is that of this many looks.

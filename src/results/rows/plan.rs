@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::layout::Key;
 use crate::layout::batch::Sealed;
 use crate::model::{AppName, BatchId};
-use crate::outcomes::{Logs, listing};
-use crate::results::batch::facts::{Facts, app_of};
+use crate::outcomes::{Logs, app_of, listing};
+use crate::results::batch::facts::Facts;
 use crate::seam::Seams;
 
 pub struct Plan {
