@@ -182,7 +182,7 @@ impl Catalog {
         Ok(match nearest(function.as_str(), names.iter().map(FunctionName::as_str)) {
             Some(near) => error.hint(format!("did you mean `{near}`? `afn list functions {app}` shows all")),
             None if names.is_empty() => {
-                error.hint(format!("the app has no functions yet; `afn deploy --app {app}` adds one"))
+                error.hint(format!("the app has no functions yet; `afn deploy --local --app {app}` adds one"))
             }
             None => error.hint(format!("`afn list functions {app}` shows those there are")),
         })

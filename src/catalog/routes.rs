@@ -118,7 +118,7 @@ impl Catalog {
         Ok(match nearest(route.as_str(), routes.iter().copied()) {
             Some(near) => error.hint(format!("did you mean `{near}`? `afn list functions {app}` shows all")),
             None if routes.is_empty() => {
-                error.hint(format!("the app has no functions yet; `afn deploy --app {app}` adds one"))
+                error.hint(format!("the app has no functions yet; `afn deploy --local --app {app}` adds one"))
             }
             None if routes.len() <= NAMED_MAX => error.hint(format!("the app has {named}")),
             None => error.hint(format!("the app has {named} and more: `afn list functions {app}`")),

@@ -41,8 +41,7 @@ pub async fn call_anywhere(seams: &Seams, app: Option<&AppName>, which: Which) -
     match (app, which) {
         (Some(app), call) => self::call(seams, app, call).await,
         (None, Which::Call(id)) => find(seams, id).await,
-        (None, Which::Newest) => {
-            Err(Error::invalid("the newest call of which app?").hint("put the app before it: `APP last`"))
-        }
+        (None, Which::Newest) => Err(Error::invalid("the newest call of which app?")
+            .hint("put the app before it: `APP last`; of batches, `afn batch status last` takes the newest")),
     }
 }

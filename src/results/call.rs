@@ -5,7 +5,6 @@ use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::attempts::{self, Attempt};
-use super::batch;
 use super::batch::call::{Found, Inline, find_call};
 pub use super::body::{log, payload, result};
 pub use super::wait::wait;

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::model::State;
 use crate::results::batch::{BatchStatus, BatchView};
 use crate::results::cost::{self, Cost};
-use crate::results::export::{self, Format, file};
+use crate::results::export::{self, Exported, Format, file};
 use crate::results::reasons::{Group, Reasons};
 use crate::results::report;
 use crate::results::rows::{self, Finished, Rows};
@@ -55,7 +55,9 @@ pub async fn collect(job: &Job<'_>, view: &BatchView) -> Result<()> {
                 let options = export::Options { flatten: run.flatten, force: run.force };
                 export::to_path(seams, rows, path, format, options, |_| {}).await?;
             }
-            None => to_stdout(&job.session.printer, seams, rows, run.flatten).await?,
+            None => {
+                to_stdout(&job.session.printer, seams, rows, run.flatten).await?;
+            }
         }
     }
     if let Some(path) = &run.joblog {
@@ -79,10 +81,9 @@ pub fn needs_input(format: Format) -> bool {
 }
 
 /// As JSON Lines; a reader that has gone, as `head` does, is no failure.
-pub async fn to_stdout(printer: &Printer, seams: &Seams, rows: Rows, flatten: bool) -> Result<()> {
+pub async fn to_stdout(printer: &Printer, seams: &Seams, rows: Rows, flatten: bool) -> Result<Exported> {
     let mut stdout = printer.writer();
-    export::to_writer(seams, rows, &mut stdout, Format::JsonLines, flatten, |_| {}).await?;
-    Ok(())
+    export::to_writer(seams, rows, &mut stdout, Format::JsonLines, flatten, |_| {}).await
 }
 
 /// The last words.

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use super::super::call::reading;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layout::batch::{Batch, Cancelled, Fired, Retry, Sealed, Summary};
 use crate::layout::{Key, object};
 use crate::model::{AppName, BatchId};

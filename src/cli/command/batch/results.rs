@@ -25,14 +25,22 @@ pub async fn run(session: &Session, args: BatchResultsArgs) -> Result<()> {
         finished: Finished::NeedNot,
     };
     let rows = Rows::open(&engine.seams, batch, options).await?;
-    let path = match place {
-        Place::Stdout => {
-            return ending::to_stdout(&session.printer, &engine.seams, rows, args.shape.flatten).await;
+    let exported = match place {
+        Place::Stdout => ending::to_stdout(&session.printer, &engine.seams, rows, args.shape.flatten).await?,
+        Place::File(path) => {
+            let options = export::Options { flatten: args.shape.flatten, force: args.force };
+            let exported = export::to_path(&engine.seams, rows, &path, format, options, |_| {}).await?;
+            session.printer.note(format!("{} written to {}", plural(exported.rows, "row"), shown(&path)));
+            exported
         }
-        Place::File(path) => path,
     };
-    let options = export::Options { flatten: args.shape.flatten, force: args.force };
-    let exported = export::to_path(&engine.seams, rows, &path, format, options, |_| {}).await?;
-    session.printer.note(format!("{} written to {}", plural(exported.rows, "row"), shown(&path)));
+    let undecided: u64 =
+        exported.counts.iter().filter(|(state, _)| !state.is_final()).map(|(_, count)| count).sum();
+    if undecided > 0 {
+        session
+            .printer
+            .warning(format!("{undecided} of {} have not ended yet", plural(exported.rows, "row")));
+        session.printer.hint(format!("`afn batch wait {batch}` waits for them"));
+    }
     Ok(())
 }

@@ -25,5 +25,9 @@ pub async fn run(session: &Session, args: BatchRetryArgs) -> Result<()> {
     if retried.repeated {
         session.printer.hint(format!("the failures of {batch} are retried already, this is that batch"));
     }
+    session.printer.hint(format!(
+        "workers run it, or `afn batch wait {}` tells why not; then `afn batch results {batch} --latest` shows both",
+        retried.batch
+    ));
     session.printer.line(json!({ "batch_id": retried.batch, "calls": calls }))
 }
