@@ -4,11 +4,10 @@
 //! cargo bench --bench collect -- 1000000           # rows
 //! ```
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod world;
 
-use afn::backend::sqlite::Sqlite;
-use afn::event::Silent;
+use std::collections::BTreeMap;
+
 use afn::layout::batch::{Batch, BatchSource, Chunking, Pointer, SEALED_BY_SUBMITTER, Sealed};
 use afn::layout::part::{Row, RowResult};
 use afn::layout::{Key, object};
@@ -16,31 +15,20 @@ use afn::model::{BatchId, Nonce, State, Time};
 use afn::outcomes::{Chunk, Log};
 use afn::results::export::{Format, Options as ExportOptions, to_path};
 use afn::results::rows::{Options, Rows};
-use afn::seam::clock::SystemClock;
-use afn::seam::queue::{Lane, Queues};
-use afn::seam::rng::SystemRng;
+use afn::seam::Seams;
 use afn::seam::store::PutObject;
-use afn::seam::{Clock, Seams};
+
+use self::world::World;
 
 fn main() {
-    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
-    let rows = numbers.next().unwrap_or(1_000_000);
+    let rows = world::numbers().next().unwrap_or(1_000_000);
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(run(folder.path(), rows));
 }
 
 async fn run(folder: &std::path::Path, rows: u64) {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let sqlite = Sqlite::open(folder.join("afn.db"), clock.clone()).expect("a database");
-    let lane = |name: &str| Lane { live: sqlite.queue(name), dead: sqlite.queue(&format!("{name}-dead")) };
-    let seams = Seams {
-        store: sqlite.store(),
-        queues: Queues { calls: lane("calls"), chunks: lane("chunks"), batches: lane("batches") },
-        clock,
-        rng: Arc::new(SystemRng),
-        events: Arc::new(Silent),
-    };
+    let World { seams, .. } = world::open(folder);
     let batch = fill(&seams, rows).await;
     for format in [Format::JsonLines, Format::Csv, Format::Parquet] {
         let path = folder.join(format!("out.{format}"));
@@ -54,7 +42,7 @@ async fn run(folder: &std::path::Path, rows: u64) {
             "{format}: {rows} rows, {} MiB in {seconds:.2} s: {:.0} rows/s, peak memory {} MiB so far",
             bytes >> 20,
             rows as f64 / seconds,
-            peak_kib() >> 10
+            world::peak_mib()
         );
     }
 }
@@ -137,11 +125,4 @@ fn row(number: u64) -> Row {
 
 async fn put(seams: &Seams, key: Key, body: bytes::Bytes) {
     seams.store.put(&key.to_string(), PutObject::create(body)).await.expect("written");
-}
-
-/// The most memory that this process has had.
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }

@@ -4,23 +4,18 @@
 //! cargo bench --bench submit -- 1000000 100        # lines, bytes of each
 //! ```
 
-use std::io::{BufWriter, Write as _};
-use std::sync::Arc;
+mod world;
 
-use afn::backend::sqlite::Sqlite;
-use afn::catalog::{Catalog, Publish};
-use afn::event::Silent;
-use afn::model::{AppName, Digest, Format, Kind, Limits, Source, Version};
-use afn::seam::clock::SystemClock;
-use afn::seam::count::{CountQueue, CountStore, Counts};
-use afn::seam::queue::{Lane, Queues};
-use afn::seam::rng::SystemRng;
-use afn::seam::{Clock, Seams};
+use std::io::{BufWriter, Write as _};
+
+use afn::model::{AppName, Digest, Format, Source};
 use afn::submit::batch::{BatchOptions, BatchRequest, submit};
 use afn::submit::source;
 
+use self::world::World;
+
 fn main() {
-    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
+    let mut numbers = world::numbers();
     let (lines, bytes) = (numbers.next().unwrap_or(1_000_000), numbers.next().unwrap_or(100));
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("lines.jsonl");
@@ -47,30 +42,18 @@ fn write_lines(file: &std::path::Path, lines: u64, bytes: u64) -> std::io::Resul
 }
 
 async fn run(folder: &std::path::Path, file: &std::path::Path, lines: u64) {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let sqlite = Sqlite::open(folder.join("afn.db"), clock.clone()).expect("a database");
-    let counts = Arc::new(Counts::default());
-    let lane = |name: &str| Lane {
-        live: Arc::new(CountQueue::new(sqlite.queue(name), counts.clone())),
-        dead: sqlite.queue(&format!("{name}-dead")),
-    };
-    let seams = Seams {
-        store: Arc::new(CountStore::new(sqlite.store(), counts.clone())),
-        queues: Queues { calls: lane("calls"), chunks: lane("chunks"), batches: lane("batches") },
-        clock: clock.clone(),
-        rng: Arc::new(SystemRng),
-        events: Arc::new(Silent),
-    };
+    let World { seams, counts } = world::open(folder);
     let app: AppName = "bench".parse().expect("a name");
-    publish(&seams, &app).await;
+    let nothing = Source::Archive { sha256: Digest::of(b""), bytes: 0 };
+    world::publish(&seams, &app, nothing, Format::Default, &["true"]).await;
     let before = counts.snapshot().requests();
-    let started = clock.monotonic();
+    let started = seams.clock.monotonic();
     let location = file.to_str().expect("a path");
     let source = source::open(location, None, None, None).await.expect("a source");
     let options = BatchOptions::default();
     let request = BatchRequest { app, route: "/f".parse().expect("a route"), source, options };
     let submitted = submit(&seams, request, &|_| {}).await.expect("submitted");
-    let took = (clock.monotonic() - started).as_secs_f64();
+    let took = (seams.clock.monotonic() - started).as_secs_f64();
     assert_eq!(submitted.calls, lines);
     println!(
         "{} lines, {} MB, {} chunks in {took:.2} s: {:.0} lines/s, {:.1} MB/s, {} requests, peak memory {} MiB",
@@ -80,39 +63,6 @@ async fn run(folder: &std::path::Path, file: &std::path::Path, lines: u64) {
         lines as f64 / took,
         submitted.bytes as f64 / 1e6 / took,
         counts.snapshot().requests() - before,
-        peak_mib(),
+        world::peak_mib(),
     );
-}
-
-async fn publish(seams: &Seams, app: &AppName) {
-    let version = Version {
-        v: 1,
-        id: "0.0.1-000000000000".parse().expect("an id"),
-        label: "0.0.1".to_owned(),
-        source: Source::Archive { sha256: Digest::of(b""), bytes: 0 },
-        os: None,
-        arch: None,
-        runtime: None,
-        format: Format::Default,
-        command: vec!["true".to_owned()],
-        content_type: None,
-        limits: Limits::default(),
-        created_at: seams.now(),
-    };
-    let publish = Publish {
-        name: "f".parse().expect("a name"),
-        route: "/f".parse().expect("a route"),
-        kind: Kind::Async,
-        config: None,
-        annotations: Default::default(),
-        version,
-    };
-    Catalog::new(seams.clone()).publish(app, publish).await.expect("published");
-}
-
-/// The most that this process has held of memory, as the system tells.
-fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1_024
 }

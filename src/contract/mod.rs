@@ -44,6 +44,7 @@ pub fn exit_reason(status: ExitStatus) -> String {
 #[cfg(test)]
 pub(crate) mod testing {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use crate::limits;
     use crate::model::{
@@ -56,8 +57,8 @@ pub(crate) mod testing {
     pub fn work(format: Format, payload: &'static [u8]) -> Work {
         Work {
             app: "app".parse().unwrap(),
-            app_config: Config::new(),
-            function: Function {
+            app_config: Config::new().into(),
+            function: Arc::new(Function {
                 v: 1,
                 name: "f".parse().unwrap(),
                 route: "/f".parse().unwrap(),
@@ -68,8 +69,8 @@ pub(crate) mod testing {
                 created_at: Time(0),
                 updated_at: Time(0),
                 nonce: Nonce::new(1),
-            },
-            version: Version {
+            }),
+            version: Arc::new(Version {
                 v: 1,
                 id: "0.0.1-000000000000".parse().unwrap(),
                 label: "0.0.1".to_owned(),
@@ -82,7 +83,7 @@ pub(crate) mod testing {
                 content_type: None,
                 limits: Limits { timeout_ms: 10 * limits::TIMEOUT_MS_MIN, ..Limits::default() },
                 created_at: Time(0),
-            },
+            }),
             call: CallId::single(Time(1_700_000_000_000), 7),
             attempt: 2,
             headers: BTreeMap::new(),
@@ -95,6 +96,8 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::model::Format;
 
@@ -102,10 +105,10 @@ mod tests {
     fn the_function_wins_over_the_app_and_reserved_names_over_both() {
         let mut work = testing::work(Format::HttpStream, b"");
         for (key, value) in [("A", "app"), ("B", "app"), ("FN_MEMORY", "1")] {
-            work.app_config.insert(key.to_owned(), value.to_owned());
+            Arc::make_mut(&mut work.app_config).insert(key.to_owned(), value.to_owned());
         }
-        work.function.config.insert("B".to_owned(), "function".to_owned());
-        work.function.config.insert("FN_FORMAT".to_owned(), "json".to_owned());
+        Arc::make_mut(&mut work.function).config.insert("B".to_owned(), "function".to_owned());
+        Arc::make_mut(&mut work.function).config.insert("FN_FORMAT".to_owned(), "json".to_owned());
 
         let env: BTreeMap<String, String> = env(&work).into_iter().collect();
         let get = |key: &str| env[key].as_str();

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::sandbox::{Launcher, Sandbox};
-use crate::model::{AppName, Config, FunctionName, Kind, Version, VersionId};
+use crate::model::{AppName, Config, Function, Version};
 use crate::seam::Clock;
 use crate::seam::executor::{Executor, Fault, Mismatch, Run, Work};
 
@@ -63,32 +63,28 @@ struct Hot {
 /// What two calls must have in common to share a sandbox: all that its environment is made of.
 struct Key {
     app: AppName,
-    function: FunctionName,
-    version: VersionId,
-    kind: Kind,
-    app_config: Config,
-    config: Config,
+    app_config: Arc<Config>,
+    function: Arc<Function>,
+    version: Arc<Version>,
 }
 
 impl Key {
     fn of(work: &Work) -> Key {
         Key {
             app: work.app.clone(),
-            function: work.function.name.clone(),
-            version: work.version.id.clone(),
-            kind: work.function.kind,
             app_config: work.app_config.clone(),
-            config: work.function.config.clone(),
+            function: work.function.clone(),
+            version: work.version.clone(),
         }
     }
 
     fn fits(&self, work: &Work) -> bool {
-        self.version == work.version.id
-            && self.function == work.function.name
-            && self.app == work.app
-            && self.kind == work.function.kind
-            && self.config == work.function.config
-            && self.app_config == work.app_config
+        let (mine, its) = (&*self.function, &*work.function);
+        self.app == work.app
+            && (Arc::ptr_eq(&self.version, &work.version) || self.version.id == work.version.id)
+            && (Arc::ptr_eq(&self.function, &work.function)
+                || (&mine.name, mine.kind, &mine.config) == (&its.name, its.kind, &its.config))
+            && (Arc::ptr_eq(&self.app_config, &work.app_config) || self.app_config == work.app_config)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,13 +34,13 @@ pub trait Executor: Send + Sync {
     async fn close(&self);
 }
 
-/// One call, as an executor needs it.
+/// One call, as an executor needs it. What it has in common with others of its function is shared with them.
 #[derive(Debug, Clone)]
 pub struct Work {
     pub app: AppName,
-    pub app_config: Config,
-    pub function: Function,
-    pub version: Version,
+    pub app_config: Arc<Config>,
+    pub function: Arc<Function>,
+    pub version: Arc<Version>,
     pub call: CallId,
     /// From 1; the function sees it as `AFN_ATTEMPT`.
     pub attempt: u32,

@@ -76,7 +76,7 @@ impl Common {
             app: self.app.clone(),
             app_config: self.definition.app_config.clone(),
             function: self.definition.function.clone(),
-            version: (*self.version).clone(),
+            version: self.version.clone(),
             call: self.batch_id.call(record.number),
             attempt,
             headers: record.headers.clone(),

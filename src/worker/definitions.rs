@@ -30,8 +30,8 @@ struct Seen {
 /// A function with its app's config.
 #[derive(Clone)]
 pub struct Definition {
-    pub app_config: Config,
-    pub function: Function,
+    pub app_config: Arc<Config>,
+    pub function: Arc<Function>,
 }
 
 impl Definitions {
@@ -74,7 +74,7 @@ impl Definitions {
             Some(function) => {
                 let app_config =
                     absent(self.catalog.app(app).await)?.map(|app| app.config).unwrap_or_default();
-                Some(Definition { app_config, function })
+                Some(Definition { app_config: app_config.into(), function: function.into() })
             }
             None => None,
         };

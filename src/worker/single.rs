@@ -269,7 +269,7 @@ impl Single {
             app: self.message.app.clone(),
             app_config: ready.definition.app_config.clone(),
             function: ready.definition.function.clone(),
-            version: (*ready.version).clone(),
+            version: ready.version.clone(),
             call: self.message.call,
             attempt,
             headers: ready.facts.headers.clone(),

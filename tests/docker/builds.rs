@@ -1,6 +1,7 @@
 //! Images from folders, by Docker's builder: from a Dockerfile of their own, and from one made for their runtime.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use afn::deploy::dockerfile::for_runtime;
 use afn::deploy::{FuncFile, ImageBuilder as _};
@@ -50,8 +51,9 @@ async fn a_folder_with_a_dockerfile_becomes_an_image() {
 
     let bench = Bench::new().await;
     let mut work = work(tag, Format::Default, &[], "hello");
-    work.version.source = Source::Image { reference: tag.to_owned(), digest: Some(built.digest.clone()) };
-    work.version.arch = Some(built.arch.clone());
+    Arc::make_mut(&mut work.version).source =
+        Source::Image { reference: tag.to_owned(), digest: Some(built.digest.clone()) };
+    Arc::make_mut(&mut work.version).arch = Some(built.arch.clone());
     assert_eq!(success(&bench.call(&work).await), "hello!more\nrun.sh\n");
     bench.close().await;
 

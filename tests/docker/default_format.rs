@@ -1,5 +1,6 @@
 //! The `default` format in real containers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use afn::executor::sandbox::Launcher as _;
@@ -79,7 +80,7 @@ async fn how_it_ended_is_the_reason() {
 async fn memory_has_a_limit_and_the_reason_says_so() {
     let bench = Bench::new().await;
     let mut work = script("tail /dev/zero", "").await;
-    work.version.limits.memory_mib = 32;
+    Arc::make_mut(&mut work.version).limits.memory_mib = 32;
     let run = bench.call(&work).await;
     assert_eq!(reason(&run), "out of memory: limit 32 MiB");
     bench.close().await;
@@ -89,7 +90,7 @@ async fn memory_has_a_limit_and_the_reason_says_so() {
 async fn time_runs_out_and_the_container_is_gone() {
     let bench = Bench::new().await;
     let mut work = script("echo begun >&2; sleep 100", "").await;
-    work.version.limits.timeout_ms = 1_500;
+    Arc::make_mut(&mut work.version).limits.timeout_ms = 1_500;
     let run = bench.call(&work).await;
     assert!(matches!(run.verdict, Verdict::Timeout), "{:?}", run.verdict);
     assert_eq!(log(&run), "begun\n");
@@ -129,7 +130,7 @@ async fn the_sandbox_is_closed() {
         true
     ";
     let mut work = script(probe, "").await;
-    work.version.limits.tmpfs_mib = 7;
+    Arc::make_mut(&mut work.version).limits.tmpfs_mib = 7;
     let run = bench.call(&work).await;
     let expected = "1000\n1000\ntmp works\nlo\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\n1024\n7\n256\n";
     assert_eq!(success(&run), expected);
@@ -145,7 +146,7 @@ async fn the_sandbox_is_closed() {
 async fn the_network_is_there_when_asked_for() {
     let bench = Bench::new().await;
     let mut work = script("ls /sys/class/net", "").await;
-    work.version.limits.network = true;
+    Arc::make_mut(&mut work.version).limits.network = true;
     let run = bench.call(&work).await;
     assert!(success(&run).windows(4).any(|word| word == b"eth0"), "{run:?}");
     bench.close().await;
@@ -157,14 +158,14 @@ async fn an_image_that_is_not_here_is_the_functions_fault() {
     let mut work = script("true", "").await;
     // No name server knows this name (RFC 2606), with a network or without.
     let reference = "registry.invalid/nobody/nothing:1";
-    work.version.source = Source::Image { reference: reference.to_owned(), digest: None };
+    Arc::make_mut(&mut work.version).source = Source::Image { reference: reference.to_owned(), digest: None };
     let fault = bench.fault(&work).await;
     let Fault::Function(why) = &fault else { panic!("{fault:?}") };
     assert!(why.starts_with("image not found: registry.invalid/nobody/nothing:1 is not here"), "{why}");
 
     // A registry that is down says nothing about the image.
     let reference = "localhost:1/nothing:1";
-    work.version.source = Source::Image { reference: reference.to_owned(), digest: None };
+    Arc::make_mut(&mut work.version).source = Source::Image { reference: reference.to_owned(), digest: None };
     let fault = bench.fault(&work).await;
     assert!(matches!(&fault, Fault::Mismatch(_)), "{fault:?}");
     bench.close().await;
@@ -177,11 +178,12 @@ async fn the_recorded_image_is_run_wherever_its_tag_has_moved() {
     let mut work = script("echo still here", "").await;
     let id = docker.inspect_image(super::images::BUSYBOX).await.unwrap().id.unwrap();
     let reference = "registry.invalid/moved:1".to_owned();
-    work.version.source = Source::Image { reference: reference.clone(), digest: Some(id.clone()) };
+    Arc::make_mut(&mut work.version).source =
+        Source::Image { reference: reference.clone(), digest: Some(id.clone()) };
     assert_eq!(success(&bench.call(&work).await), "still here\n");
 
     // Another image under the tag is not the one that was deployed.
-    work.version.source = Source::Image {
+    Arc::make_mut(&mut work.version).source = Source::Image {
         reference: super::images::BUSYBOX.to_owned(),
         digest: Some(format!("sha256:{}", "0".repeat(64))),
     };

@@ -110,8 +110,8 @@ pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
 pub fn work(image: &str, format: Format, command: &[&str], payload: impl Into<Bytes>) -> Work {
     Work {
         app: "dockertest".parse().expect("a name"),
-        app_config: Config::new(),
-        function: Function {
+        app_config: Config::new().into(),
+        function: Arc::new(Function {
             v: 1,
             name: "f".parse().expect("a name"),
             route: "/f".parse().expect("a route"),
@@ -122,8 +122,8 @@ pub fn work(image: &str, format: Format, command: &[&str], payload: impl Into<By
             created_at: Time(0),
             updated_at: Time(0),
             nonce: Nonce::new(1),
-        },
-        version: Version {
+        }),
+        version: Arc::new(Version {
             v: 1,
             id: "0.0.1-000000000000".parse().expect("a version"),
             label: "0.0.1".to_owned(),
@@ -136,7 +136,7 @@ pub fn work(image: &str, format: Format, command: &[&str], payload: impl Into<By
             content_type: None,
             limits: Limits { timeout_ms: 60_000, ..Limits::default() },
             created_at: Time(0),
-        },
+        }),
         call: CallId::single(Time(1_700_000_000_000), 7),
         attempt: 1,
         headers: BTreeMap::new(),

@@ -15,7 +15,7 @@ use super::images;
 
 async fn fdk(payload: impl Into<Bytes>) -> Work {
     let mut work = work(images::fdk_function().await, Format::HttpStream, &[], payload);
-    work.version.limits.memory_mib = 192;
+    Arc::make_mut(&mut work.version).limits.memory_mib = 192;
     work
 }
 
@@ -114,7 +114,7 @@ async fn a_hot_container_that_runs_out_of_memory_says_so() {
 async fn a_timeout_ends_the_container() {
     let bench = Bench::new().await;
     let mut sleep = fdk("sleep").await;
-    sleep.version.limits.timeout_ms = 1_500;
+    Arc::make_mut(&mut sleep.version).limits.timeout_ms = 1_500;
     let mut sandbox = bench.start(&sleep).await;
     let run = call(&mut *sandbox, &sleep).await;
     assert!(matches!(run.verdict, Verdict::Timeout), "{:?}", run.verdict);
@@ -130,7 +130,8 @@ async fn a_timeout_ends_the_container() {
 async fn a_function_that_cannot_start_says_why() {
     let bench = Bench::new().await;
     let mut broken = fdk("").await;
-    broken.version.command = ["/usr/bin/python3", "-c", "import no_such_module"].map(str::to_owned).to_vec();
+    Arc::make_mut(&mut broken.version).command =
+        ["/usr/bin/python3", "-c", "import no_such_module"].map(str::to_owned).to_vec();
     let fault = bench.fault(&broken).await;
     let Fault::Function(why) = &fault else { panic!("{fault:?}") };
     assert!(why.starts_with("ended before it listened: exit code 1: "), "{why}");

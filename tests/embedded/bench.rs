@@ -60,7 +60,7 @@ impl Bench {
             self.store.put(&key, PutObject::create(archive)).await.unwrap();
         }
         let number = self.functions.fetch_add(1, Ordering::Relaxed);
-        let version = Version {
+        let version = Arc::new(Version {
             v: 1,
             id: format!("0.0.1-{number:012}").parse().unwrap(),
             label: "0.0.1".to_owned(),
@@ -73,8 +73,8 @@ impl Bench {
             content_type: None,
             limits: Limits::default(),
             created_at: Time(0),
-        };
-        let function = Function {
+        });
+        let function = Arc::new(Function {
             v: 1,
             name: "f".parse().unwrap(),
             route: "/f".parse().unwrap(),
@@ -85,10 +85,10 @@ impl Bench {
             created_at: Time(0),
             updated_at: Time(0),
             nonce: Nonce::new(1),
-        };
+        });
         Work {
             app,
-            app_config: Config::new(),
+            app_config: Config::new().into(),
             function,
             version,
             call: CallId::single(Time(1_700_000_000_000), 7),

@@ -63,8 +63,8 @@ async fn stdin_becomes_stdout_and_stderr_is_the_log() {
 async fn the_environment_is_clean_and_has_config() {
     let bench = Bench::new();
     let mut work = shell(&bench, "env | sort; ls -d \"$HOME\" \"$TMPDIR\" >/dev/null && cat here").await;
-    work.app_config.insert("GREETING".to_owned(), "hello there".to_owned());
-    work.function.config.insert("LANG".to_owned(), "own".to_owned());
+    Arc::make_mut(&mut work.app_config).insert("GREETING".to_owned(), "hello there".to_owned());
+    Arc::make_mut(&mut work.function).config.insert("LANG".to_owned(), "own".to_owned());
     work.headers.insert("x-trace".to_owned(), "7".to_owned());
     let text = bench.run(&work, "").await.unwrap();
     let Verdict::Error { .. } = text.verdict else { panic!("there is no file `here`") };
@@ -159,7 +159,7 @@ async fn a_timeout_kills_the_whole_group() {
     let dir = tempfile::tempdir().unwrap();
     let script = format!("echo begun >&2; sleep 1000 & touch {0}/$$ {0}/$!; wait", dir.path().display());
     let mut work = shell(&bench, &script).await;
-    work.version.limits.timeout_ms = 1_000;
+    Arc::make_mut(&mut work.version).limits.timeout_ms = 1_000;
     let run = bench.run(&work, "").await.unwrap();
     assert!(matches!(run.verdict, Verdict::Timeout), "{:?}", run.verdict);
     assert_eq!(run.log, "begun\n");
@@ -243,7 +243,7 @@ async fn an_archive_is_fetched_once_and_checked() {
     let why = other.fault(&work).await;
     assert!(why.contains("archive not found"), "{why}");
     let mut damaged = other.function(Format::Default, &["true"], &[("f", "x")]).await;
-    let Source::Archive { bytes, .. } = &mut damaged.version.source else { panic!() };
+    let Source::Archive { bytes, .. } = &mut Arc::make_mut(&mut damaged.version).source else { panic!() };
     *bytes -= 1;
     let why = other.fault(&damaged).await;
     assert!(why.contains("is not what its name says"), "{why}");
@@ -299,7 +299,7 @@ async fn a_full_work_folder_is_the_workers_fault() {
 #[tokio::test]
 async fn what_suits_is_known_without_starting_it() {
     let bench = Bench::new();
-    let mut version = shell(&bench, "cat").await.version;
+    let mut version = (*shell(&bench, "cat").await.version).clone();
     bench.pool.suits(&version).unwrap();
     let (os, arch) = machine();
     version.os = Some(os.to_owned());

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
@@ -76,7 +77,7 @@ async fn itself(bench: &Bench, before: &str) -> Work {
     let script = format!("{before}\nexec {} --exact {TEST} --nocapture", program.display());
     let command = ["sh", "func.sh"];
     let mut work = bench.function(Format::HttpStream, &command, &[("func.sh", &script)]).await;
-    work.function.config.insert(ROLE.to_owned(), "1".to_owned());
+    Arc::make_mut(&mut work.function).config.insert(ROLE.to_owned(), "1".to_owned());
     work
 }
 
@@ -160,7 +161,7 @@ async fn a_process_that_ends_fails_its_call_and_no_other() {
 async fn a_timeout_kills_the_whole_group_and_the_next_call_gets_a_fresh_one() {
     let bench = Bench::new();
     let mut work = itself(&bench, "").await;
-    work.version.limits.timeout_ms = 1_000;
+    Arc::make_mut(&mut work.version).limits.timeout_ms = 1_000;
     let dir = tempfile::tempdir().unwrap();
     let run = bench.run(&work, format!("hang {}", dir.path().display())).await.unwrap();
     assert!(matches!(run.verdict, Verdict::Timeout), "{:?}", run.verdict);

@@ -113,6 +113,8 @@ fn ulimit(name: &str, most: i64) -> ResourcesUlimits {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::contract::testing;
 
@@ -148,9 +150,9 @@ mod tests {
     #[test]
     fn what_was_asked_for_is_given() {
         let mut work = testing::work(Format::HttpStream, b"");
-        work.version.command = vec!["./func".to_owned(), "--loud".to_owned()];
-        work.version.limits =
-            Limits { network: true, cpu_millis: 250, tmpfs_mib: 7, ..work.version.limits.clone() };
+        let version = Arc::make_mut(&mut work.version);
+        version.command = vec!["./func".to_owned(), "--loud".to_owned()];
+        version.limits = Limits { network: true, cpu_millis: 250, tmpfs_mib: 7, ..version.limits.clone() };
         let image = Image { id: "sha256:1".to_owned(), volumes: vec!["/data".to_owned()] };
         let (body, host) = made(&work, &image, Some(Path::new("/tmp/afn-0/docker/w1/c1")));
         assert_eq!(body.entrypoint, Some(work.version.command.clone()));
@@ -161,7 +163,7 @@ mod tests {
         assert!(host.tmpfs.unwrap()["/tmp"].starts_with("size=7m,"));
         assert_eq!(host.mounts.unwrap()[0].target.as_deref(), Some("/data"));
 
-        work.version.limits.cpu_millis = 1;
+        Arc::make_mut(&mut work.version).limits.cpu_millis = 1;
         assert_eq!(made(&work, &image, None).1.cpu_quota, Some(1_000));
     }
 }

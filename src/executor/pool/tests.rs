@@ -117,10 +117,10 @@ async fn a_hot_sandbox_is_used_again_and_only_for_the_same_version_and_config() 
     assert_eq!(run(&pool, work(b"")).await, "0");
     assert_eq!(run(&pool, work(b"")).await, "0");
     let mut other = work(b"");
-    other.function.config.insert("KEY".to_owned(), "value".to_owned());
+    Arc::make_mut(&mut other.function).config.insert("KEY".to_owned(), "value".to_owned());
     assert_eq!(run(&pool, other.clone()).await, "1");
     let mut newer = work(b"");
-    newer.version.id = "0.0.2-000000000000".parse().unwrap();
+    Arc::make_mut(&mut newer.version).id = "0.0.2-000000000000".parse().unwrap();
     assert_eq!(run(&pool, newer).await, "2");
     assert_eq!(run(&pool, other).await, "1");
     assert_eq!(run(&pool, work(b"")).await, "0");
@@ -143,8 +143,8 @@ async fn idle_sandboxes_go_when_their_time_is_up() {
     let (pool, counts) = pool(8);
     run(&pool, work(b"")).await;
     let mut brief = work(b"");
-    brief.version.id = "0.0.2-000000000000".parse().unwrap();
-    brief.version.limits.idle_timeout_ms = 5_000;
+    Arc::make_mut(&mut brief.version).id = "0.0.2-000000000000".parse().unwrap();
+    Arc::make_mut(&mut brief.version).limits.idle_timeout_ms = 5_000;
     run(&pool, brief).await;
 
     sleep(Duration::from_millis(4_900)).await;
@@ -165,13 +165,13 @@ async fn no_more_than_hot_max_are_kept_and_the_longest_unused_goes() {
     let (pool, counts) = pool(2);
     for version in ["a", "b", "a", "c"] {
         let mut work = work(b"");
-        work.version.id = format!("{version}-000000000000").parse().unwrap();
+        Arc::make_mut(&mut work.version).id = format!("{version}-000000000000").parse().unwrap();
         run(&pool, work).await;
     }
     settle().await;
     assert_eq!((counts.started.load(SeqCst), counts.stopped.load(SeqCst)), (3, 1));
     let mut a = work(b"");
-    a.version.id = "a-000000000000".parse().unwrap();
+    Arc::make_mut(&mut a.version).id = "a-000000000000".parse().unwrap();
     assert_eq!(run(&pool, a).await, "0");
 }
 
@@ -185,8 +185,8 @@ async fn what_broke_is_never_used_again() {
     assert_eq!(counts.stopped.load(SeqCst), 2);
 
     let mut cold = work(b"");
-    cold.version.limits.idle_timeout_ms = 0;
-    cold.function.config.insert("KEY".to_owned(), "value".to_owned());
+    Arc::make_mut(&mut cold.version).limits.idle_timeout_ms = 0;
+    Arc::make_mut(&mut cold.function).config.insert("KEY".to_owned(), "value".to_owned());
     run(&pool, cold).await;
     settle().await;
     assert_eq!(counts.stopped.load(SeqCst), 3, "an idle timeout of 0 keeps none");
@@ -215,7 +215,7 @@ async fn close_stops_what_idles_and_what_runs() {
     let (pool, counts) = pool(8);
     run(&pool, work(b"")).await;
     let mut other = work(b"hang");
-    other.function.config.insert("KEY".to_owned(), "value".to_owned());
+    Arc::make_mut(&mut other.function).config.insert("KEY".to_owned(), "value".to_owned());
     let (done, ()) = tokio::join!(pool.run(other), async {
         sleep(Duration::from_secs(1)).await;
         pool.close().await;
