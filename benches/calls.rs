@@ -1,4 +1,4 @@
-//! What the engine costs beside the function: a batch of calls of a hot `http-stream` process in the embedded context,
+//! What the engine costs beside the function: a batch of no-op calls of a hot `http-stream` process in the embedded context,
 //! against a bare loop that hands the same payload to the same function over a blocking socket, with a request made
 //! beforehand and the least parser that finds the end of an answer.
 //!
@@ -25,6 +25,7 @@ use afn::executor::pool::Pool;
 use afn::executor::process::{ProcessLauncher, ProcessOptions};
 use afn::layout::Key;
 use afn::model::{AppName, Digest, Format, Source};
+use afn::seam::Executor as _;
 use afn::seam::store::PutObject;
 use afn::submit::batch::{BatchOptions, BatchRequest, submit};
 use afn::submit::source;
@@ -68,20 +69,35 @@ struct Function {
     command: Vec<&'static str>,
 }
 
-/// What `afn init` makes, built for release.
+const NO_OP: &str = "
+mod serve;
+
+fn main() -> std::io::Result<()> {
+    serve::forever(|_| Ok(serve::Answer::text(\"ok\")))
+}
+";
+
+const NO_OP_IN_PYTHON: &str = "
+import serve
+
+serve.forever(lambda call: 'ok')
+";
+
+/// What `afn init` makes, built for release, with nothing in it.
 fn function(folder: &Path, python: bool) -> Function {
     let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
     std::fs::create_dir(folder).expect("a folder");
     if python {
-        for name in ["func.py", "serve.py"] {
-            std::fs::copy(templates.join("python").join(name), folder.join(name)).expect("copied");
-        }
-        return Function { folder: folder.to_owned(), command: vec!["python3", "serve.py"] };
+        std::fs::copy(templates.join("python/serve.py"), folder.join("serve.py")).expect("copied");
+        std::fs::write(folder.join("func.py"), NO_OP_IN_PYTHON).expect("written");
+        return Function { folder: folder.to_owned(), command: vec!["python3", "func.py"] };
     }
+    std::fs::copy(templates.join("rust/serve.rs"), folder.join("serve.rs")).expect("copied");
+    std::fs::write(folder.join("main.rs"), NO_OP).expect("written");
     let built = Command::new("rustc")
         .args(["--edition", "2021", "-C", "opt-level=3", "-o"])
         .arg(folder.join("func"))
-        .arg(templates.join("rust/main.rs"))
+        .arg(folder.join("main.rs"))
         .status();
     assert!(built.expect("rustc").success(), "the function does not build");
     Function { folder: folder.to_owned(), command: vec!["./func"] }
@@ -172,7 +188,7 @@ fn exchange(stream: &mut UnixStream, calls: u64) {
             assert_ne!(read, 0, "the function closed the connection");
             have += read;
         }
-        assert!(answer[..have].ends_with(b"Hello you\n"));
+        assert!(answer[..have].ends_with(b"ok"));
     }
 }
 
@@ -229,23 +245,28 @@ async fn engine(function: &Function, place: &Path, calls: u64, connections: u64)
     let (stop, wanted) = watch::channel(Stop::Run);
     let worker = Worker::new(seams.clone(), pool.clone(), config);
     let working = tokio::spawn(worker.run(wanted));
-    let held_early = async {
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        println!("  memory after 2 s {} MiB", world::held_mib());
-        std::future::pending::<()>().await
+    let mut held = Vec::new();
+    let held_every_second = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            held.push(world::held_mib());
+        }
     };
     tokio::select! {
         biased;
         () = ended.0.notified() => {}
-        () = held_early => {}
+        () = held_every_second => {}
     }
     let seconds = begun.elapsed().as_secs_f64();
     stop.send_replace(Stop::Now);
     working.await.expect("no panic").expect("worked");
     pool.close().await;
     let requests = counts.snapshot().requests() - before;
+    let mark = |share: usize| held.get(held.len() * share / 10).copied().unwrap_or_default();
     println!(
-        "  memory at the end {} MiB, {requests} requests: {:.5} a call",
+        "  memory at a tenth, a half and the end of the time: {}, {}, {} MiB; {requests} requests: {:.5} a call",
+        mark(1),
+        mark(5),
         world::held_mib(),
         requests as f64 / calls as f64
     );

@@ -105,6 +105,11 @@ pub const VISIBILITY_MS: u64 = MINUTE_MS;
 pub const VISIBILITY_MS_MIN: u64 = 3 * SECOND_MS;
 pub const VISIBILITY_MS_MAX: u64 = HOUR_MS;
 pub const LONG_POLL_MS: u64 = 20 * SECOND_MS;
+/// What a receive under way gets to end by itself when a worker stops.
+pub const LAST_POLL_MS: u64 = 500;
+/// LocalStack does not notice that whoever waited is gone, and hands the next message to nobody: it would be hidden until
+/// that lease lapsed. A receive there waits no longer than this, and a worker that stops waits for its end.
+pub const LONG_POLL_LOCALSTACK_MS: u64 = 2 * SECOND_MS;
 pub const RETENTION_MS: u64 = 14 * DAY_MS;
 /// Messages in one request.
 pub const QUEUE_BATCH_MAX: usize = 10;
@@ -176,6 +181,8 @@ pub const FLUSH_MS_MAX: u64 = 300 * SECOND_MS;
 pub const SPLIT_REST_MS: u64 = 30 * SECOND_MS;
 /// The last empty receive on `chunks` is younger than this, or others may be as busy as we are.
 pub const SPLIT_EMPTY_RECEIVE_MS: u64 = 20 * SECOND_MS;
+/// Ranges are received together that are worked off in this time, at the pace of the last one.
+pub const RANGES_AHEAD_MS: u64 = 500;
 /// How often a chunk can be split in all: ranges of one log that live at once (H18).
 pub const SHARES: u32 = 8;
 /// The supervisor looks every clamp(elapsed / 10, MIN, MAX).

@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::session::{Engine, Session};
 use super::webhook::HttpWebhook;
+use crate::context::Kind;
 use crate::error::{Error, Result};
 use crate::executor::docker::{Builder, DockerLauncher, DockerOptions};
 use crate::executor::process::{ProcessLauncher, ProcessOptions};
 use crate::executor::sandbox::Launcher;
 use crate::executor::{Composite, Pool};
+use crate::limits;
 use crate::model::{Source, Version};
 use crate::seam::Executor;
 use crate::seam::clock::SystemClock;
@@ -113,6 +116,10 @@ fn docker_options(session: &Session) -> Result<DockerOptions, String> {
 pub fn config(session: &Session, engine: &Engine, slots: usize) -> Result<Config> {
     let mut config = Config::new(worker_name(), slots);
     config.counts = Some(engine.counts());
+    if engine.context.kind == Kind::Localstack {
+        let longest = limits::LONG_POLL_LOCALSTACK_MS + limits::LAST_POLL_MS;
+        config.last_poll = Duration::from_millis(longest);
+    }
     config.webhook = Some(Arc::new(HttpWebhook::new(&session.env)?));
     Ok(config)
 }

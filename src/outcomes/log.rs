@@ -86,6 +86,11 @@ impl Log {
         Ok(log)
     }
 
+    /// The last number of the chunk.
+    pub fn last(&self) -> u64 {
+        self.chunk.last
+    }
+
     pub fn decided(&self) -> &Decided {
         &self.decided
     }

@@ -46,6 +46,13 @@ impl Logs {
         new
     }
 
+    /// Takes a log as its writer knows it: its last footer says the same. Returns its chunk, if it has grown by that.
+    pub fn adopt(&mut self, log: Log) -> Option<u64> {
+        let known = self.logs.get_mut(&log.last()).filter(|known| known.parts() < log.parts())?;
+        *known = log;
+        Some(known.last())
+    }
+
     /// Reads the footer of every log that has grown, once. Returns the chunks that are new or have grown.
     pub async fn take_in(&mut self, store: &dyn Store, listing: &Listing) -> Result<BTreeSet<u64>> {
         let mut moved = self.found(listing);

@@ -16,6 +16,16 @@ struct State {
     ranges: usize,
     /// The last receive on `chunks` came back empty then; `None`: it brought something.
     empty_at: Option<Duration>,
+    last: Option<Last>,
+}
+
+/// The last range that was finished.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    at: Duration,
+    /// Since it was begun, or since the one before it was finished.
+    took: Duration,
+    bytes: u64,
 }
 
 impl Demand {
@@ -23,11 +33,25 @@ impl Demand {
         self.0.lock().expect("no holder of this lock panics")
     }
 
-    /// Whether a chunk more would keep slots busy: one call is wanted in hand for every slot that may become free at once.
-    /// Not while one of the `held` ranges has not told yet what it brings.
-    pub fn wants_more(&self, held: usize, slots: usize) -> bool {
+    /// How many chunks more would keep slots busy: one call is wanted in hand for every slot that may become free at once.
+    /// None while one of the `held` ranges has not told yet what it brings. One, unless they are worked off so quickly
+    /// that nobody else could have had the others sooner, and are small.
+    pub fn room(&self, held: usize, slots: usize) -> usize {
         let state = self.state();
-        state.ranges == held && state.calls < slots as u64 && held <= slots
+        if state.ranges != held || state.calls >= slots as u64 || held > slots {
+            return 0;
+        }
+        let Some(Last { took, bytes, .. }) = state.last else { return 1 };
+        let in_time = limits::RANGES_AHEAD_MS / (took.as_millis() as u64).max(1);
+        let in_memory = limits::CHUNK_BYTES_MAX / bytes.max(1);
+        in_time.min(in_memory).clamp(1, limits::QUEUE_BATCH_MAX as u64) as usize
+    }
+
+    /// A range is done with that was begun then and had so many bytes of payloads.
+    pub fn finished(&self, begun: Duration, now: Duration, bytes: u64) {
+        let mut state = self.state();
+        let since = state.last.map_or(begun, |last| last.at.max(begun));
+        state.last = Some(Last { at: now, took: now.saturating_sub(since), bytes });
     }
 
     pub fn received(&self, nothing: bool, now: Duration) {

@@ -26,6 +26,7 @@ mod split;
 mod supervise;
 mod verdict;
 mod walk;
+mod written;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -52,6 +53,9 @@ pub struct Config {
     pub grace: Duration,
     /// Stop once the queues are dry.
     pub until_dry: bool,
+    /// What a receive under way gets to end by itself when there are to be no more. A queue that does not notice that
+    /// nobody waits any more hands its next message to nobody.
+    pub last_poll: Duration,
     /// How long a message is hidden from others unless extended.
     pub visibility: Duration,
     /// Look after calls that have lost their message.
@@ -69,6 +73,7 @@ impl Config {
             slots: slots.max(1),
             grace: Duration::from_millis(limits::GRACE_MS_DEFAULT),
             until_dry: false,
+            last_poll: Duration::from_millis(limits::LAST_POLL_MS),
             visibility: Duration::from_millis(limits::VISIBILITY_MS),
             reconcile: true,
             counts: None,
@@ -111,6 +116,7 @@ struct Shared {
     slots: Arc<slots::Slots>,
     demand: Arc<demand::Demand>,
     batches: batches::Batches,
+    written: Arc<written::Written>,
     /// Requests counted already into some part.
     told: Mutex<Snapshot>,
     definitions: definitions::Definitions,
@@ -128,6 +134,7 @@ impl Worker {
             slots: slots::Slots::new(config.slots),
             demand: Arc::default(),
             batches: batches::Batches::new(seams.clone()),
+            written: Arc::default(),
             told: Mutex::default(),
             definitions: definitions::Definitions::new(seams.clone()),
             solitude: RwLock::new(()),

@@ -19,9 +19,6 @@ const AGAIN_MAX: Duration = Duration::from_secs(8);
 /// How long a worker that stops at a dry queue waits for more.
 const DRY_POLL: Duration = Duration::from_secs(1);
 
-/// What a receive under way gets to end when there are to be no more.
-const LAST_POLL: Duration = Duration::from_millis(500);
-
 type Poll = Pin<Box<dyn Future<Output = Polled> + Send>>;
 
 pub struct Polled {
@@ -88,7 +85,7 @@ impl Lane {
         tokio::select! {
             biased;
             polled = &mut poll => Some(polled),
-            () = shared.seams.clock.sleep(LAST_POLL) => None,
+            () = shared.seams.clock.sleep(shared.config.last_poll) => None,
         }
     }
 

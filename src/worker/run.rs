@@ -131,7 +131,7 @@ impl Life {
     }
 
     /// Begins whatever receive there is room for. Every message taken is a lease that runs: none is taken ahead, but the
-    /// one that gets the next slot.
+    /// one that gets the next slot, and ranges that take no time.
     fn poll(&mut self) {
         if !self.recovery.is_empty() {
             return;
@@ -143,8 +143,8 @@ impl Life {
             free => free,
         };
         self.lanes[CALLS].poll(shared, room);
-        let wants_chunk = shared.demand.wants_more(self.held[CHUNKS], shared.config.slots);
-        self.lanes[CHUNKS].poll(shared, usize::from(wants_chunk));
+        let chunks = shared.demand.room(self.held[CHUNKS], shared.config.slots);
+        self.lanes[CHUNKS].poll(shared, chunks);
         self.lanes[BATCHES].poll(shared, limits::SUPERVISORS_MAX.saturating_sub(self.held[BATCHES]).min(1));
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::lease::Lease;
 use super::phase::Phase;
 use super::single::Done;
+use super::written::Kept;
 use super::{Abandoned, Shared, follow};
 use crate::error::Result;
 use crate::event::Event;
@@ -43,6 +44,7 @@ struct Supervisor {
     batch: Arc<Batch>,
     timeout_ms: u64,
     logs: Logs,
+    own: Kept,
     /// By a chunk's last number: when it was found, grew, or was sent again by this holder.
     moved: BTreeMap<u64, Duration>,
 }
@@ -58,6 +60,7 @@ async fn supervise(shared: Arc<Shared>, lease: Lease, message: SuperviseMessage)
     let mut supervisor = Supervisor {
         timeout_ms: version.map_or(limits::TIMEOUT_MS_MAX, |version| version.limits.timeout_ms),
         logs: Logs::new(&app, id, &look.batch),
+        own: shared.written.keep(id),
         batch: look.batch,
         moved: BTreeMap::new(),
         shared: shared.clone(),
@@ -135,7 +138,9 @@ impl Supervisor {
 
     async fn take_in(&mut self, listing: &Listing) -> Result<(), Abandoned> {
         let now = self.shared.seams.clock.monotonic();
-        let moved = self.logs.take_in(&*self.shared.seams.store, listing).await?;
+        let mut moved = self.logs.found(listing);
+        moved.extend(self.own.take().into_iter().filter_map(|log| self.logs.adopt(log)));
+        moved.extend(self.logs.take_in(&*self.shared.seams.store, listing).await?);
         self.moved.extend(moved.into_iter().map(|last| (last, now)));
         Ok(())
     }

@@ -37,10 +37,6 @@ pub struct Connection {
     pub(super) long_poll: Duration,
 }
 
-/// LocalStack does not notice that whoever waited is gone, and hands the next message to nobody: it would be hidden
-/// until that lease lapsed. Asked again and again, that can happen only this long after a worker has ended.
-const LONG_POLL_LOCALSTACK: Duration = Duration::from_secs(2);
-
 impl Connection {
     pub async fn open(place: &Place) -> Result<Connection> {
         let config = load(place).await;
@@ -64,10 +60,10 @@ impl Connection {
             sqs: aws_sdk_sqs::Client::new(&config),
             cloudformation: aws_sdk_cloudformation::Client::new(&config),
             region,
-            long_poll: match place.is_localstack {
-                true => LONG_POLL_LOCALSTACK,
-                false => Duration::from_millis(limits::LONG_POLL_MS),
-            },
+            long_poll: Duration::from_millis(match place.is_localstack {
+                true => limits::LONG_POLL_LOCALSTACK_MS,
+                false => limits::LONG_POLL_MS,
+            }),
         })
     }
 }

@@ -169,15 +169,9 @@ impl Queue for SqsQueue {
         wait: Duration,
         visibility: Duration,
     ) -> Result<Vec<Received>, QueueError> {
-        let mut left = wait.min(Duration::from_millis(limits::LONG_POLL_MS)).as_secs();
-        loop {
-            let wait = left.min(self.long_poll.as_secs());
-            left -= wait;
-            let messages = self.receive_once(max, wait, visibility).await?;
-            if left == 0 || !messages.is_empty() {
-                return messages.into_iter().map(incoming).collect();
-            }
-        }
+        // One request, whatever the wait: each is counted, and whoever asked may ask again.
+        let wait = wait.min(self.long_poll).as_secs();
+        self.receive_once(max, wait, visibility).await?.into_iter().map(incoming).collect()
     }
 
     async fn extend(&self, receipt: &Receipt, visibility: Duration) -> Result<(), QueueError> {

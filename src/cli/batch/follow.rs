@@ -18,6 +18,8 @@ use crate::seam::Seams;
 /// The time between two looks at the store is a tenth of the time so far, within these.
 const LOOK_MIN: Duration = Duration::from_millis(250);
 const LOOK_MAX: Duration = Duration::from_secs(10);
+/// The least where a worker in this process tells what happens: a look is for what others do.
+const LOOK_MIN_LIVE: Duration = Duration::from_secs(5);
 const REDRAW: Duration = Duration::from_millis(200);
 /// Between two lines, or events.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -46,6 +48,7 @@ pub struct Follow<'a> {
     live: Option<&'a Live>,
     batch: BatchId,
     progress: Progress,
+    seen: Option<Look>,
     meter: Meter,
     begun: Duration,
     told_at: Option<Duration>,
@@ -69,6 +72,7 @@ impl<'a> Follow<'a> {
             live,
             batch,
             progress,
+            seen: None,
             meter: Meter::default(),
             begun: seams.clock.monotonic(),
             told_at: None,
@@ -76,13 +80,37 @@ impl<'a> Follow<'a> {
         })
     }
 
-    /// Returns once a look satisfies. `on_look` sees every look.
+    /// Says no more; looks often, for what comes at the end of a batch.
+    pub fn quietly(&mut self) {
+        self.style = ProgressStyle::None;
+        self.live = None;
+        self.begun = self.seams.clock.monotonic();
+    }
+
+    /// Returns once a look satisfies, the last one of before it included. `on_look` sees every look.
     pub async fn until(
         &mut self,
         is_enough: impl Fn(&BatchView) -> bool,
         mut on_look: impl FnMut(&BatchView),
     ) -> Result<BatchView> {
-        let mut look = self.progress.look().await?;
+        let mut look = match self.seen.take() {
+            Some(look) => look,
+            None => self.first_look().await?,
+        };
+        loop {
+            on_look(&look.view);
+            if is_enough(&look.view) {
+                self.tell(&look, true)?;
+                self.printer.bar(None);
+                return Ok(self.seen.insert(look).view.clone());
+            }
+            self.pause(&look).await?;
+            look = self.progress.look().await?;
+        }
+    }
+
+    async fn first_look(&mut self) -> Result<Look> {
+        let look = self.progress.look().await?;
         if let Some(live) = self.live {
             self.before = look.view.counts.clone();
             for (state, count) in live.ended() {
@@ -90,21 +118,13 @@ impl<'a> Follow<'a> {
                 *before = before.saturating_sub(count);
             }
         }
-        loop {
-            on_look(&look.view);
-            if is_enough(&look.view) {
-                self.tell(&look, true)?;
-                self.printer.bar(None);
-                return Ok(look.view);
-            }
-            self.pause(&look).await?;
-            look = self.progress.look().await?;
-        }
+        Ok(look)
     }
 
     async fn pause(&mut self, look: &Look) -> Result<()> {
         let now = self.seams.clock.monotonic();
-        let end = now + (now.saturating_sub(self.begun) / 10).clamp(LOOK_MIN, LOOK_MAX);
+        let soonest = if self.live.is_some() { LOOK_MIN_LIVE } else { LOOK_MIN };
+        let end = now + (now.saturating_sub(self.begun) / 10).clamp(soonest, LOOK_MAX);
         loop {
             self.tell(look, false)?;
             let left = end.saturating_sub(self.seams.clock.monotonic());

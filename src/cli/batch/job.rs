@@ -160,8 +160,7 @@ impl Job<'_> {
             ending::report(self, &view).await?;
             self.remember(batch, true);
         }
-        let mut follow =
-            Follow::begin(printer, &self.engine.seams, ProgressStyle::None, Some(&self.live), batch).await?;
+        follow.quietly();
         follow.until(|view| view.fired.is_some(), |_| {}).await
     }
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::layout::Key;
 use crate::layout::batch::Sealed;
 use crate::model::{AppName, BatchId};
-use crate::outcomes::{Logs, app_of, listing};
+use crate::outcomes::{Listing, Logs, app_of, listing};
 use crate::results::batch::facts::Facts;
 use crate::seam::Seams;
 
@@ -66,20 +66,28 @@ impl Plan {
         Box::pin(async move {
             let store = &*seams.store;
             let listing = listing::list(store, &app, batch, &Default::default()).await?;
-            let mut facts = Facts::default();
-            facts.read(&seams, &app, batch, &listing).await?;
-            let Some(definition) = &facts.batch else {
-                return Err(match facts.summary {
-                    Some(_) => {
+            let is_over = listing.summary;
+            if !listing.defined {
+                return Err(match is_over {
+                    true => {
                         Error::not_found(format!("batch `{batch}` was deleted, its summary alone is left"))
                             .hint(format!("`afn batch status {batch}` shows it"))
                     }
-                    None => Error::not_found(format!(
+                    false => Error::not_found(format!(
                         "batch `{batch}` was never begun: its submitter stopped before"
                     )),
                 });
+            }
+            let is_judged = options.finished == Finished::Must && !is_over;
+            let needed = Listing {
+                defined: is_judged,
+                sealed: listing.sealed,
+                retries: if options.latest { listing.retries.clone() } else { Vec::new() },
+                ..Listing::default()
             };
-            if options.finished == Finished::Must && facts.summary.is_none() {
+            let mut facts = Facts::default();
+            facts.read(&seams, &app, batch, &needed).await?;
+            if let Some(definition) = facts.batch.as_ref().filter(|_| is_judged) {
                 let mut logs = Logs::new(&app, batch, definition);
                 logs.take_in(store, &listing).await?;
                 let decided = facts.sealed.as_ref().is_some_and(|sealed| logs.is_decided(sealed));

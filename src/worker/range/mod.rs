@@ -57,6 +57,8 @@ pub(super) struct Range {
     rows_bytes: u64,
     spent: BTreeMap<String, u64>,
     begun: Duration,
+    /// Of the chunk's payloads.
+    bytes: u64,
     flushed: Duration,
     /// Of the calls finished here: how many, and their time on a slot.
     pub(super) finished: u64,
@@ -85,6 +87,7 @@ async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Resu
     let open = |record: &Record| {
         (message.first..=message.last).contains(&record.number) && !log.decided().contains(record.number)
     };
+    let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
     let todo = records.into_iter().filter(open).map(|record| (record.number, record)).collect();
     let suspects = marks::suspects(&shared, &message, lease.delivery).await?;
     let careful = lease.delivery > 1 || !suspects.is_empty();
@@ -151,6 +154,7 @@ async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Resu
         rows_bytes: 0,
         spent: BTreeMap::new(),
         begun: now,
+        bytes,
         flushed: now,
         finished: 0,
         busy: Duration::ZERO,
@@ -288,6 +292,7 @@ impl Range {
             adopted: appended.adopted,
             stood: appended.stood,
         });
+        self.shared.written.note(self.message.batch, &self.log);
         self.rows.clear();
         self.rows_bytes = 0;
         self.spent.clear();
@@ -325,6 +330,8 @@ impl Range {
         }
         let rest = self.rest(&interrupted);
         if rest.is_none() {
+            let now = self.shared.seams.clock.monotonic();
+            self.shared.demand.finished(self.begun, now, self.bytes);
             return Ok(Done::Finished(self.lease));
         }
         match halt {
