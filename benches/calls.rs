@@ -219,8 +219,8 @@ async fn engine(function: &Function, place: &Path, calls: u64, connections: u64)
     let app: AppName = "bench".parse().expect("a name");
     let archive = pack(&function.folder).expect("packed");
     let sha256 = Digest::of(&archive);
+    let key = Key::Archive(app.clone(), sha256.clone()).to_string();
     let source = Source::Archive { sha256, bytes: archive.len() as u64 };
-    let key = Key::Archive(app.clone(), sha256).to_string();
     seams.store.put(&key, PutObject::create(archive)).await.expect("stored");
     world::publish(&seams, &app, source, Format::HttpStream, &function.command).await;
     let lines = place.join("lines.txt");

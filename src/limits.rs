@@ -178,7 +178,7 @@ pub const FLUSH_BYTES: u64 = 8 * MIB;
 pub const FLUSH_MS_MIN: u64 = 3 * SECOND_MS;
 pub const FLUSH_MS_MAX: u64 = 300 * SECOND_MS;
 /// A range is split when its rest takes at least this long.
-pub const SPLIT_REST_MS: u64 = 30 * SECOND_MS;
+pub const SPLIT_REST_MS: u64 = 10 * SECOND_MS;
 /// The last empty receive on `chunks` is younger than this, or others may be as busy as we are.
 pub const SPLIT_EMPTY_RECEIVE_MS: u64 = 20 * SECOND_MS;
 /// Ranges are received together that are worked off in this time, at the pace of the last one.

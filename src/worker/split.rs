@@ -8,9 +8,9 @@ use crate::limits;
 use crate::submit::send;
 
 /// Called after a flush, so at most once per flush. Sends half of the calls not begun, if what is left takes long and
-/// this worker has just seen the queue empty; gives them up only once the send is acknowledged (H12, H19).
+/// nothing else waits for whoever is idle; gives them up only once the send is acknowledged (H12, H19).
 pub async fn offer(range: &mut Range) {
-    if !is_worth_it(range) {
+    if !is_worth_it(range) || !is_queue_empty(range).await {
         return;
     }
     let keep = range.todo.len() / 2;
@@ -39,9 +39,13 @@ fn is_worth_it(range: &Range) -> bool {
     if range.message.shares < 2 || range.finished == 0 || (range.todo.len() as u64) < 2 * slots {
         return false;
     }
-    if !range.shared.demand.saw_empty_queue(range.shared.seams.clock.monotonic()) {
-        return false;
-    }
     let each_ms = range.busy.as_millis() as u64 / range.finished;
     each_ms * range.todo.len() as u64 / slots >= limits::SPLIT_REST_MS
+}
+
+/// As its last receive found it, or as the queue says: who has work in hand receives nothing.
+async fn is_queue_empty(range: &Range) -> bool {
+    let seams = &range.shared.seams;
+    range.shared.demand.saw_empty_queue(seams.clock.monotonic())
+        || matches!(seams.queues.chunks.live.depth().await, Ok(depth) if depth.visible == 0)
 }

@@ -20,7 +20,20 @@ everywhere!(
     drained_midway,
     a_dead_stdin_is_sealed,
     failures_are_retried_once,
+    one_after_another,
 );
+
+/// Whatever a run still waits for when it ends, it takes nothing along of the next one.
+async fn one_after_another(world: World) {
+    for seconds in ["0", "1", "1.4", "2.2"] {
+        world.write("in.txt", seconds);
+        let begun = tokio::time::Instant::now();
+        let run = ["batch", "run", "--input", "in.txt", "--output", "out.csv", "--force", "--", "sh", "-c"];
+        world.args(&[&run[..], &["read -r time; sleep $time"]].concat()).await.ok();
+        // A message that is lost to a receive comes back after a minute.
+        assert!(begun.elapsed() < Duration::from_secs(50), "sleep {seconds}: {:?}", begun.elapsed());
+    }
+}
 
 async fn cancelled_midway(world: World) {
     const CALLS: u64 = 400;

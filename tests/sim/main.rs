@@ -9,6 +9,7 @@ mod batches;
 mod checkers;
 mod draining;
 mod keys;
+mod sharing;
 mod workload;
 mod world;
 

@@ -26,8 +26,12 @@ pub async fn load(seams: &Seams, batch: BatchId) -> Result<BatchView> {
     Ok(Progress::open(seams, batch).await?.look().await?.view)
 }
 
-/// The time between two looks at a batch that has been watched for so long.
-fn pause(watched: Duration) -> Duration {
+/// The time between two looks at a batch that has been watched for so long, and is thought to end in `left`.
+fn pause(watched: Duration, left: Option<Duration>) -> Duration {
     use crate::limits::{WATCH_LOOK_MS_MAX, WATCH_LOOK_MS_MIN};
-    (watched / 10).clamp(Duration::from_millis(WATCH_LOOK_MS_MIN), Duration::from_millis(WATCH_LOOK_MS_MAX))
+    let (soonest, latest) =
+        (Duration::from_millis(WATCH_LOOK_MS_MIN), Duration::from_millis(WATCH_LOOK_MS_MAX));
+    let pause = (watched / 10).clamp(soonest, latest);
+    // Who expects the end does not sleep past it; but what is always about to end is not looked at all the time.
+    left.map_or(pause, |left| pause.min(left.max(watched / 40).max(soonest)))
 }

@@ -112,6 +112,7 @@ pub async fn wait(
             )
             .hint(format!("it goes on all the same: `afn batch wait {batch}` waits again")));
         }
-        seams.clock.sleep(super::pause(waited).min(left)).await;
+        let ends_in = look.left_ms.map(Duration::from_millis);
+        seams.clock.sleep(super::pause(waited, ends_in).min(left)).await;
     }
 }

@@ -1,0 +1,86 @@
+//! How workers share a batch: half of a slow range goes to whoever has nothing to do, and ranges that take no time are
+//! received together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use afn::executor::scripted::{Act, Scripted};
+use afn::results::batch;
+use afn::seam::count::{CountQueue, CountStore, Counts};
+use afn::seam::fault::Rates;
+use afn::seam::queue::Lane;
+use afn::seam::rng::SeededRng;
+use afn::seam::{Queues, Seams};
+use afn::submit::batch::{BatchOptions, BatchRequest, submit};
+use afn::submit::source;
+use afn::worker::{Config, Stop, Worker};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::workload::{Plan, Stage};
+use super::world::World;
+
+/// How long a batch takes, and what that asks for.
+async fn shared(workers: usize, slots: usize, calls: usize, each: Duration) -> (Duration, Arc<Counts>) {
+    let plan = Plan { rates: Rates::default(), ..Plan::draw(&SeededRng::new(1), false) };
+    let stage = Stage::set(Arc::new(World::new(1, plan.rates)), plan).await;
+    let counts = Arc::new(Counts::default());
+    let (stop, stopped) = watch::channel(Stop::Run);
+    let mut working = JoinSet::new();
+    for number in 0..workers {
+        let process = stage.world.process(&format!("worker {number}"));
+        let executor =
+            Arc::new(Scripted::new(process.clock.clone(), move |_: &_| Act::answer("").takes(each)));
+        let mut config = Config::new(format!("worker-{number}"), slots);
+        config.reconcile = false;
+        working.spawn(Worker::new(counted(process.seams, &counts), executor, config).run(stopped.clone()));
+    }
+    let seams = stage.world.process("person").seams;
+    let lines = (0..calls).map(|call| format!("{call}\n")).collect::<String>();
+    let request = BatchRequest {
+        app: stage.app.clone(),
+        route: "/long".parse().expect("a route"),
+        source: source::text(lines, "lines".parse().expect("a format"), "lines"),
+        options: BatchOptions::default(),
+    };
+    let begun = stage.world.clock_elapsed();
+    let submitted = submit(&seams, request, &|_| {}).await.expect("submitted").batch;
+    let ended = batch::wait(&seams, submitted, None, |_| {}).await.expect("ended");
+    let took = stage.world.clock_elapsed() - begun;
+    assert_eq!((ended.decided, ended.failed()), (calls as u64, 0));
+    stop.send_replace(Stop::Now);
+    while let Some(worker) = working.join_next().await {
+        worker.expect("no panic").expect("worked to the end");
+    }
+    (took, counts)
+}
+
+fn counted(seams: Seams, counts: &Arc<Counts>) -> Seams {
+    let lane = |lane: &Lane| Lane {
+        live: Arc::new(CountQueue::new(lane.live.clone(), counts.clone())),
+        dead: lane.dead.clone(),
+    };
+    let Queues { calls, chunks, batches } = &seams.queues;
+    let queues = Queues { calls: lane(calls), chunks: lane(chunks), batches: lane(batches) };
+    Seams { store: Arc::new(CountStore::new(seams.store.clone(), counts.clone())), queues, ..seams }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_worker_is_given_half_of_a_slow_range() {
+    // One chunk: alone a worker has 64 s with it.
+    let (took, _) = shared(2, 1, 64, Duration::from_secs(1)).await;
+    assert!(took < Duration::from_secs(45), "{took:?}");
+    // Four workers have 62.5 s with these, if they share well.
+    let (took, _) = shared(4, 4, 1_000, Duration::from_secs(1)).await;
+    assert!(took < Duration::from_secs_f64(62.5 * 1.1), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ranges_that_take_no_time_share_their_receives() {
+    const CHUNKS: u64 = 27;
+    let (_, counts) = shared(1, 4, 5_000, Duration::ZERO).await;
+    let counts = counts.snapshot();
+    assert!(counts.receive.requests < CHUNKS / 2, "{counts:?}");
+    // Its own footers are not among what is read: chunks, definitions, `sealed`.
+    assert!(counts.get.requests < CHUNKS + 10, "{counts:?}");
+}
