@@ -17,7 +17,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use afn::deploy::pack::pack;
 use afn::event::{Event, Listener};
@@ -25,8 +25,9 @@ use afn::executor::pool::Pool;
 use afn::executor::process::{ProcessLauncher, ProcessOptions};
 use afn::layout::Key;
 use afn::model::{AppName, Digest, Format, Source};
-use afn::seam::Executor as _;
+use afn::seam::clock::SystemClock;
 use afn::seam::store::PutObject;
+use afn::seam::{Clock as _, Executor as _};
 use afn::submit::batch::{BatchOptions, BatchRequest, submit};
 use afn::submit::source;
 use afn::worker::{Config, Stop, Worker};
@@ -138,14 +139,14 @@ fn cpu_seconds() -> f64 {
 fn bare(function: &Function, folder: &Path, calls: u64, connections: u64) -> Duration {
     let mut children: Vec<(Child, UnixStream)> =
         (0..connections).map(|number| start(function, &folder.join(format!("bare-{number}.sock")))).collect();
-    let begun = Instant::now();
+    let begun = SystemClock.monotonic();
     std::thread::scope(|scope| {
         for (number, (_, stream)) in children.iter_mut().enumerate() {
             let share = calls / connections + u64::from((number as u64) < calls % connections);
             scope.spawn(move || exchange(stream, share));
         }
     });
-    let took = begun.elapsed();
+    let took = SystemClock.monotonic() - begun;
     for (mut child, stream) in children {
         drop(stream);
         child.kill().expect("killed");
@@ -241,10 +242,11 @@ async fn engine(function: &Function, place: &Path, calls: u64, connections: u64)
     config.counts = Some(counts.clone());
     let before = counts.snapshot().requests();
     let cpu = cpu_seconds();
-    let begun = Instant::now();
+    let begun = seams.clock.monotonic();
     let (stop, wanted) = watch::channel(Stop::Run);
     let worker = Worker::new(seams.clone(), pool.clone(), config);
-    let working = tokio::spawn(worker.run(wanted));
+    let mut working = tokio::task::JoinSet::new();
+    working.spawn(worker.run(wanted));
     let mut held = Vec::new();
     let held_every_second = async {
         loop {
@@ -257,9 +259,9 @@ async fn engine(function: &Function, place: &Path, calls: u64, connections: u64)
         () = ended.0.notified() => {}
         () = held_every_second => {}
     }
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = (seams.clock.monotonic() - begun).as_secs_f64();
     stop.send_replace(Stop::Now);
-    working.await.expect("no panic").expect("worked");
+    working.join_next().await.expect("a worker").expect("no panic").expect("worked");
     pool.close().await;
     let requests = counts.snapshot().requests() - before;
     let mark = |share: usize| held.get(held.len() * share / 10).copied().unwrap_or_default();

@@ -11,7 +11,7 @@ What the two differ by is named. The function is a hot Python process that sleep
 anything is counted, and with one `batch run` what publishes it again is told apart.
 """
 
-import argparse, collections, os, pathlib, re, subprocess, sys, tempfile, threading, time
+import argparse, atexit, collections, os, pathlib, re, shutil, subprocess, sys, tempfile, threading, time
 
 root = pathlib.Path(__file__).resolve().parent.parent
 target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
@@ -63,6 +63,7 @@ class Log:
 
 def main():
     place = pathlib.Path(tempfile.mkdtemp(prefix="afn-figures-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     base = f"figures-{int(time.time() * 1000):x}"
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(place), "AFN_HOME": str(place / "home"), "AFN_CONTEXT": "localstack",
