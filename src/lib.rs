@@ -18,6 +18,7 @@ pub mod layout;
 pub mod limits;
 pub mod model;
 pub mod outcomes;
+pub mod planted;
 pub mod results;
 pub mod seam;
 pub mod store_clock;

@@ -11,6 +11,7 @@ use crate::layout::part::{self, Row};
 use crate::layout::table::end_of;
 use crate::layout::{Key, key};
 use crate::model::{AppName, BatchId, FunctionName, Route, State, VersionId};
+use crate::planted::planted;
 use crate::seam::Store;
 use crate::seam::StoreExt as _;
 use crate::seam::store::{List, PutObject, Range, StoreError};
@@ -192,8 +193,8 @@ impl Log {
     ) -> Result<Appended> {
         let mut stood = 0;
         loop {
-            let open: Vec<Row> =
-                rows.iter().filter(|row| !self.decided.contains(row.number)).cloned().collect();
+            let decided = |row: &Row| self.decided.part(row.number).is_some_and(|part| !self.forgets(part));
+            let open: Vec<Row> = rows.iter().filter(|row| !decided(row)).cloned().collect();
             if open.is_empty() {
                 return Ok(Appended { recorded: 0, adopted: rows.len() as u64, stood });
             }
@@ -208,10 +209,14 @@ impl Log {
                     let recorded = open.len() as u64;
                     return Ok(Appended { recorded, adopted: rows.len() as u64 - recorded, stood });
                 }
+                Err(StoreError::Exists) if planted!(AppendedWithoutCatchingUp) => self.position += 1,
                 Err(StoreError::Exists) => {
                     stood += 1;
                     let before = self.position;
                     self.catch_up(store).await?;
+                    if self.takes_for_its_own(rows) {
+                        return Ok(Appended { recorded: rows.len() as u64, adopted: 0, stood });
+                    }
                     if self.position <= before {
                         return Err(Error::internal(format!("`{key}` was there and is gone")));
                     }
@@ -219,6 +224,19 @@ impl Log {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    fn forgets(&self, part: u64) -> bool {
+        planted!(ForgetsDecidedSet) && part + 1 < self.position
+    }
+
+    fn takes_for_its_own(&self, rows: &[Row]) -> bool {
+        let named = || self.worker() == rows.first().map(|row| row.worker.as_str());
+        if planted!(WriterIdentity) {
+            return named();
+        }
+        let last = self.position.checked_sub(1);
+        planted!(RerenderedPart) && named() && rows.iter().any(|row| self.decided.part(row.number) == last)
     }
 
     /// This log with one more part of these rows.

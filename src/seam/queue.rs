@@ -19,8 +19,8 @@ pub trait Queue: Send + Sync {
     async fn send(&self, messages: Vec<Outgoing>) -> Result<Vec<Result<(), QueueError>>, QueueError>;
 
     /// Takes up to `max` messages (at most [`crate::limits::QUEUE_BATCH_MAX`]) under a lease of `visibility`, waiting
-    /// up to `wait`, or as long as one request may, while there is none. A receive whose answer is lost still hides its messages and counts as a
-    /// delivery.
+    /// up to `wait`, or as long as one request may, while there is none. A receive whose answer is lost still hides its
+    /// messages and counts as a delivery.
     async fn receive(
         &self,
         max: usize,

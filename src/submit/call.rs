@@ -13,6 +13,7 @@ use crate::layout::object::{self, IdempotencyKey};
 use crate::layout::{Key, Message, key, note};
 use crate::limits;
 use crate::model::{AppName, CallFacts, CallId, Digest, Function, Route, Time};
+use crate::planted::planted;
 use crate::seam::store::{List, PutObject};
 use crate::seam::{RngExt as _, Seams, StoreError, StoreExt as _};
 use crate::store_clock;
@@ -51,6 +52,9 @@ pub async fn submit(seams: &Seams, request: Request) -> Result<Accepted> {
         Some(key) => claim_key(seams, &request, key).await?,
         None => (mint(seams), false),
     };
+    if repeated && planted!(KeyHitReturnsId) {
+        return Ok(Accepted { call, function, repeated, sent: false });
+    }
     let (call, stands) = put_payload(seams, &request, &function, call).await?;
     // Whoever stored the payload sends. Anybody else repeats that only when it must have come to nothing (H7): sent
     // twice, the call runs twice.

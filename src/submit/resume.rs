@@ -14,6 +14,7 @@ use super::window::Window;
 use crate::error::{Error, Result};
 use crate::layout::batch::BatchSource;
 use crate::model::BatchId;
+use crate::planted::planted;
 use crate::seam::{Seams, Store};
 
 pub struct ResumeRequest {
@@ -55,7 +56,9 @@ pub async fn resume(seams: &Seams, request: ResumeRequest, progress: OnProgress<
         return Ok(resumed(Found::Over, 0, None));
     }
     // First of all: without its supervisor a batch never ends (N5).
-    supervise(seams, &standing.app, batch).await?;
+    if !planted!(ResumeWithoutSupervisor) {
+        supervise(seams, &standing.app, batch).await?;
+    }
     if standing.is_over {
         return Ok(resumed(Found::Over, 0, None));
     }
@@ -64,7 +67,7 @@ pub async fn resume(seams: &Seams, request: ResumeRequest, progress: OnProgress<
         let sent_again = send_again(seams, &standing, &ranges(&sealed, &entries)).await?;
         return Ok(resumed(Found::Sealed, sent_again, None));
     }
-    let facts = standing.facts(seams, &entries).await?;
+    let mut facts = standing.facts(seams, &entries).await?;
     let chunks: Vec<(u64, u64)> = facts.iter().map(|facts| (facts.first, facts.last)).collect();
     let sent_again = send_again(seams, &standing, &chunks).await?;
     if standing.is_cancelled {
@@ -74,7 +77,12 @@ pub async fn resume(seams: &Seams, request: ResumeRequest, progress: OnProgress<
         Some(source) => source,
         None => open_again(seams, &standing, request.bucket).await?,
     };
-    let chunker = Chunker::resume(standing.body.chunking, chunks.into_iter().collect())?;
+    let mut chunking = standing.body.chunking;
+    if planted!(RechunksOnResume) {
+        facts.clear();
+        chunking.calls_min += 1;
+    }
+    let chunker = Chunker::resume(chunking, facts.iter().map(|facts| (facts.first, facts.last)).collect())?;
     let stands: BTreeMap<u64, StoredChunk> = facts
         .into_iter()
         .map(|facts| (facts.first, StoredChunk { last: facts.last, source: facts.source }))
@@ -97,6 +105,9 @@ pub async fn resume(seams: &Seams, request: ResumeRequest, progress: OnProgress<
 
 /// Sends a message to every chunk that is not wholly decided (H9).
 async fn send_again(seams: &Seams, standing: &Standing, chunks: &[(u64, u64)]) -> Result<u64> {
+    if planted!(NoResume) {
+        return Ok(0);
+    }
     let undecided = standing.undecided(seams, chunks).await?;
     let mut window = Window::new(seams, standing.app.clone(), standing.batch);
     let mut rest = undecided.iter().peekable();

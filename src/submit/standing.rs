@@ -12,6 +12,7 @@ use crate::layout::{Key, key, object};
 use crate::limits;
 use crate::model::{AppName, BatchId, Time};
 use crate::outcomes::{Chunk, Log, app_of};
+use crate::planted::planted;
 use crate::seam::store::{List, Range};
 use crate::seam::{Seams, StoreExt as _};
 
@@ -143,7 +144,8 @@ impl Standing {
             let looks = some.iter().map(|(first, last)| async {
                 let mut log = self.log(*last);
                 log.take_in_last(&*seams.store, parts.get(last).copied().unwrap_or(0)).await?;
-                Ok::<_, Error>((!log.decided().covers(*first..=*last)).then_some((*first, *last)))
+                let begun = planted!(ResumeSkipsHalfDecided) && log.parts() > 0;
+                Ok::<_, Error>((!begun && !log.decided().covers(*first..=*last)).then_some((*first, *last)))
             });
             undecided.extend(try_join_all(looks).await?.into_iter().flatten());
         }

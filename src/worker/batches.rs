@@ -91,14 +91,13 @@ impl Batches {
                 _ => {}
             }
         }
-        if !defined {
-            return Ok(None);
-        }
         let known = before.as_ref();
         let definition = match known {
-            Some(look) => look.batch.clone(),
-            None => self.read(Key::Batch(app.clone(), batch)).await?,
+            Some(look) if defined => Some(look.batch.clone()),
+            // Asked for by name before it is said that there is none: what points to it is deleted then.
+            _ => self.find(Key::Batch(app.clone(), batch)).await?,
         };
+        let Some(definition) = definition else { return Ok(None) };
         let sealed = match known.and_then(|look| look.sealed.clone()) {
             None if sealed => Some(self.read(Key::Sealed(app.clone(), batch)).await?),
             known => known,
@@ -112,9 +111,14 @@ impl Batches {
     }
 
     async fn read<T: serde::de::DeserializeOwned>(&self, key: Key) -> Result<Arc<T>> {
+        let name = key.to_string();
+        let found = self.find(key).await?;
+        found.ok_or_else(|| Error::internal(format!("`{name}` was listed and is gone")))
+    }
+
+    async fn find<T: serde::de::DeserializeOwned>(&self, key: Key) -> Result<Option<Arc<T>>> {
         let key = key.to_string();
-        let body = self.seams.store.find(&key).await?;
-        let body = body.ok_or_else(|| Error::internal(format!("`{key}` was listed and is gone")))?.body;
-        Ok(Arc::new(object::decode(&key, &body)?))
+        let found = self.seams.store.find(&key).await?;
+        found.map(|object| Ok(Arc::new(object::decode(&key, &object.body)?))).transpose()
     }
 }

@@ -6,6 +6,7 @@ use super::{Abandoned, Shared};
 use crate::layout::object::{self, Started};
 use crate::layout::{CallMessage, Key, key};
 use crate::model::{AppName, CallId, DeliveryId};
+use crate::planted::planted;
 use crate::seam::store::{List, PutObject, StoreError};
 use crate::seam::{Heard, StoreExt as _};
 
@@ -60,19 +61,23 @@ pub async fn past(shared: &Shared, message: &CallMessage, delivery: u32) -> Resu
     for key in &keys {
         let Key::Started(app, call, written) = key else { continue };
         let void = keys.contains(&Key::Void(app.clone(), *call, *written));
-        if written.message != message.id || written.delivery >= delivery || void {
+        let strange = written.message != message.id && !planted!(MarksOfOtherMessages);
+        if strange || written.delivery >= delivery || void {
             continue;
         }
         let name = key.to_string();
         let Some(mark) = shared.seams.store.find(&name).await? else { continue };
         let mark: Started = object::decode(&name, &mark.body)?;
         past.suspect = true;
-        if mark.alone && mark.careful {
+        if mark.alone && mark.careful || planted!(GroupMarksCondemn) {
             past.alone_marks += 1;
         }
         past.attempts = past.attempts.max(mark.attempt);
         past.failures = past.failures.max(mark.failures);
         past.function_failures = past.function_failures.max(mark.function_failures);
+    }
+    if planted!(ReceiveCountCondemns) {
+        past.alone_marks = past.alone_marks.max(delivery - 1);
     }
     Ok(past)
 }

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::layout::{Key, key};
 use crate::limits;
 use crate::model::{AppName, BatchId, Time};
+use crate::planted::planted;
 use crate::seam::Seams;
 use crate::seam::StoreExt as _;
 use crate::seam::store::List;
@@ -95,7 +96,12 @@ impl Gc<'_> {
             .into_iter()
             .map(|(key, entry)| (matches!(key, Key::Status(..)), entry))
             .partition(|of| of.0);
-        if !status.iter().any(|(_, status)| self.now.since_ms(status.modified_at) > limits::DELETE_AFTER_MS) {
+        let by_itself = planted!(LifecycleWithoutTombstone);
+        if !by_itself
+            && !status
+                .iter()
+                .any(|(_, status)| self.now.since_ms(status.modified_at) > limits::DELETE_AFTER_MS)
+        {
             return Ok(());
         }
         self.report.calls += 1;
@@ -132,7 +138,10 @@ impl Gc<'_> {
         let all = self.seams.store.list_all(List::grouped(key::batch(app, batch))).await?;
         let summary = Key::Summary(app.clone(), batch).to_string();
         let over = all.entries.iter().find(|entry| entry.key == summary);
-        let stays = [summary.clone(), Key::Fired(app.clone(), batch).to_string()];
+        let mut stays = vec![summary.clone(), Key::Fired(app.clone(), batch).to_string()];
+        if planted!(LifecycleWithoutTombstone) {
+            stays.clear();
+        }
         let rest: Vec<String> =
             all.entries.iter().map(|entry| entry.key.clone()).filter(|key| !stays.contains(key)).collect();
         let old = over.is_some_and(|over| self.now.since_ms(over.modified_at) > limits::DELETE_AFTER_MS);

@@ -43,6 +43,14 @@ impl Leases {
         Some(Lease { leases: self.clone(), id: message.id.clone(), delivery: message.delivery })
     }
 
+    pub fn count(&self) -> usize {
+        self.held().len()
+    }
+
+    pub fn holds(&self, message: &Received) -> bool {
+        self.held().contains_key(&message.id)
+    }
+
     async fn extend_all(&self, visibility: Duration) {
         let receipts: Vec<Receipt> = self.held().values().map(|held| held.receipt.clone()).collect();
         join_all(receipts.iter().map(|receipt| self.queue.extend(receipt, visibility))).await;
@@ -94,6 +102,11 @@ impl Lease {
     /// The queue shows the message again after `wait`.
     pub async fn give_back(self, wait: Duration) -> Result<(), QueueError> {
         self.leases.queue.extend(&self.receipt(), wait).await
+    }
+
+    /// The message goes, the work under it goes on.
+    pub async fn delete_message(&self) -> Result<(), QueueError> {
+        self.leases.queue.delete(&[self.receipt()]).await.map(drop)
     }
 
     pub async fn delete(self) -> Result<(), QueueError> {

@@ -32,12 +32,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{RwLock, watch};
+use tokio::sync::{RwLock, RwLockWriteGuard, watch};
 
 use self::phase::Phases;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::limits;
+use crate::planted::planted;
 use crate::seam::count::{Counts, Snapshot};
 use crate::seam::queue::QueueError;
 use crate::seam::{Executor, Seams, StoreError, Webhook};
@@ -156,6 +157,25 @@ impl Worker {
 impl Shared {
     fn say(&self, event: Event) {
         self.seams.events.on(event);
+    }
+
+    /// Returns when no other call runs, and keeps it so.
+    async fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        if planted!(SoloWithoutToken) {
+            self.nothing_else_held().await;
+        }
+        let alone = self.solitude.write().await;
+        if planted!(HeldMessagesHinderSuspects) {
+            self.nothing_else_held().await;
+        }
+        alone
+    }
+
+    async fn nothing_else_held(&self) {
+        let [calls, chunks, _] = &self.leases;
+        while calls.count() + chunks.count() > 1 {
+            self.seams.clock.sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// Requests that this process has made since it was last asked, by operation.

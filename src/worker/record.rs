@@ -13,6 +13,7 @@ use crate::error::{Code, Error};
 use crate::event::Event;
 use crate::layout::{Key, object};
 use crate::model::{AppName, AttemptId, CallId, Digest, Outcome, Stored};
+use crate::planted::planted;
 use crate::seam::store::{PutObject, Range};
 use crate::seam::{Body, StoreError};
 
@@ -90,68 +91,93 @@ async fn commit(
     outcome: &mut Outcome,
     left: &Left,
 ) -> Result<Recorded, Abandoned> {
-    if let Some(attempt) = outcome.attempt {
-        let (result, log) = tokio::join!(
-            async {
-                match &left.result {
-                    Some((body, content_type)) => {
-                        let key = Key::Result(app.clone(), call, attempt).to_string();
-                        put_body(shared, &key, body, content_type.as_deref(), attempt).await
-                    }
-                    None => Ok(None),
-                }
-            },
-            async {
-                let key = Key::Log(app.clone(), call, attempt).to_string();
-                put_body(shared, &key, &Body::Bytes(left.log.clone()), Some(LOG_TYPE), attempt).await
-            }
-        );
-        outcome.result = result?;
-        outcome.log = log?;
+    if outcome.attempt.is_some() {
+        let result = left.result.as_ref();
+        outcome.result = result.map(|(body, kind)| stored(body, kind.as_deref())).transpose()?.flatten();
+        outcome.log = stored(&Body::Bytes(left.log.clone()), Some(LOG_TYPE))?;
+    }
+    if !planted!(StatusAndResultSplit) {
+        put_bodies(shared, app, call, outcome, left).await?;
     }
     let key = Key::Status(app.clone(), call).to_string();
     let object = PutObject::create(object::encode(&*outcome)).content_type("application/json");
     match shared.seams.store.put(&key, object).await {
-        Ok(_) => return Ok(Recorded { outcome: outcome.clone(), adopted: false }),
+        Ok(_) => {
+            if planted!(StatusAndResultSplit) {
+                put_bodies(shared, app, call, outcome, left).await?;
+            }
+            return Ok(Recorded { outcome: outcome.clone(), adopted: false });
+        }
         Err(StoreError::Exists) => {}
         Err(error) => return Err(error.into()),
     }
     let stands = shared.seams.store.get(&key, Range::All).await?;
+    if planted!(OutcomeOverwritten) {
+        let object = PutObject::replace(object::encode(&*outcome), stands.info.etag.clone());
+        shared.seams.store.put(&key, object).await?;
+    }
     let stands: Outcome = object::decode(&key, &stands.body)?;
     // Our own, of which the answer was lost, reads the same as it was written.
     let adopted = stands != *outcome;
     Ok(Recorded { outcome: stands, adopted })
 }
 
-/// An empty body needs no object.
-async fn put_body(
-    shared: &Shared,
-    key: &str,
-    body: &Body,
-    content_type: Option<&str>,
-    attempt: AttemptId,
-) -> Result<Option<Stored>, Abandoned> {
+/// How an outcome names a body. An empty one needs no object.
+fn stored(body: &Body, content_type: Option<&str>) -> Result<Option<Stored>, Abandoned> {
     if body.is_empty() {
         return Ok(None);
     }
     let unreadable =
         |error: std::io::Error| Abandoned(Error::internal(format!("cannot read a spooled body: {error}")));
     let sha256 = body.sha256().map_err(unreadable)?;
+    Ok(Some(Stored { bytes: body.len(), sha256, content_type: content_type.map(str::to_owned) }))
+}
+
+/// Writes what the outcome names, under the attempt's own keys.
+async fn put_bodies(
+    shared: &Shared,
+    app: &AppName,
+    call: CallId,
+    outcome: &Outcome,
+    left: &Left,
+) -> Result<(), Abandoned> {
+    let Some(attempt) = outcome.attempt else { return Ok(()) };
+    let (result, log) = tokio::join!(
+        async {
+            let (Some((body, _)), Some(stored)) = (&left.result, &outcome.result) else { return Ok(()) };
+            put_body(shared, &Key::Result(app.clone(), call, attempt), body, stored, attempt).await
+        },
+        async {
+            let Some(stored) = &outcome.log else { return Ok(()) };
+            let log = Body::Bytes(left.log.clone());
+            put_body(shared, &Key::Log(app.clone(), call, attempt), &log, stored, attempt).await
+        }
+    );
+    result.and(log)
+}
+
+async fn put_body(
+    shared: &Shared,
+    key: &Key,
+    body: &Body,
+    stored: &Stored,
+    attempt: AttemptId,
+) -> Result<(), Abandoned> {
+    let key = key.to_string();
     let mut object = PutObject::create(body.clone());
-    object.content_type = content_type.map(str::to_owned);
-    match shared.seams.store.put(key, object).await {
-        Ok(_) => {}
+    object.content_type = stored.content_type.clone();
+    match shared.seams.store.put(&key, object).await {
+        Ok(_) => Ok(()),
         // No two executions share a key (N8), so this is our own. A queue that counts deliveries wrongly is the one
         // way to a stranger's: look, and commit nothing that is not ours.
         Err(StoreError::Exists) => {
-            let stands = shared.seams.store.get(key, Range::All).await?;
-            if Digest::of(&stands.body) != sha256 {
-                return Err(Abandoned(Error::internal(format!(
-                    "another execution wrote under attempt {attempt}"
-                ))));
+            let stands = shared.seams.store.get(&key, Range::All).await?;
+            if Digest::of(&stands.body) != stored.sha256 && !planted!(AttemptKeyWithoutMessage) {
+                let error = format!("another execution wrote under attempt {attempt}");
+                return Err(Abandoned(Error::internal(error)));
             }
+            Ok(())
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => Err(error.into()),
     }
-    Ok(Some(Stored { bytes: body.len(), sha256, content_type: content_type.map(str::to_owned) }))
 }

@@ -17,7 +17,8 @@ use crate::event::Event;
 use crate::layout::object::{self, Unsuited};
 use crate::layout::{CallMessage, Key, Message, note};
 use crate::limits;
-use crate::model::{AttemptId, CallFacts, DeliveryId, Outcome, State, Time, Version};
+use crate::model::{AttemptId, CallFacts, DeliveryId, MessageId, Outcome, State, Time, Version};
+use crate::planted::planted;
 use crate::seam::executor::{Fault, Mismatch, Run, Verdict, Work};
 use crate::seam::store::{Object, PutObject};
 use crate::seam::{Heard, RngExt as _, StoreError, StoreExt as _};
@@ -132,7 +133,7 @@ impl Single {
             tokio::select! {
                 biased;
                 () = shared.phases.reached(Phase::Drain) => self.replace(&past, Duration::ZERO, true).await,
-                _alone = shared.solitude.write() => self.attempts(ready, past).await,
+                _alone = shared.alone() => self.attempts(ready, past).await,
             }
         } else {
             tokio::select! {
@@ -255,7 +256,9 @@ impl Single {
                     return self.unsuited(&ready, &past, mismatch).await;
                 }
                 Fault::Worker(why) => {
-                    self.void_mark().await?;
+                    if !planted!(SickMarksStand) {
+                        self.void_mark().await?;
+                    }
                     past.attempts -= 1;
                     self.give_back(&past).await?;
                     return Ok(Done::Sick(why));
@@ -280,7 +283,11 @@ impl Single {
     }
 
     fn attempt(&self, past: &Past) -> AttemptId {
-        AttemptId { delivery: self.delivery(), attempt: past.attempts }
+        let mut delivery = self.delivery();
+        if planted!(AttemptKeyWithoutMessage) {
+            delivery.message = MessageId::new(Time(0), 0);
+        }
+        AttemptId { delivery, attempt: past.attempts }
     }
 
     /// The call got its outcome while it ran here. What it said is kept beside that.
@@ -338,6 +345,9 @@ impl Single {
 
     async fn finish(self, outcome: Outcome, left: Left) -> Result<Done, Abandoned> {
         let (app, call) = (&self.message.app, self.message.call);
+        if planted!(DeletedBeforeRecorded) {
+            self.lease.delete_message().await?;
+        }
         let recorded = record::record(&self.shared, &self.lease, app, call, outcome, left).await?;
         self.shared.say(Event::CallFinished {
             app: app.clone(),

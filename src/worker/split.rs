@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::range::Range;
 use crate::layout::{Message, RangeMessage};
 use crate::limits;
+use crate::planted::planted;
 use crate::submit::send;
 
 /// Called after a flush, so at most once per flush. Sends half of the calls not begun, if what is left takes long and
@@ -28,7 +29,7 @@ pub async fn offer(range: &mut Range) {
         ..range.message.clone()
     };
     let sent = send::send(&range.shared.seams.queues.chunks, &Message::Range(half), Duration::ZERO).await;
-    if sent.is_ok() {
+    if sent.is_ok() || planted!(AmbiguousSplitBelieved) {
         drop(range.todo.split_off(&first));
         range.message.shares = shares;
     }
@@ -48,4 +49,23 @@ async fn is_queue_empty(range: &Range) -> bool {
     let seams = &range.shared.seams;
     range.shared.demand.saw_empty_queue(seams.clock.monotonic())
         || matches!(seams.queues.chunks.live.depth().await, Ok(depth) if depth.visible == 0)
+}
+
+/// For the planted bug `KeepsAndHalves`.
+pub async fn halve(range: &mut Range) {
+    let keep = range.todo.len() / 2;
+    let (Some(&first), Some(&last)) = (range.todo.keys().nth(keep), range.todo.keys().next_back()) else {
+        return;
+    };
+    if keep == 0 {
+        if range.lease.delivery > limits::ALONE_MARKS_MAX {
+            range.suspects.insert(first, limits::ALONE_MARKS_MAX);
+        }
+        return;
+    }
+    let id = send::message_id(&range.shared.seams);
+    let half = RangeMessage { id, first, last, again: true, ..range.message.clone() };
+    if send::send(&range.shared.seams.queues.chunks, &Message::Range(half), Duration::ZERO).await.is_ok() {
+        drop(range.todo.split_off(&first));
+    }
 }

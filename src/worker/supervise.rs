@@ -17,6 +17,7 @@ use crate::layout::{Key, Message, RangeMessage, SuperviseMessage, key, object};
 use crate::limits;
 use crate::model::{AppName, BatchId, State};
 use crate::outcomes::{Listing, Log, Logs};
+use crate::planted::planted;
 use crate::seam::StoreExt as _;
 use crate::seam::store::{List, PutObject, StoreError};
 use crate::store_clock;
@@ -76,6 +77,10 @@ async fn supervise(shared: Arc<Shared>, lease: Lease, message: SuperviseMessage)
         }
         let elapsed_ms = shared.seams.clock.monotonic().saturating_sub(begun).as_millis() as u64;
         let wait = (elapsed_ms / 10).clamp(limits::SUPERVISE_MS_MIN, limits::SUPERVISE_MS_MAX);
+        if planted!(SupervisorHops) {
+            lease.give_back(Duration::from_millis(wait)).await?;
+            return Ok(Done::Left);
+        }
         tokio::select! {
             biased;
             () = shared.phases.reached(Phase::Drain) => break,
@@ -101,7 +106,10 @@ impl Supervisor {
     /// Returns whether there is nothing left to do.
     async fn look(&mut self) -> Result<bool, Abandoned> {
         let listing = self.logs.list(&*self.shared.seams.store).await?;
-        if listing.fired {
+        if listing.fired && !planted!(FiredByEveryone) {
+            return Ok(true);
+        }
+        if listing.summary && planted!(FiredBySummaryWriter) {
             return Ok(true);
         }
         if listing.summary {
@@ -122,6 +130,7 @@ impl Supervisor {
         self.resend_lost().await?;
         let sealed = match listing.sealed {
             true => Some(self.read::<Sealed>(&Key::Sealed(self.app.clone(), self.id).to_string()).await?),
+            false if planted!(SummaryBeforeSeal) => self.all_that_is_stored(),
             false if cancelled.is_some() => self.seal_cancelled().await?,
             false => None,
         };
@@ -170,7 +179,8 @@ impl Supervisor {
     /// A chunk that is undecided and has not moved for long has lost its message: unless the queue is merely long (N6).
     async fn resend_lost(&mut self) -> Result<(), Abandoned> {
         let now = self.shared.seams.clock.monotonic();
-        if !self.shared.config.reconcile || !self.shared.demand.saw_empty_queue(now) {
+        let crowded = !self.shared.demand.saw_empty_queue(now) && !planted!(ResendsWhileQueueIsLong);
+        if !self.shared.config.reconcile || crowded {
             return Ok(());
         }
         let quiet = Duration::from_millis(limits::RESEND_AFTER_MS.max(2 * self.timeout_ms));
@@ -187,13 +197,15 @@ impl Supervisor {
                 first,
                 last,
                 shares: limits::SHARES,
-                again: true,
+                again: !planted!(ResendsWhileQueueIsLong),
                 suspects: Vec::new(),
                 tried: Vec::new(),
                 mismatch_since: None,
             };
             send::send(&self.shared.seams.queues.chunks, &Message::Range(message), Duration::ZERO).await?;
-            *moved = now;
+            if !planted!(ResendsWhileQueueIsLong) {
+                *moved = now;
+            }
         }
         Ok(())
     }
@@ -221,6 +233,9 @@ impl Supervisor {
             let info = self.shared.seams.store.head(&entry.key).await?;
             let note = info.note.unwrap_or_default();
             let facts: crate::layout::chunk::ChunkFacts = crate::layout::note::decode(&entry.key, &note)?;
+            if facts.first > next && planted!(SealsPrefix) {
+                break;
+            }
             if facts.first > next {
                 missing.push((next, facts.first - 1));
             }
@@ -238,6 +253,11 @@ impl Supervisor {
             return Ok(Some(sealed));
         }
         self.read(&key.to_string()).await.map(Some)
+    }
+
+    fn all_that_is_stored(&self) -> Option<Sealed> {
+        let (_, last, _) = self.logs.ranges().last()?;
+        Some(Sealed { v: 1, last, missing: Vec::new(), at: self.shared.seams.now(), by: String::new() })
     }
 
     fn summary(&self, sealed: &Sealed, cancelled: Option<Cancelled>) -> Summary {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 const LINES_MAX: usize = 500;
 /// What every module may use.
-const EVERYBODYS: [&str; 2] = ["error", "limits"];
+const EVERYBODYS: [&str; 3] = ["error", "limits", "planted"];
 /// Where people are printed for.
 const PRINTS: [&str; 2] = ["cli", "main"];
 

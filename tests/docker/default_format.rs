@@ -195,7 +195,7 @@ async fn the_recorded_image_is_run_wherever_its_tag_has_moved() {
 #[tokio::test]
 async fn what_cannot_run_here_is_a_mismatch() {
     let bench = Bench::new().await;
-    let mut version = script("true", "").await.version;
+    let mut version = (*script("true", "").await.version).clone();
     bench.launcher.suits(&version).unwrap();
     version.os = Some("linux".to_owned());
     version.arch = Some("mips64le".to_owned());

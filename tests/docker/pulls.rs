@@ -1,6 +1,6 @@
 //! Pushing to a registry and pulling from it: by digest, with a login, and what is said when it cannot be had.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use afn::deploy::ImageBuilder as _;
 use afn::executor::docker::Builder;
@@ -18,7 +18,7 @@ async fn forget(reference: &str) {
 
 fn of(reference: &str, digest: Option<&str>) -> Work {
     let mut work = work(reference, Format::Default, &[], "");
-    work.version.source =
+    Arc::make_mut(&mut work.version).source =
         Source::Image { reference: reference.to_owned(), digest: digest.map(str::to_owned) };
     work
 }

@@ -11,8 +11,9 @@ use afn::worker::{Config, Stop, Summary, Worker};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::workload::{Plan, Stage};
-use super::world::{Process, World};
+use super::play::plan::Plan;
+use super::play::stage::Stage;
+use super::play::world::{Journal, Process, World};
 
 struct Running {
     stage: Stage,
@@ -24,7 +25,7 @@ struct Running {
 /// A worker with two slots and a grace of a second, whose functions take a hundred.
 async fn running() -> Running {
     let plan = Plan { rates: Rates::default(), ..Plan::draw(&SeededRng::new(1), false) };
-    let stage = Stage::set(Arc::new(World::new(1, plan.rates)), plan).await;
+    let stage = Stage::set(Arc::new(World::new(1, plan.rates, plan.page, Journal::default())), plan).await;
     let process = stage.world.process("worker");
     let script = |_: &_| Act::answer("").takes(Duration::from_secs(100));
     let executor = Arc::new(Scripted::new(process.clock.clone(), script));
@@ -48,9 +49,9 @@ impl Running {
 async fn an_idle_worker_ends_its_receives_side_by_side() {
     let mut running = running().await;
     tokio::time::sleep(Duration::from_secs(30)).await;
-    let told = running.stage.world.clock_elapsed();
+    let told = running.stage.world.elapsed();
     running.drain().await;
-    let took = running.stage.world.clock_elapsed() - told;
+    let took = running.stage.world.elapsed() - told;
     assert!(took <= Duration::from_millis(500), "{took:?}");
 }
 

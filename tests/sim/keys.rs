@@ -13,13 +13,14 @@ use afn::seam::store::{PutObject, Store as _};
 use afn::submit::call::{Accepted, Request, submit};
 use tokio::task::JoinSet;
 
-use super::workload::{Plan, Stage};
-use super::world::{Process, World};
+use super::play::plan::Plan;
+use super::play::stage::Stage;
+use super::play::world::{Journal, Process, World};
 
 /// A store and queues that are well, with functions and nobody who works.
 async fn stage() -> Stage {
     let plan = Plan { rates: Rates::default(), ..Plan::draw(&SeededRng::new(1), false) };
-    Stage::set(Arc::new(World::new(1, plan.rates)), plan).await
+    Stage::set(Arc::new(World::new(1, plan.rates, plan.page, Journal::default())), plan).await
 }
 
 async fn submit_under_key(process: &Process, stage: &Stage, delay: Duration) -> Result<Accepted> {

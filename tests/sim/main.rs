@@ -1,136 +1,22 @@
-//! Deterministic simulation: the production submitter, workers, canceller and reconciler against a store and queues on
-//! bad days, under virtual time. A failing seed prints how to run it again:
+//! Deterministic simulation: the production submitters, workers, supervisors, reconciler and deletion against a store and
+//! queues on bad days, under virtual time. A failing seed prints how to run it again:
 //!
 //! ```sh
 //! AFN_SIM_SEED=17 cargo test --test sim -- one_seed --nocapture
 //! ```
 
-mod batches;
-mod checkers;
 mod draining;
 mod keys;
+mod play;
 mod sharing;
-mod workload;
-mod world;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use afn::model::Digest;
-use afn::seam::rng::SeededRng;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use play::{Journal, Report, SEEDS, SEEDS_FROM, day};
 
-use workload::{Plan, Stage};
-use world::World;
-
-/// How long the bad day lasts.
-const TROUBLE: Duration = Duration::from_secs(300);
-/// Within this after it everything that is owed must be done: two hours until the reconciler may send again, and what
-/// a call that kills its worker needs to be condemned.
-const HEALED: Duration = Duration::from_secs(6 * 3600);
-/// Within this after that the queue must be dry.
-const DRY: Duration = Duration::from_secs(2 * 3600);
-
-struct Report {
-    fingerprint: Digest,
-    lines: Vec<String>,
-    verdict: Result<(), String>,
-    injected: u64,
-    killed: u64,
-}
-
-fn run(seed: u64, reconcile: bool) -> Report {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime can be built").block_on(async {
-        let plan = Plan::draw(&SeededRng::new(seed), reconcile);
-        let world = Arc::new(World::new(seed, plan.rates));
-        let stage = Stage::set(world.clone(), plan).await;
-        let mut killed = 0;
-        let verdict = play(&stage, &mut killed).await;
-        Report {
-            fingerprint: world.journal.fingerprint(),
-            lines: world.journal.lines(),
-            verdict,
-            injected: world.injected().values().sum(),
-            killed,
-        }
-    })
-}
-
-async fn play(stage: &Stage, killed: &mut u64) -> Result<(), String> {
-    let mut machines = JoinSet::new();
-    let mut orders = Vec::new();
-    for index in 0..stage.plan.workers {
-        let (order, taken) = mpsc::unbounded_channel();
-        machines.spawn(stage.clone().machine(index, taken));
-        orders.push(order);
-    }
-    let mut people = JoinSet::new();
-    for index in 0..stage.plan.calls.len() {
-        people.spawn(stage.clone().caller(index));
-    }
-    for index in 0..stage.plan.batches.len() {
-        people.spawn(stage.clone().batcher(index));
-    }
-    people.spawn(stage.clone().trouble(orders.clone()));
-
-    // Safety, while everything goes wrong.
-    let mut seen = checkers::look(stage).await;
-    let mut read = batches::Read::default();
-    while stage.world.clock_elapsed() < TROUBLE || !people.is_empty() {
-        tokio::time::sleep(Duration::from_secs(7)).await;
-        while let Some(ended) = people.try_join_next() {
-            ended.map_err(|error| format!("a caller panicked: {error}"))?;
-        }
-        let now = checkers::look(stage).await;
-        checkers::unchanged(&seen, &now)?;
-        seen = now;
-        batches::look(stage, &mut read).await?;
-        if stage.world.clock_elapsed() > 2 * HEALED {
-            return Err("callers do not come to an end".to_owned());
-        }
-    }
-
-    // Liveness, once it is over.
-    stage.world.heal();
-    let healed = stage.world.clock_elapsed();
-    loop {
-        let now = checkers::look(stage).await;
-        checkers::unchanged(&seen, &now)?;
-        seen = now;
-        batches::look(stage, &mut read).await?;
-        let owed = checkers::owed(stage, &seen);
-        let owed_batches = batches::owed(stage, &read);
-        if owed.is_empty() && owed_batches.is_empty() {
-            break;
-        }
-        if stage.world.clock_elapsed() > healed + HEALED {
-            return Err(format!("no outcome, long after everything was healed: {owed:?} {owed_batches:?}"));
-        }
-        tokio::time::sleep(Duration::from_secs(61)).await;
-    }
-    checkers::truthful(stage, &seen).await?;
-    batches::truthful(stage, &read)?;
-    let done = stage.world.clock_elapsed();
-    while !stage.world.is_dry().await {
-        if stage.world.clock_elapsed() > done + DRY {
-            return Err("messages without work stay on the queues".to_owned());
-        }
-        tokio::time::sleep(Duration::from_secs(61)).await;
-    }
-    if stage.world.dead().await.visible > 0 {
-        return Err("a good message was dead-lettered".to_owned());
-    }
-    let end = checkers::look(stage).await;
-    checkers::unchanged(&seen, &end)?;
-    checkers::truthful(stage, &end).await?;
-    batches::look(stage, &mut read).await?;
-    batches::truthful(stage, &read)?;
-    *killed =
-        end.outcomes.values().filter(|outcome| outcome.status == afn::model::State::Killed).count() as u64;
-    Ok(())
-}
+/// So many are told of before a run stops.
+const COMPLAINTS_MAX: usize = 10;
 
 fn number(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
@@ -139,81 +25,88 @@ fn number(name: &str, default: u64) -> u64 {
     }
 }
 
-fn fail(seed: u64, reconcile: bool, report: &Report) -> ! {
-    let why = report.verdict.as_ref().expect_err("only failures are printed");
-    panic!(
-        "seed {seed}, reconciler {}: {why}\nagain: AFN_SIM_SEED={seed} cargo test --test sim -- one_seed --nocapture",
-        if reconcile { "on" } else { "off" }
-    );
+/// What is wrong with a day, and how to see it again.
+fn complaint(seed: u64, resend: bool, report: &Report) -> Option<String> {
+    let why = report.verdict.as_ref().err()?;
+    let by_itself = if resend { "on" } else { "off" };
+    let again = format!("AFN_SIM_SEED={seed} cargo test --test sim -- one_seed --nocapture");
+    Some(format!("seed {seed}, sending again by itself {by_itself}: {why}\nagain: {again}\n"))
 }
 
-/// Before any verdict counts: the same seed is the same run.
+/// Before any verdict counts: the same seed is the same day.
 #[test]
-fn a_seed_is_one_run() {
+fn a_seed_is_one_day() {
     for seed in 0..20 {
-        let (first, second) = (run(seed, true), run(seed, true));
-        if first.fingerprint != second.fingerprint {
+        let [first, second] = [(); 2].map(|()| day(seed, seed % 2 == 0, Journal::new(true)));
+        if first.fingerprint() != second.fingerprint() {
             let at = first.lines.iter().zip(&second.lines).position(|(one, other)| one != other);
             let at = at.unwrap_or(first.lines.len().min(second.lines.len()));
-            panic!(
-                "seed {seed} ran differently from line {at}: {:?} / {:?}",
-                first.lines.get(at),
-                second.lines.get(at)
-            );
+            let (first, second) = (first.lines.get(at), second.lines.get(at));
+            panic!("seed {seed} went another way from line {at} on: {first:?} / {second:?}");
         }
+        println!("seed {seed}: {}", first.fingerprint());
     }
 }
 
 /// `AFN_SIM_FROM` and `AFN_SIM_SEEDS` choose others, or more of them for a night.
 #[test]
 fn no_call_is_lost_and_none_has_two_outcomes() {
-    let (from, seeds) = (number("AFN_SIM_FROM", 1_000), number("AFN_SIM_SEEDS", 400));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let totals: Vec<(u64, u64)> = std::thread::scope(|scope| {
-        let lanes: Vec<_> = (0..threads)
-            .map(|lane| {
-                scope.spawn(move || {
-                    let (mut injected, mut killed) = (0, 0);
-                    for seed in (from..from + seeds).filter(|seed| seed % threads == lane) {
-                        for reconcile in [true, false] {
-                            let report = run(seed, reconcile);
-                            if report.verdict.is_err() {
-                                fail(seed, reconcile, &report);
-                            }
-                            injected += report.injected;
-                            killed += report.killed;
-                        }
-                    }
-                    (injected, killed)
-                })
-            })
-            .collect();
-        lanes
-            .into_iter()
-            .map(|lane| lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+    let (from, seeds) = (number("AFN_SIM_FROM", SEEDS_FROM), number("AFN_SIM_SEEDS", SEEDS));
+    let (next, injected, condemned) = (AtomicU64::new(from), AtomicU64::new(0), AtomicU64::new(0));
+    let complaints = Mutex::new(Vec::new());
+    let began = tokio::time::Instant::now();
+    let lane = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= from + seeds || complaints.lock().expect("no holder panics").len() >= COMPLAINTS_MAX {
+                return;
+            }
+            for resend in [true, false] {
+                let report = day(seed, resend, Journal::default());
+                if let Some(complaint) = complaint(seed, resend, &report) {
+                    println!("{complaint}");
+                    complaints.lock().expect("no holder panics").push(complaint);
+                }
+                injected.fetch_add(report.injected, Ordering::Relaxed);
+                condemned.fetch_add(report.condemned, Ordering::Relaxed);
+            }
+            if (seed + 1 - from).is_multiple_of(1_000) {
+                println!("{} seeds", seed + 1 - from);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let lanes: Vec<_> = (0..threads).map(|_| scope.spawn(lane)).collect();
+        for lane in lanes {
+            lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
     });
-    let injected: u64 = totals.iter().map(|total| total.0).sum();
-    let killed: u64 = totals.iter().map(|total| total.1).sum();
+    let (injected, condemned) = (injected.into_inner(), condemned.into_inner());
     println!(
-        "{seeds} seeds, each with the reconciler on and off: {injected} faults, {killed} calls condemned"
+        "{seeds} seeds, each with and without sending again by itself: {injected} faults, {condemned} calls condemned, {:.1} s",
+        began.elapsed().as_secs_f64()
     );
-    // Runs that meet no fault prove nothing.
+    let complaints = complaints.into_inner().expect("no holder panics");
+    assert!(complaints.is_empty(), "{}", complaints.concat());
+    // Days on which nothing happens prove nothing.
     assert!(injected > seeds, "only {injected} faults in {seeds} seeds");
-    assert!(killed > 0, "no call that kills its worker was ever condemned");
+    assert!(condemned > 0, "no call that kills its worker was ever condemned");
 }
 
 /// Runs `AFN_SIM_SEED` (0 unless set) and shows all that happened if it fails.
 #[test]
 fn one_seed() {
     let seed = number("AFN_SIM_SEED", 0);
-    for reconcile in [true, false] {
-        let report = run(seed, reconcile);
+    for resend in [true, false] {
+        let report = day(seed, resend, Journal::new(true));
         if report.verdict.is_err() {
             for line in &report.lines {
                 println!("{line}");
             }
-            fail(seed, reconcile, &report);
+        }
+        if let Some(complaint) = complaint(seed, resend, &report) {
+            panic!("{complaint}");
         }
     }
 }

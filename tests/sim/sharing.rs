@@ -17,13 +17,14 @@ use afn::worker::{Config, Stop, Worker};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::workload::{Plan, Stage};
-use super::world::World;
+use super::play::plan::Plan;
+use super::play::stage::Stage;
+use super::play::world::{Journal, World};
 
 /// How long a batch takes, and what that asks for.
 async fn shared(workers: usize, slots: usize, calls: usize, each: Duration) -> (Duration, Arc<Counts>) {
     let plan = Plan { rates: Rates::default(), ..Plan::draw(&SeededRng::new(1), false) };
-    let stage = Stage::set(Arc::new(World::new(1, plan.rates)), plan).await;
+    let stage = Stage::set(Arc::new(World::new(1, plan.rates, plan.page, Journal::default())), plan).await;
     let counts = Arc::new(Counts::default());
     let (stop, stopped) = watch::channel(Stop::Run);
     let mut working = JoinSet::new();
@@ -43,10 +44,10 @@ async fn shared(workers: usize, slots: usize, calls: usize, each: Duration) -> (
         source: source::text(lines, "lines".parse().expect("a format"), "lines"),
         options: BatchOptions::default(),
     };
-    let begun = stage.world.clock_elapsed();
+    let begun = stage.world.elapsed();
     let submitted = submit(&seams, request, &|_| {}).await.expect("submitted").batch;
     let ended = batch::wait(&seams, submitted, None, |_| {}).await.expect("ended");
-    let took = stage.world.clock_elapsed() - begun;
+    let took = stage.world.elapsed() - begun;
     assert_eq!((ended.decided, ended.failed()), (calls as u64, 0));
     stop.send_replace(Stop::Now);
     while let Some(worker) = working.join_next().await {

@@ -7,6 +7,7 @@ mod bench;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use afn::deploy::init::{InitRequest, init};
@@ -43,7 +44,8 @@ async fn begin(bench: &Bench, runtime: &str, files: &[(&str, &str)]) -> (Work, T
     let built = local_build::build(&file, &|line| println!("{line}")).await.unwrap();
     let command: Vec<&str> = built.command.iter().map(String::as_str).collect();
     let mut work = bench.folder(file.format, &command, dir.path()).await;
-    (work.version.os, work.version.arch) = (built.os, built.arch);
+    let version = Arc::make_mut(&mut work.version);
+    (version.os, version.arch) = (built.os, built.arch);
     bench.pool.suits(&work.version).unwrap();
     (work, dir)
 }

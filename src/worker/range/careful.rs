@@ -93,7 +93,7 @@ enum Solitude<'a> {
 impl Solitude<'_> {
     async fn take(shared: &Shared, alone: bool) -> Solitude<'_> {
         if alone {
-            Solitude::Alone(shared.solitude.write().await)
+            Solitude::Alone(shared.alone().await)
         } else {
             Solitude::Among(shared.solitude.read().await)
         }

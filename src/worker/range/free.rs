@@ -7,6 +7,7 @@ use super::{Halt, Range};
 use crate::layout::chunk::Record;
 use crate::layout::{Message, RangeMessage};
 use crate::limits;
+use crate::planted::planted;
 use crate::submit::send;
 use crate::worker::batch_call::Tried;
 use crate::worker::phase::Phase;
@@ -71,7 +72,7 @@ impl Range {
             ..self.message.clone()
         };
         let sent = send::send(&self.shared.seams.queues.chunks, &Message::Range(message), delay).await;
-        if sent.is_err() {
+        if sent.is_err() && !planted!(AmbiguousSplitBelieved) {
             self.tried.insert(number, tried);
             self.todo.insert(record.number, record);
         }

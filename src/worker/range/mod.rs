@@ -27,6 +27,7 @@ use crate::layout::{Key, Message, RangeMessage};
 use crate::limits;
 use crate::model::{DeliveryId, State};
 use crate::outcomes::{Chunk, Log};
+use crate::planted::planted;
 use crate::seam::StoreExt as _;
 use crate::submit::send;
 
@@ -44,7 +45,7 @@ pub async fn work(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> D
 /// The work on one range.
 pub(super) struct Range {
     pub(super) shared: Arc<Shared>,
-    lease: Lease,
+    pub(super) lease: Lease,
     pub(super) message: RangeMessage,
     common: Arc<Common>,
     log: Log,
@@ -63,7 +64,7 @@ pub(super) struct Range {
     /// Of the calls finished here: how many, and their time on a slot.
     pub(super) finished: u64,
     pub(super) busy: Duration,
-    suspects: Suspects,
+    pub(super) suspects: Suspects,
     marked: bool,
     cancelled: bool,
     demand: Asking,
@@ -81,7 +82,8 @@ async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Resu
     let created_at = object.info.modified_at;
     let records = chunk::decode(&key, object.body)?;
 
-    let chunk = Chunk::of(&app, batch, &look.batch, message.chunk);
+    let its_log = if planted!(LogPerRange) { message.last } else { message.chunk };
+    let chunk = Chunk::of(&app, batch, &look.batch, its_log);
     let first_time = lease.delivery == 1 && !message.again;
     let log = if first_time { Log::fresh(chunk) } else { Log::open(&*shared.seams.store, chunk).await? };
     let open = |record: &Record| {
@@ -168,6 +170,9 @@ async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Resu
         return range.unsuited(mismatch.to_string()).await;
     }
     range.refuse_bad_records();
+    if careful && planted!(KeepsAndHalves) {
+        super::split::halve(&mut range).await;
+    }
     let halt = if careful { range.carefully().await } else { range.freely().await };
     match halt {
         Ok(halt) => range.halt(halt).await,
@@ -282,6 +287,7 @@ impl Range {
             }
             match self.log.append(&*shared.seams.store, &self.rows, &self.spent).await {
                 Ok(appended) => break appended,
+                Err(_) if planted!(RerenderedPart) && !self.todo.is_empty() => return Ok(()),
                 Err(error) => record::again(&shared, "record outcomes", error).await?,
             }
         };
@@ -338,7 +344,9 @@ impl Range {
             Halt::HandBack => self.replace(rest, Duration::ZERO, true).await,
             Halt::Mismatch(why) => self.unsuited(why).await,
             Halt::Sick(why) => {
-                self.void_marks().await;
+                if !planted!(SickMarksStand) {
+                    self.void_marks().await;
+                }
                 if self.lease.delivery > limits::PUT_BACK_COUNT_MAX {
                     if let Done::Replaced { lease, .. } = self.replace(rest, Duration::ZERO, true).await? {
                         lease.delete().await?;
@@ -354,6 +362,7 @@ impl Range {
     /// The hull of everything not yet recorded (H13).
     fn rest(&self, interrupted: &BTreeSet<u64>) -> Option<(u64, u64)> {
         let open = interrupted.iter().copied().filter(|number| !self.log.decided().contains(*number));
+        let open = open.filter(|_| !planted!(HandOverForgetsRunning));
         let numbers: BTreeSet<u64> = self.todo.keys().copied().chain(open).collect();
         Some((*numbers.first()?, *numbers.last()?))
     }
@@ -388,7 +397,10 @@ impl Range {
                 .collect(),
             ..self.message.clone()
         };
-        send::send(&self.shared.seams.queues.chunks, &Message::Range(message), delay).await?;
+        let sent = send::send(&self.shared.seams.queues.chunks, &Message::Range(message), delay).await;
+        if !planted!(AmbiguousSplitBelieved) {
+            sent?;
+        }
         Ok(Done::Replaced { lease: self.lease, handed_back })
     }
 

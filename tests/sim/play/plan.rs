@@ -1,0 +1,213 @@
+//! What a day brings, drawn from its seed: the weather, the machines, the functions' ways, and what people do.
+
+use std::time::Duration;
+
+use afn::layout::batch::{Chunking, MaxFailures};
+use afn::seam::fault::Rates;
+use afn::seam::rng::{RngExt as _, SeededRng};
+
+/// How the function behaves on one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Answers,
+    Fails,
+    /// Fails so many times, then answers.
+    FailsFirst(u32),
+    RunsTooLong,
+    /// Takes its worker along, every time.
+    Kills,
+    CannotStart,
+}
+
+/// The functions there are; their routes are their names.
+pub const FUNCTIONS: [&str; 4] = ["once", "patient", "long", "arm"];
+
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub rates: Rates,
+    /// Keys in one page of a list.
+    pub page: usize,
+    pub workers: usize,
+    pub slots: usize,
+    pub visibility: Duration,
+    /// Reconciler and supervisors send again by themselves.
+    pub resend: bool,
+    pub calls: Vec<CallPlan>,
+    pub batches: Vec<BatchPlan>,
+    /// Deaths, and freezes and cuts beyond the lease, that are nobody's fault.
+    pub disturbances: u64,
+    /// All queues lose all that they hold.
+    pub purge: bool,
+    pub drains: u64,
+    /// How many workers, from the first on, cannot run anything for a while.
+    pub sick: usize,
+    /// A sick worker says that it is well whenever it is asked.
+    pub sick_in_secret: bool,
+    /// Deletion is looked at too.
+    pub weeks_later: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct CallPlan {
+    pub function: &'static str,
+    pub way: Way,
+    pub takes: Duration,
+    pub at: Duration,
+    pub delay: Duration,
+    pub cancel_after: Option<Duration>,
+    /// Submitted twice under one idempotency key, by two processes, the second so much later.
+    pub twice: Option<Duration>,
+    /// The submitting process dies this long into it.
+    pub dies_after: Option<Duration>,
+    /// Of the submitting process so many requests go through, and then none.
+    pub cut_after: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+pub struct BatchPlan {
+    pub function: &'static str,
+    pub ways: Vec<Way>,
+    pub takes: Duration,
+    pub at: Duration,
+    pub chunking: Chunking,
+    /// It comes from the standard input, and cannot be read again.
+    pub stdin: bool,
+    /// The source gives so many records, then nothing for so long.
+    pub trickles: Option<(usize, Duration)>,
+    /// The submitting process dies this long into it.
+    pub dies_after: Option<Duration>,
+    /// Of the submitting process so many requests go through, and then none.
+    pub cut_after: Option<u64>,
+    /// It stands still: when, and for how long.
+    pub pauses: Option<(Duration, Duration)>,
+    /// Other processes resume it meanwhile, this long after it was begun.
+    pub resumes: Vec<Duration>,
+    pub cancel_after: Option<Duration>,
+    /// One of its calls is cancelled: which, and when.
+    pub cancel_call: Option<(u64, Duration)>,
+    pub then: bool,
+    pub max_failures: Option<MaxFailures>,
+    /// What failed is tried again in a batch of its own.
+    pub retry: bool,
+}
+
+impl Plan {
+    pub fn draw(rng: &SeededRng, resend: bool) -> Plan {
+        let chance = |of: u64| rng.below(of) == 0;
+        let mut rates = match rng.below(4) {
+            0 => Rates::default(),
+            1 => Rates { lose_reply: 500, late: 200, late_max: Duration::from_secs(60), ..Rates::default() },
+            _ => Rates::bad_day(),
+        };
+        if chance(5) {
+            rates = Rates { lag: 300, lag_max: Duration::from_secs(3), ..rates };
+        }
+        let calls = (0..rng.below(9)).map(|_| CallPlan::draw(rng)).collect();
+        let batches = (0..rng.below(3)).map(|_| BatchPlan::draw(rng)).collect();
+        let plan = Plan {
+            rates,
+            page: [1_000, 1_000, 40, 6][rng.below(4) as usize],
+            workers: 1 + rng.below(4) as usize,
+            slots: 1 + rng.below(3) as usize,
+            visibility: Duration::from_secs(30 + rng.below(31)),
+            resend,
+            calls,
+            batches,
+            disturbances: rng.below(4),
+            purge: chance(6),
+            drains: rng.below(3),
+            sick: if chance(4) { 1 + rng.below(4) as usize } else { 0 },
+            sick_in_secret: chance(2),
+            weeks_later: chance(3),
+        };
+        if chance(15) { plan.of_a_backlog() } else { plan }
+    }
+
+    /// Hours of work for one slot: chunks wait longer than a lost one would (N6).
+    fn of_a_backlog(mut self) -> Plan {
+        (self.workers, self.slots, self.purge, self.sick) = (1, 1, false, 0);
+        for batch in self.batches.iter_mut().take(1) {
+            batch.function = "long";
+            batch.ways = vec![Way::Answers; 45];
+            batch.takes = Duration::from_secs(150);
+        }
+        self.batches.truncate(1);
+        self
+    }
+}
+
+fn ms(rng: &SeededRng, max: u64) -> Duration {
+    Duration::from_millis(rng.below(max))
+}
+
+impl CallPlan {
+    fn draw(rng: &SeededRng) -> CallPlan {
+        let chance = |of: u64| rng.below(of) == 0;
+        let function = FUNCTIONS[rng.below(4) as usize];
+        let way = match rng.below(12) {
+            0 => Way::Fails,
+            1 => Way::FailsFirst(1 + rng.below(3) as u32),
+            2 => Way::RunsTooLong,
+            3 | 4 => Way::Kills,
+            5 => Way::CannotStart,
+            _ => Way::Answers,
+        };
+        let takes = match rng.below(3) {
+            0 => ms(rng, 50),
+            1 => ms(rng, 5_000),
+            _ => ms(rng, if function == "long" { 200_000 } else { 25_000 }),
+        };
+        CallPlan {
+            function,
+            way,
+            takes,
+            at: ms(rng, 60_000),
+            delay: if chance(5) { ms(rng, 120_000) } else { Duration::ZERO },
+            cancel_after: chance(6).then(|| ms(rng, 90_000)),
+            twice: chance(4).then(|| if chance(2) { Duration::ZERO } else { ms(rng, 200_000) }),
+            dies_after: chance(6).then(|| ms(rng, 2_000)),
+            cut_after: chance(5).then(|| rng.below(10)),
+        }
+    }
+}
+
+impl BatchPlan {
+    fn draw(rng: &SeededRng) -> BatchPlan {
+        let chance = |of: u64| rng.below(of) == 0;
+        let poison = chance(2);
+        let calls = 1 + rng.below(60);
+        let ways = (0..calls).map(|_| match rng.below(24) {
+            0 => Way::Fails,
+            1 => Way::FailsFirst(1 + rng.below(2) as u32),
+            2 => Way::RunsTooLong,
+            3 if poison => Way::Kills,
+            4 => Way::CannotStart,
+            _ => Way::Answers,
+        });
+        let ways = ways.collect();
+        BatchPlan {
+            function: if chance(2) { "patient" } else { "once" },
+            ways,
+            takes: Duration::from_millis([0, 200, 5_000, 20_000, 20_000][rng.below(5) as usize]),
+            at: ms(rng, 60_000),
+            chunking: Chunking {
+                v: 1,
+                calls_min: 1 + rng.below(8),
+                calls_max: 16,
+                chunks_per_doubling: 1 + rng.below(4),
+                bytes_max: 1 << 20,
+            },
+            stdin: chance(4),
+            trickles: chance(3).then(|| (1 + rng.below(20) as usize, ms(rng, 30_000))),
+            dies_after: chance(4).then(|| ms(rng, [500, 5_000, 60_000][rng.below(3) as usize])),
+            cut_after: chance(6).then(|| rng.below(30)),
+            pauses: chance(4).then(|| (ms(rng, 5_000), ms(rng, 90_000))),
+            resumes: (0..if chance(3) { 1 + rng.below(2) } else { 0 }).map(|_| ms(rng, 90_000)).collect(),
+            cancel_after: chance(6).then(|| ms(rng, 120_000)),
+            cancel_call: chance(6).then(|| (1 + rng.below(calls), ms(rng, 60_000))),
+            then: chance(3),
+            max_failures: chance(6).then(|| MaxFailures::Count(1 + rng.below(4))),
+            retry: chance(4),
+        }
+    }
+}

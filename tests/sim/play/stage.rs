@@ -1,0 +1,181 @@
+//! Where a day is played: the functions with their ways, what they did, and what people were told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use afn::catalog::{Catalog, Publish};
+use afn::executor::scripted::Act;
+use afn::model::{
+    AppName, BatchId, CallId, Format, FunctionName, Kind, Limits, Outcome, Route, Source, State, Time,
+    Version,
+};
+use afn::seam::executor::{Fault, Work};
+use afn::seam::rng::RngExt as _;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::plan::{FUNCTIONS, Plan, Way};
+use super::world::World;
+
+/// How long a sick worker is sick.
+const SICK: Duration = Duration::from_secs(120);
+
+/// A payload that leads back to its plan.
+pub fn payload(batch: usize, index: usize) -> String {
+    format!("b {batch} {index}")
+}
+
+/// The plan of a payload made by [`payload`].
+pub fn planned(payload: &Bytes) -> Option<(usize, usize)> {
+    let text = std::str::from_utf8(payload).ok()?;
+    let (batch, index) = text.strip_prefix("b ")?.split_once(' ')?;
+    Some((batch.parse().ok()?, index.parse().ok()?))
+}
+
+/// One execution of a function, as the function itself saw it.
+#[derive(Debug, Clone)]
+pub struct Execution {
+    pub call: CallId,
+    pub attempt: u32,
+    /// What it answers, if it answers: different for every execution.
+    pub body: String,
+    pub ends: State,
+}
+
+/// What callers were told.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// By plan: every id that was accepted for it.
+    pub accepted: BTreeMap<usize, Vec<CallId>>,
+    /// Those of them that have a message, or must have. A repetition may rest on one that then died before its send.
+    pub sent: BTreeSet<CallId>,
+    pub cancelled: BTreeMap<CallId, Outcome>,
+    pub cancel_asked: Vec<CallId>,
+    /// Batches that were begun, with their plans.
+    pub batches: BTreeMap<BatchId, usize>,
+    /// Those among them whose submitters were told that all went well.
+    pub submitted: BTreeSet<BatchId>,
+    /// Batches of failures, with the batches that those are of.
+    pub retries: BTreeMap<BatchId, BatchId>,
+    pub cancelled_batches: BTreeSet<BatchId>,
+    /// Batches that were sealed, or may have been, by people.
+    pub sealed_batches: BTreeSet<BatchId>,
+    pub cancelled_calls: BTreeSet<CallId>,
+}
+
+#[derive(Clone)]
+pub struct Stage {
+    pub world: Arc<World>,
+    pub plan: Arc<Plan>,
+    pub app: AppName,
+    pub told: Arc<Mutex<Told>>,
+    pub executions: Arc<Mutex<Vec<Execution>>>,
+}
+
+impl Stage {
+    pub async fn set(world: Arc<World>, plan: Plan) -> Stage {
+        let app: AppName = "sim".parse().expect("a valid name");
+        let stage =
+            Stage { world, plan: Arc::new(plan), app, told: Arc::default(), executions: Arc::default() };
+        let deployer = stage.world.process("deployer");
+        for name in FUNCTIONS {
+            stage.publish(Catalog::new(deployer.seams.clone()), name).await;
+        }
+        stage
+    }
+
+    pub fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().expect("no holder panics")
+    }
+
+    pub fn executions(&self) -> Vec<Execution> {
+        self.executions.lock().expect("no holder panics").clone()
+    }
+
+    async fn publish(&self, catalog: Catalog, name: &'static str) {
+        let (attempts_max, retry_backoff_ms, timeout_ms) = match name {
+            "patient" => (3, 2_000 + self.world.rng.below(15_000), 30_000),
+            "long" => (1, 1_000, 300_000),
+            _ => (1, 1_000, 30_000),
+        };
+        let version = Version {
+            v: 1,
+            id: "0".parse().expect("a valid version"),
+            label: "0.0.1".to_owned(),
+            source: Source::Image { reference: name.to_owned(), digest: None },
+            os: Some("linux".to_owned()),
+            arch: Some(if name == "arm" { "arm64" } else { "amd64" }.to_owned()),
+            runtime: None,
+            format: Format::Default,
+            command: Vec::new(),
+            content_type: None,
+            limits: Limits { attempts_max, retry_backoff_ms, timeout_ms, ..Limits::default() },
+            created_at: Time(0),
+        };
+        let name: FunctionName = name.parse().expect("a valid name");
+        let route: Route = format!("/{name}").parse().expect("a valid route");
+        loop {
+            let publish = Publish {
+                name: name.clone(),
+                route: route.clone(),
+                kind: Kind::Async,
+                config: None,
+                annotations: BTreeMap::new(),
+                version: version.clone(),
+            };
+            // On a bad day a deploy may have to be repeated.
+            if catalog.publish(&self.app, publish).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// How a function behaves on a payload, and how long it takes. The call that follows a batch just answers.
+    fn way(&self, payload: &Bytes) -> (Way, Duration) {
+        if let Some((batch, index)) = planned(payload) {
+            let plan = &self.plan.batches[batch];
+            return (plan.ways[index], plan.takes);
+        }
+        let index = std::str::from_utf8(payload).ok().and_then(|text| text.parse::<usize>().ok());
+        index.map_or((Way::Answers, Duration::ZERO), |index| {
+            (self.plan.calls[index].way, self.plan.calls[index].takes)
+        })
+    }
+
+    pub fn is_sick(&self, worker: usize) -> bool {
+        worker < self.plan.sick && self.world.elapsed() < SICK
+    }
+
+    pub fn execute(&self, worker: usize, work: &Work, deaths: &mpsc::UnboundedSender<usize>) -> Act {
+        let (way, takes) = self.way(&work.payload.to_bytes().expect("it is in memory"));
+        if self.is_sick(worker) {
+            return Act::fault(Fault::Worker("docker is down".to_owned()));
+        }
+        if way == Way::CannotStart {
+            return Act::fault(Fault::Function("image not found: nosuch".to_owned()));
+        }
+        let body = format!("{} {} {:016x}", work.call, work.attempt, self.world.rng.u64());
+        let fails = match way {
+            Way::FailsFirst(times) => work.attempt <= times,
+            way => way == Way::Fails,
+        };
+        let (mut act, ends) = match way {
+            Way::RunsTooLong => (
+                Act::answer(Bytes::new()).takes(Duration::from_millis(work.version.limits.timeout_ms + 1)),
+                State::Timeout,
+            ),
+            Way::Kills => {
+                let _ = deaths.send(worker);
+                (Act::answer(Bytes::new()).takes(Duration::from_secs(20)), State::Killed)
+            }
+            _ if fails => (Act::error(format!("exit code 3 {body}")).takes(takes), State::Error),
+            _ => (Act::answer(Bytes::from(body.clone())).takes(takes), State::Success),
+        };
+        act.log = Bytes::from(format!("log of {body}"));
+        let execution = Execution { call: work.call, attempt: work.attempt, body, ends };
+        self.world.journal.note(|| format!("worker {worker} executes {execution:?}"));
+        self.executions.lock().expect("no holder panics").push(execution);
+        act
+    }
+}
