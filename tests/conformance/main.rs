@@ -10,4 +10,5 @@ mod memory;
 mod paused;
 mod processes;
 mod properties;
+mod sound;
 mod sqlite;

@@ -13,6 +13,7 @@ use afn::seam::store::{List, PutObject, Range};
 use afn::seam::{Clock as _, Queue, Store, StoreError, StoreExt as _};
 
 use crate::child::{Part, Spawned};
+use crate::sound::check_file;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -182,18 +183,7 @@ impl Acknowledged {
     }
 
     async fn check(&self, path: &Path, store: &Arc<dyn Store>, queue: &Arc<dyn Queue>) {
-        let connection = rusqlite::Connection::open(path).unwrap();
-        let verdict: String =
-            connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("integrity_check");
-        assert_eq!(verdict, "ok");
-        let orphans: i64 = connection
-            .query_row(
-                "SELECT count(*) FROM pieces WHERE id >> 12 NOT IN (SELECT revision FROM objects)",
-                [],
-                |row| row.get(0),
-            )
-            .expect("count pieces");
-        assert_eq!(orphans, 0, "pieces that belong to no object");
+        check_file(path);
 
         let mut there = BTreeSet::new();
         for entry in store.list_all(List::all("facts/")).await.unwrap().entries {

@@ -14,6 +14,7 @@ use afn::seam::store::{List, PutObject, Range};
 use afn::seam::{Queue, RngExt as _, Store, StoreError, StoreExt as _};
 
 use crate::child::{Part, Spawned};
+use crate::sound::check_file;
 use crate::{figures, kills};
 
 const TEST: &str = "file::what_was_acknowledged_outlives_every_kill";
@@ -154,23 +155,6 @@ impl Heard {
 async fn names(place: &Place, prefix: &str) -> BTreeSet<String> {
     let listed = place.store.list_all(List::all(prefix)).await.expect("list");
     listed.entries.iter().map(|entry| entry.key[prefix.len()..].to_owned()).collect()
-}
-
-/// SQLite's own verdict, and no body without its object.
-pub fn check_file(path: &Path) {
-    let connection = rusqlite::Connection::open(path).expect("open");
-    connection.busy_timeout(Duration::from_secs(20)).expect("set");
-    let verdict: String =
-        connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("integrity_check");
-    assert_eq!(verdict, "ok");
-    let orphans: i64 = connection
-        .query_row(
-            "SELECT count(*) FROM pieces WHERE id >> 12 NOT IN (SELECT revision FROM objects)",
-            [],
-            |row| row.get(0),
-        )
-        .expect("count pieces");
-    assert_eq!(orphans, 0, "pieces that belong to no object");
 }
 
 async fn play(part: Part) {

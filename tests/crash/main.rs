@@ -6,6 +6,8 @@ mod audit;
 #[path = "../conformance/child.rs"]
 mod child;
 mod figures;
+#[path = "../conformance/sound.rs"]
+mod sound;
 #[expect(dead_code, reason = "shared with the tests of the command line, which use all of it")]
 #[path = "../cli/world.rs"]
 mod world;

@@ -22,7 +22,7 @@ use afn::seam::{Clock, RngExt as _, Seams, StoreExt as _};
 use afn::worker::reconcile::resend_lost;
 
 use crate::audit::{Audit, Expected, Facts, Right, audit};
-use crate::file::check_file;
+use crate::sound::check_file;
 use crate::world::World;
 use crate::{figures, kills};
 

@@ -26,7 +26,7 @@ pub async fn run(session: &Session, args: BatchRetryArgs) -> Result<()> {
         session.printer.hint(format!("the failures of {batch} are retried already, this is that batch"));
     }
     session.printer.hint(format!(
-        "workers run it, or `afn batch wait {}` tells why not; then `afn batch results {batch} --latest` shows both",
+        "`afn batch wait {}` waits until workers have run it; then `afn batch results {batch} --latest` shows both",
         retried.batch
     ));
     session.printer.line(json!({ "batch_id": retried.batch, "calls": calls }))
