@@ -20,7 +20,7 @@ pub(super) struct Owner {
 #[derive(Debug)]
 pub(super) enum Life {
     Alive,
-    /// Dead; as long as this lock is held nobody else takes up its estate.
+    /// Dead; as long as this lock is held nobody makes the folder their own.
     Dead(File),
     /// There is no such folder (any more, or on this machine).
     Unknown,
@@ -47,7 +47,7 @@ impl Owner {
                 .map_err(|error| failed(root, error))?
                 .keep();
             // Between making and locking, somebody may have taken it for a dead worker's: then another one is made.
-            match lock(&dir).map_err(|error| failed(&dir, error))? {
+            match lock(&dir, FlockOperation::NonBlockingLockExclusive).map_err(|error| failed(&dir, error))? {
                 Life::Dead(lock) if lock.metadata().is_ok_and(|found| found.nlink() > 0) => {
                     return Ok(Owner { dir, _lock: lock });
                 }
@@ -70,14 +70,19 @@ impl Owner {
     }
 }
 
-/// Tries for the lock of a worker's folder.
-pub(super) fn lock(dir: &Path) -> io::Result<Life> {
+/// Looks whether the worker of a folder lives. The lock that tells is shared: several may look at once, and none of them
+/// takes another for the worker.
+pub(super) fn look(dir: &Path) -> io::Result<Life> {
+    lock(dir, FlockOperation::NonBlockingLockShared)
+}
+
+fn lock(dir: &Path, how: FlockOperation) -> io::Result<Life> {
     let file = match File::open(dir) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Life::Unknown),
         Err(error) => return Err(error),
     };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match rustix::fs::flock(&file, how) {
         Ok(()) => Ok(Life::Dead(file)),
         Err(Errno::WOULDBLOCK) => Ok(Life::Alive),
         Err(error) => Err(error.into()),
@@ -93,11 +98,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let owner = Owner::new(root.path()).unwrap();
         let dir = owner.dir().to_owned();
-        assert!(matches!(lock(&dir).unwrap(), Life::Alive));
+        assert!(matches!(look(&dir).unwrap(), Life::Alive));
         drop(owner);
-        assert!(matches!(lock(&dir).unwrap(), Life::Dead(_)));
+        let one_who_looks = look(&dir).unwrap();
+        assert!(matches!(one_who_looks, Life::Dead(_)));
+        assert!(matches!(look(&dir).unwrap(), Life::Dead(_)), "who looks is no worker");
         fs::remove_dir(&dir).unwrap();
-        assert!(matches!(lock(&dir).unwrap(), Life::Unknown));
+        assert!(matches!(look(&dir).unwrap(), Life::Unknown));
     }
 
     #[test]

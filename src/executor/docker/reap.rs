@@ -124,8 +124,8 @@ impl Drop for Ticket {
 }
 
 async fn run(shared: Arc<Shared>, mut estates: mpsc::UnboundedReceiver<Estate>) {
-    shared.reap_the_dead().await;
-    let mut wait = Duration::from_millis(limits::REAP_EVERY_MS);
+    let pause = |clean: bool| if clean { Duration::from_millis(limits::REAP_EVERY_MS) } else { AGAIN };
+    let mut wait = pause(shared.reap_the_dead().await);
     loop {
         tokio::select! {
             biased;
@@ -140,9 +140,8 @@ async fn run(shared: Arc<Shared>, mut estates: mpsc::UnboundedReceiver<Estate>) 
                 None => return,
             },
             () = shared.clock.sleep(wait) => {
-                let clean = shared.sweep().await;
-                wait = if clean { Duration::from_millis(limits::REAP_EVERY_MS) } else { AGAIN };
-                shared.reap_the_dead().await;
+                let swept = shared.sweep().await;
+                wait = pause(shared.reap_the_dead().await && swept);
             }
         }
     }
@@ -194,10 +193,11 @@ impl Shared {
 
     /// Removes what workers left that died on this machine: their containers, then their folders. A worker is dead
     /// when the lock on its folder can be had. When there is no such folder (a reboot has emptied `/tmp`, or it lies
-    /// in another mount namespace, where the worker may well live) only containers that have ended are removed.
-    async fn reap_the_dead(&self) {
+    /// in another mount namespace, where the worker may well live) only containers that have ended are removed. Whether
+    /// nothing failed.
+    async fn reap_the_dead(&self) -> bool {
         let Ok(all) = self.list(LABEL.to_owned()).await else {
-            return;
+            return false;
         };
         for container in &all {
             let owner = container.labels.as_ref().and_then(|labels| labels.get(LABEL_OWNER));
@@ -207,7 +207,7 @@ impl Shared {
             if Path::new(owner) == self.owner.dir() {
                 continue;
             }
-            let life = owner::lock(Path::new(owner));
+            let life = owner::look(Path::new(owner));
             let ended = matches!(
                 container.state,
                 Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::DEAD)
@@ -218,10 +218,11 @@ impl Shared {
                 Ok(Life::Alive) | Err(_) => false,
             };
             if doomed && self.remove(name).await.is_err() {
-                return;
+                return false;
             }
         }
         self.remove_dead_dirs();
+        true
     }
 
     fn remove_dead_dirs(&self) {
@@ -229,7 +230,7 @@ impl Shared {
             return;
         };
         for dir in entries.flatten().map(|entry| entry.path()).filter(|dir| dir.is_dir()) {
-            if let Ok(Life::Dead(_lock)) = owner::lock(&dir) {
+            if let Ok(Life::Dead(_lock)) = owner::look(&dir) {
                 let _ = std::fs::remove_dir_all(&dir);
             }
         }
