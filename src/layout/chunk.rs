@@ -55,7 +55,8 @@ pub struct InputFacts {
 
 /// Numbers ascend; there are no gaps.
 pub fn encode(records: &[Record]) -> Result<Bytes> {
-    let mut table = TableWriter::new(SCHEMA)?;
+    let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
+    let mut table = TableWriter::new(SCHEMA, bytes)?;
     for rows in records.chunks(GROUP_ROWS) {
         table.group(|group| {
             group.int64(&rows.iter().map(|row| row.number as i64).collect::<Vec<_>>())?;

@@ -126,7 +126,7 @@ impl Message {
     pub fn encode(&self) -> String {
         let body =
             serde_json::to_string(&Out { v: VERSION, message: self }).expect("messages have string keys");
-        debug_assert!(body.len() <= limits::MESSAGE_BYTES_MAX);
+        assert!(body.len() <= limits::MESSAGE_BYTES_MAX);
         body
     }
 

@@ -85,7 +85,7 @@ impl Row {
 }
 
 pub fn encode(batch: BatchId, rows: &[Row], footer: &Footer) -> Result<Bytes> {
-    let mut table = TableWriter::new(SCHEMA)?;
+    let mut table = TableWriter::new(SCHEMA, rows.iter().map(Row::bytes).sum())?;
     for rows in rows.chunks(GROUP_ROWS) {
         let each = |of: fn(&Row) -> i64| rows.iter().map(of).collect::<Vec<_>>();
         let text = |of: fn(&Row) -> &str| rows.iter().map(|row| ByteArray::from(of(row))).collect::<Vec<_>>();

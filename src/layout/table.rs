@@ -1,5 +1,5 @@
 //! Columns of a Parquet file, written and read whole. Only what chunks and parts need of the format: flat rows,
-//! optional columns, zstd.
+//! optional columns, zstd where there is something to compress.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -17,7 +17,10 @@ use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::Type;
 
 use crate::error::{Error, Result};
+use crate::limits;
 
+/// What compression saves on a file below this is less than what a compressor for each of its columns costs.
+const COMPRESSED_FROM_BYTES: u64 = 4 * limits::KIB;
 /// The key of the one entry that we add to a file's footer.
 const FOOTER: &str = "afn";
 /// The file's last bytes: length of the metadata, magic number.
@@ -67,10 +70,16 @@ impl Column {
     }
 }
 
+fn zstd() -> Compression {
+    Compression::ZSTD(ZstdLevel::default())
+}
+
 impl TableWriter {
-    pub fn new(schema: &str) -> Result<TableWriter> {
+    /// `bytes`: about as much is to be written.
+    pub fn new(schema: &str, bytes: u64) -> Result<TableWriter> {
         let schema = parse_message_type(schema).map_err(|error| internal("schema", error))?;
-        TableWriter::of_schema(Vec::new(), schema)
+        let compression = if bytes < COMPRESSED_FROM_BYTES { Compression::UNCOMPRESSED } else { zstd() };
+        TableWriter::of_schema(Vec::new(), schema, compression)
     }
 
     pub fn finish(self, footer: String) -> Result<Bytes> {
@@ -85,12 +94,12 @@ impl<W: Write + Send> TableWriter<W> {
             let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
             Type::group_type_builder("table").with_fields(columns).build()
         };
-        TableWriter::of_schema(out, schema().map_err(|error| internal("schema", error))?)
+        TableWriter::of_schema(out, schema().map_err(|error| internal("schema", error))?, zstd())
     }
 
-    fn of_schema(out: W, schema: Type) -> Result<TableWriter<W>> {
+    fn of_schema(out: W, schema: Type, compression: Compression) -> Result<TableWriter<W>> {
         let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_compression(compression)
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_created_by(concat!("afn version ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
@@ -352,8 +361,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_what_is_worth_it_is_compressed() {
+        let bytes = vec![b'a'; 2 * COMPRESSED_FROM_BYTES as usize];
+        let written = |told: u64| {
+            let mut table = TableWriter::new("message m { required binary a; }", told).unwrap();
+            table.group(|group| group.bytes(&[bytes.clone().into()])).unwrap();
+            let file = table.finish("{}".to_owned()).unwrap();
+            let read = Table::open("x", file.clone()).unwrap().group(0).unwrap().bytes("a").unwrap();
+            assert_eq!(read.concat(), bytes);
+            file.len()
+        };
+        assert!(written(COMPRESSED_FROM_BYTES - 1) > bytes.len());
+        assert!(written(COMPRESSED_FROM_BYTES) < bytes.len());
+    }
+
+    #[test]
     fn a_footer_is_read_from_the_end_alone() {
-        let mut table = TableWriter::new("message m { required int64 a; }").unwrap();
+        let mut table = TableWriter::new("message m { required int64 a; }", 0).unwrap();
         table.group(|group| group.int64(&[1, 2, 3])).unwrap();
         let file = table.finish("{\"x\":1}".to_owned()).unwrap();
         assert_eq!(Table::open("t", file.clone()).unwrap().footer().unwrap(), "{\"x\":1}");

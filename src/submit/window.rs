@@ -83,7 +83,7 @@ impl<'a> Window<'a> {
 
     /// Begins to write a chunk. Only while there is room.
     pub(super) fn put(&mut self, cut: Cut) {
-        debug_assert!(self.has_room());
+        assert!(self.has_room());
         self.bytes += cut.bytes;
         self.puts += 1;
         self.chunks += 1;

@@ -78,7 +78,7 @@ async fn call(
         headers: Default::default(),
         nonce: Nonce::new(0),
     };
-    debug_assert_ne!(batch.nonce, facts.nonce);
+    assert_ne!(batch.nonce, facts.nonce);
     let payload = PutObject::create(told.to_owned().into_bytes())
         .content_type("application/json")
         .note(note::encode(&facts)?);
