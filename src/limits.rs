@@ -261,6 +261,8 @@ pub const WATCH_LOOK_MS_MIN: u64 = SECOND_MS;
 pub const WATCH_LOOK_MS_MAX: u64 = 30 * SECOND_MS;
 /// Between two looks at a queue that tell whether somebody works on it.
 pub const WHY_LOOK_MS: u64 = 1_500;
+/// A batch of which nothing was recorded for so long is told of as one that may have lost its workers.
+pub const WHY_SILENT_MS: u64 = 10 * SECOND_MS;
 
 // ---- One SQLite file for several processes.
 
@@ -285,6 +287,7 @@ pub const SQLITE_EXAMINE_MS: u64 = 5 * SECOND_MS;
 // ---- Lists.
 
 pub const LIST_CALLS_DEFAULT: usize = 100;
+pub const LIST_BATCHES_DEFAULT: usize = 20;
 /// `list calls` stops here with a cursor, however few matched.
 pub const LIST_SCAN_MAX: usize = 10_000;
 pub const LIST_WINDOW_MS_MIN: u64 = MINUTE_MS;

@@ -44,18 +44,9 @@ pub fn open_with(folder: &Path, events: Arc<dyn Listener>) -> World {
 /// Publishes a function at `/f`.
 pub async fn publish(seams: &Seams, app: &AppName, source: Source, format: Format, command: &[&str]) {
     let version = Version {
-        v: 1,
-        id: "0.0.1-000000000000".parse().expect("an id"),
-        label: "0.0.1".to_owned(),
-        source,
-        os: None,
-        arch: None,
-        runtime: None,
         format,
         command: command.iter().map(|word| (*word).to_owned()).collect(),
-        content_type: None,
-        limits: Limits::default(),
-        created_at: seams.now(),
+        ..Version::new("0.0.1", source, Limits::default(), seams.now()).expect("a version")
     };
     let publish = Publish {
         name: "f".parse().expect("a name"),

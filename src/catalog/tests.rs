@@ -80,19 +80,13 @@ fn route(text: &str) -> Route {
 }
 
 fn version(label: &str) -> Version {
+    let source = Source::Image { reference: format!("asyncfn:{label}"), digest: None };
     Version {
-        v: 1,
-        id: "unset".parse().unwrap(),
-        label: label.to_owned(),
-        source: Source::Image { reference: format!("asyncfn:{label}"), digest: None },
         os: Some("linux".to_owned()),
         arch: Some("amd64".to_owned()),
         runtime: Some("go".to_owned()),
         format: Format::HttpStream,
-        command: Vec::new(),
-        content_type: None,
-        limits: Limits::default(),
-        created_at: Time(0),
+        ..Version::new(label, source, Limits::default(), Time(0)).unwrap()
     }
 }
 

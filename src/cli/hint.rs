@@ -14,6 +14,7 @@ use crate::seam::Seams;
 /// A wait is explained once it has lasted this long, and looked at again this often.
 const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
+const LOOK_SELDOM: Duration = Duration::from_secs(300);
 
 /// Says beside the answer why a call has no outcome yet.
 pub async fn tell(printer: &Printer, seams: &Seams, call: &CallView) -> Result<()> {
@@ -22,6 +23,17 @@ pub async fn tell(printer: &Printer, seams: &Seams, call: &CallView) -> Result<(
     }
     if let Some(why) = why(seams, call).await? {
         printer.note(format!("Why: {why}"));
+    }
+    Ok(())
+}
+
+/// Says why a batch has not ended yet.
+pub async fn tell_of_batch(printer: &Printer, seams: &Seams, batch: &BatchView) -> Result<()> {
+    if batch.status.is_final() || printer.is_quiet() {
+        return Ok(());
+    }
+    if let Some(why) = why_batch(seams, batch).await? {
+        printer.hint(format!("{} is {}: {why}", batch.batch, batch.status));
     }
     Ok(())
 }
@@ -58,6 +70,7 @@ pub async fn keep_telling_of_batch(
 ) -> Infallible {
     let mut told = None;
     let mut decided = None;
+    let mut pause = LOOK_AGAIN;
     seams.clock.sleep(PATIENCE).await;
     loop {
         let view = seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
@@ -68,12 +81,14 @@ pub async fn keep_telling_of_batch(
                 true => why_batch(seams, &view).await.ok().flatten(),
                 false => None,
             };
+            // A reason may tell how long it lasts already: it is told again ever more seldom.
+            pause = if stands { (2 * pause).min(LOOK_SELDOM) } else { LOOK_AGAIN };
             if reason.is_some() && reason != told {
                 let reason = reason.as_deref().unwrap_or_default();
                 printer.hint(format!("{} is {}: {reason}", view.batch, view.status));
             }
             told = reason;
         }
-        seams.clock.sleep(LOOK_AGAIN).await;
+        seams.clock.sleep(pause).await;
     }
 }

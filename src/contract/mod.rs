@@ -55,6 +55,8 @@ pub(crate) mod testing {
 
     /// A call of `app`'s function `f`, to be bent by a test.
     pub fn work(format: Format, payload: &'static [u8]) -> Work {
+        let source = Source::Archive { sha256: Digest::of(b""), bytes: 0 };
+        let limits = Limits { timeout_ms: 10 * limits::TIMEOUT_MS_MIN, ..Limits::default() };
         Work {
             app: "app".parse().unwrap(),
             app_config: Config::new().into(),
@@ -71,18 +73,8 @@ pub(crate) mod testing {
                 nonce: Nonce::new(1),
             }),
             version: Arc::new(Version {
-                v: 1,
-                id: "0.0.1-000000000000".parse().unwrap(),
-                label: "0.0.1".to_owned(),
-                source: Source::Archive { sha256: Digest::of(b""), bytes: 0 },
-                os: None,
-                arch: None,
-                runtime: None,
                 format,
-                command: Vec::new(),
-                content_type: None,
-                limits: Limits { timeout_ms: 10 * limits::TIMEOUT_MS_MIN, ..Limits::default() },
-                created_at: Time(0),
+                ..Version::new("0.0.1-000000000000", source, limits, Time(0)).unwrap()
             }),
             call: CallId::single(Time(1_700_000_000_000), 7),
             attempt: 2,

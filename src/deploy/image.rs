@@ -33,7 +33,7 @@ impl ImageOptions {
             Some(registry) => Ok(format!("{registry}/{name}:{version}")),
             None if self.push => Err(Error::invalid("there is no registry to push the image to").hint(
                 "`--registry registry.example.com/team` or AFN_REGISTRY names one; with `--local` nothing is pushed, \
-                 when the workers run on this machine",
+                 when the workers run on this machine; `--no-image` publishes the folder itself, run as a child process",
             )),
             None => Ok(format!("{name}:{version}")),
         }

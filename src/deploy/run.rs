@@ -284,19 +284,10 @@ async fn build_archive(
 
 fn new_version(request: &DeployRequest<'_>, file: &FuncFile, label: &str, source: Source) -> Result<Version> {
     Ok(Version {
-        v: 1,
-        // Given by the content, once that is all known.
-        id: label.parse()?,
-        label: label.to_owned(),
-        source,
-        os: None,
-        arch: None,
         runtime: file.runtime.clone(),
         format: file.format,
-        command: Vec::new(),
         content_type: file.content_type.clone(),
-        limits: file.limits.clone(),
-        created_at: request.now,
+        ..Version::new(label, source, file.limits.clone(), request.now)?
     })
 }
 

@@ -56,6 +56,13 @@ pub struct BatchSource {
     pub on_bad_record: String,
 }
 
+impl BatchSource {
+    /// Whether its records are files or objects, which have names.
+    pub fn has_names(&self) -> bool {
+        matches!(self.format.as_str(), "files" | "objects")
+    }
+}
+
 /// How records are cut into chunks: a pure function of these numbers, the records and the chunk's index (H3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunking {

@@ -1,8 +1,10 @@
 //! A chunk: the calls of a batch that share one payload object. Persisted, keep stable.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use super::table::{Table, TableWriter};
@@ -34,6 +36,17 @@ pub struct Record {
     pub source_line: Option<u64>,
     /// The payload is too big for the chunk and lies under `inputs/{number}`; this is its digest, `payload` is empty.
     pub input: Option<Digest>,
+}
+
+/// The header that names the file or object that a record is of; percent-encoded where it is not ASCII.
+pub const NAME_HEADER: &str = "Afn-Name";
+
+impl Record {
+    /// The file or object that it is of.
+    pub fn name(&self) -> Option<Cow<'_, str>> {
+        let mut named = self.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(NAME_HEADER));
+        named.next().and_then(|(_, name)| percent_decode_str(name).decode_utf8().ok())
+    }
 }
 
 /// What rides on a chunk's object as its note.

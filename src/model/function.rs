@@ -112,6 +112,27 @@ pub struct Version {
     pub created_at: Time,
 }
 
+impl Version {
+    /// Of a program that any machine runs and that is spoken to by default. Its id is its label until its content gives
+    /// it one.
+    pub fn new(label: &str, source: Source, limits: Limits, created_at: Time) -> Result<Version, Error> {
+        Ok(Version {
+            v: 1,
+            id: label.parse()?,
+            label: label.to_owned(),
+            source,
+            os: None,
+            arch: None,
+            runtime: None,
+            format: Format::default(),
+            command: Vec::new(),
+            content_type: None,
+            limits,
+            created_at,
+        })
+    }
+}
+
 /// Operating system and architecture of this machine, as a version names them.
 pub fn machine() -> (&'static str, &'static str) {
     let os = match std::env::consts::OS {

@@ -15,6 +15,8 @@ pub struct Listing {
     pub chunks: BTreeMap<u64, Time>,
     /// By the last number of the chunk.
     pub logs: BTreeMap<u64, Parts>,
+    /// When the youngest of the listed parts was written, by the store's clock.
+    pub heard_at: Option<Time>,
     pub defined: bool,
     pub sealed: bool,
     pub cancelled: bool,
@@ -81,6 +83,7 @@ pub async fn list(
                     // What lies behind a gap was not written by the rules, and is not read (R2).
                     if parts.count() == part {
                         parts.sizes.push(entry.bytes);
+                        listing.heard_at = listing.heard_at.max(Some(entry.modified_at));
                     }
                 }
                 Ok(Key::Batch(..)) => listing.defined = true,

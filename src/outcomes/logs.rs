@@ -20,12 +20,13 @@ pub struct Logs {
     logs: BTreeMap<u64, Log>,
     known: Known,
     youngest_chunk: Option<Time>,
+    heard_at: Option<Time>,
 }
 
 impl Logs {
     pub fn new(app: &AppName, id: BatchId, batch: &Batch) -> Logs {
         let chunk = Chunk::of(app, id, batch, 0);
-        Logs { chunk, logs: BTreeMap::new(), known: Known::default(), youngest_chunk: None }
+        Logs { chunk, logs: BTreeMap::new(), known: Known::default(), youngest_chunk: None, heard_at: None }
     }
 
     /// One list of the batch per thousand keys that are not known.
@@ -35,6 +36,7 @@ impl Logs {
 
     /// Notes the chunks that there are, and reads no footer. Returns those that are new.
     pub fn found(&mut self, listing: &Listing) -> BTreeSet<u64> {
+        self.heard_at = self.heard_at.max(listing.heard_at);
         let mut new = BTreeSet::new();
         for (last, stored_at) in &listing.chunks {
             self.youngest_chunk = self.youngest_chunk.max(Some(*stored_at));
@@ -80,6 +82,11 @@ impl Logs {
     /// When the last of the chunks was stored, by the store's clock.
     pub fn youngest_chunk(&self) -> Option<Time> {
         self.youngest_chunk
+    }
+
+    /// When a part was last written, by the store's clock.
+    pub fn heard_at(&self) -> Option<Time> {
+        self.heard_at
     }
 
     /// Logs of the chunks that belong to a batch, as far as is known.

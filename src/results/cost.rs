@@ -8,6 +8,9 @@ use serde::Serialize;
 use crate::model::price::{self, Dollars, PUBLISHED, QUEUE_UNIT_BYTES};
 use crate::seam::count::{Snapshot, Tally};
 
+/// A batch of fewer calls costs what every batch does, whatever its calls: a rate of that would mislead people.
+const RATE_CALLS_MIN: u64 = 1_000;
+
 /// The field names are those of `--output json`: keep stable.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cost {
@@ -46,6 +49,13 @@ impl Cost {
             worker_hours,
             requests,
         }
+    }
+}
+
+impl Cost {
+    /// For people: what a million such calls would cost, where there are enough to tell.
+    pub fn dollars_a_million(&self) -> Option<f64> {
+        self.dollars_per_call.filter(|_| self.calls >= RATE_CALLS_MIN).map(|each| each * 1e6)
     }
 }
 

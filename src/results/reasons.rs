@@ -126,7 +126,14 @@ mod tests {
     fn failed(number: u64, status: State, error: &str) -> ResultRow {
         let mut outcome = row(number, status);
         outcome.error = (!error.is_empty()).then(|| error.to_owned());
-        ResultRow { number, call: batch_at(NOW, 1).call(number), status, outcome: Some(outcome), input: None }
+        ResultRow {
+            number,
+            call: batch_at(NOW, 1).call(number),
+            status,
+            outcome: Some(outcome),
+            source: None,
+            input: None,
+        }
     }
 
     fn of(rows: impl IntoIterator<Item = ResultRow>) -> Vec<(State, String, u64, u64)> {

@@ -115,18 +115,37 @@ struct Waiting<'a> {
     taken: &'static str,
     /// What to do about a lost message.
     way_out: String,
+    batch: Option<&'a BatchView>,
 }
 
 impl<'a> Waiting<'a> {
     fn call(seams: &'a Seams, view: &CallView) -> Waiting<'a> {
         let lane = if view.id.batch().is_some() { &seams.queues.chunks } else { &seams.queues.calls };
         let taken = "taken by a worker, it runs or is about to";
-        Waiting { lane, since: view.created_at, taken, way_out: "`afn gc` at once".to_owned() }
+        Waiting { lane, since: view.created_at, taken, way_out: "`afn gc` at once".to_owned(), batch: None }
     }
 
-    fn batch(seams: &'a Seams, view: &BatchView) -> Waiting<'a> {
+    fn batch(seams: &'a Seams, view: &'a BatchView) -> Waiting<'a> {
         let way_out = format!("`afn batch resume {}` at once", view.batch);
-        Waiting { lane: &seams.queues.chunks, since: view.created_at, taken: "workers are busy", way_out }
+        let (lane, taken) = (&seams.queues.chunks, "workers are busy");
+        Waiting { lane, since: view.created_at, taken, way_out, batch: Some(view) }
+    }
+
+    /// Of a batch whose workers have recorded nothing for a while: since when, and how it goes on if they are gone. That
+    /// they are cannot be seen: a lease stands until it lapses, and a call may take long.
+    fn silence(&self, now: Time) -> Option<String> {
+        let view = self.batch?;
+        let silent_ms = now.since_ms(view.heard_at.unwrap_or(view.created_at));
+        let since = if view.heard_at.is_some() { "" } else { " since it was submitted" };
+        (silent_ms >= limits::WHY_SILENT_MS).then(|| {
+            format!(
+                "no worker was heard of for {}{since}; if none is left, `afn worker` goes on within {}, \
+                 `afn batch resume {}` at once",
+                whole_seconds(silent_ms),
+                whole_seconds(limits::VISIBILITY_MS),
+                view.batch
+            )
+        })
     }
 }
 
@@ -137,23 +156,31 @@ async fn queued(seams: &Seams, waiting: &Waiting<'_>) -> Result<Option<String>> 
         return no_message(seams, waiting, first).await.map(Some);
     }
     if first.in_flight > 0 {
-        return Ok(Some(held(waiting, first)));
+        return Ok(Some(held(seams.now(), waiting, first)));
     }
     seams.clock.sleep(Duration::from_millis(limits::WHY_LOOK_MS)).await;
     let second = queue.depth().await?;
     if second.in_flight > 0 {
-        return Ok(Some(held(waiting, second)));
+        return Ok(Some(held(seams.now(), waiting, second)));
     }
     if second.visible == first.visible {
-        return Ok(Some("no worker seen: run `afn start` or `afn worker`".to_owned()));
+        let again = match waiting.batch.filter(|view| view.heard_at.is_some()) {
+            Some(view) => format!(", or go on with `afn batch resume {}`", view.batch),
+            None => String::new(),
+        };
+        return Ok(Some(format!("no worker seen: run `afn start` or `afn worker`{again}")));
     }
     Ok(None)
 }
 
-fn held(waiting: &Waiting<'_>, depth: Depth) -> String {
-    let how = if depth.visible == 0 && depth.delayed == 0 { waiting.taken } else { "workers are busy" };
+fn held(now: Time, waiting: &Waiting<'_>, depth: Depth) -> String {
     let delayed = if depth.delayed > 0 { format!(", delayed {}", depth.delayed) } else { String::new() };
-    format!("{how}: messages held {}, waiting {}{delayed}", depth.in_flight, depth.visible)
+    let messages = format!("messages held {}, waiting {}{delayed}", depth.in_flight, depth.visible);
+    if let Some(silence) = waiting.silence(now) {
+        return format!("{messages}; {silence}");
+    }
+    let how = if depth.visible == 0 && depth.delayed == 0 { waiting.taken } else { "workers are busy" };
+    format!("{how}: {messages}")
 }
 
 async fn no_message(seams: &Seams, waiting: &Waiting<'_>, depth: Depth) -> Result<String> {
@@ -166,13 +193,16 @@ async fn no_message(seams: &Seams, waiting: &Waiting<'_>, depth: Depth) -> Resul
             "no message is on the queue; dead letters: {dead}, `afn dlq list` tells whether it is among them"
         ));
     }
-    let age = Duration::from_secs(seams.now().since_ms(waiting.since) / 1_000);
     Ok(format!(
         "no message is on the queue and no worker holds one, {} after it was accepted: if that stays so, workers send \
          it again after an hour, {}",
-        humantime::format_duration(age),
+        whole_seconds(seams.now().since_ms(waiting.since)),
         waiting.way_out
     ))
+}
+
+fn whole_seconds(ms: u64) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(ms / 1_000))
 }
 
 #[cfg(test)]
@@ -342,7 +372,25 @@ mod tests {
         let sent = world.seams.queues.chunks.live.send(vec![Outgoing::new("{}".to_owned())]).await;
         assert!(sent.expect("a queue").iter().all(Result::is_ok));
         assert_eq!(reason().await.as_deref(), Some("no worker seen: run `afn start` or `afn worker`"));
-        made.part(2, &rows(1..=2)).await;
+        let minute = Duration::from_secs(60);
+        let held = world.seams.queues.chunks.live.receive(1, Duration::ZERO, minute).await.expect("a queue");
+        assert_eq!(held.len(), 1);
+        made.part(2, &rows(1..=1)).await;
+        assert_eq!(reason().await.as_deref(), Some("workers are busy: messages held 1, waiting 0"));
+        world.seams.clock.sleep(Duration::from_secs(45)).await;
+        assert_eq!(
+            reason().await,
+            Some(format!(
+                "messages held 1, waiting 0; no worker was heard of for 45s; if none is left, `afn worker` goes on within \
+                 1m, `afn batch resume {}` at once",
+                made.id
+            ))
+        );
+        world.seams.clock.sleep(minute).await;
+        let lapsed = reason().await.expect("a reason");
+        let way_out = format!("or go on with `afn batch resume {}`", made.id);
+        assert!(lapsed.starts_with("no worker seen") && lapsed.ends_with(&way_out), "{lapsed}");
+        made.part(2, &rows(2..=2)).await;
         made.sealed(2, &[]).await;
         assert_eq!(reason().await, None, "it has ended");
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::standing::Standing;
-use super::window::read_facts;
 use crate::error::{Error, Result};
 use crate::layout::batch::Cancelled;
 use crate::layout::part::{Part, Row, RowResult};
 use crate::layout::{Key, key, object};
 use crate::model::{BatchId, CallId, State};
 use crate::outcomes::Log;
+use crate::outcomes::chunks::read_facts;
 use crate::seam::Seams;
 use crate::seam::store::{List, PutObject, Range, StoreError};
 

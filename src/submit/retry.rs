@@ -82,6 +82,11 @@ pub async fn retry(
     Ok(Retried { batch: made, repeated, resumed })
 }
 
+/// Whether a call of a finished batch failed that was not refused for its record.
+pub async fn can_retry(seams: &Seams, batch: BatchId) -> Result<bool> {
+    Ok(!Failures::of(seams, Standing::of(seams, batch).await?).await?.next().await?.is_empty())
+}
+
 async fn find(seams: &Seams, parent: &Standing) -> Result<Option<BatchId>> {
     let key = Key::Retry(parent.app.clone(), parent.batch, FIRST).to_string();
     match seams.store.find(&key).await? {

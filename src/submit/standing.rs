@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
 
-use super::window::read_facts;
 use crate::error::{Error, Result};
 use crate::layout::batch::{Batch, Sealed};
 use crate::layout::chunk::ChunkFacts;
 use crate::layout::{Key, key, object};
 use crate::limits;
 use crate::model::{AppName, BatchId, Time};
-use crate::outcomes::{Chunk, Log, app_of};
+pub(super) use crate::outcomes::chunks::Entry;
+use crate::outcomes::{Chunk, Log, app_of, chunks};
 use crate::planted::planted;
 use crate::seam::store::{List, Range};
 use crate::seam::{Seams, StoreExt as _};
@@ -30,14 +30,6 @@ pub struct Standing {
     pub is_over: bool,
     /// Its follow-ups are done.
     pub is_fired: bool,
-}
-
-/// A chunk that is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) last: u64,
-    /// By the store's clock.
-    pub(super) stored_at: Time,
 }
 
 impl Standing {
@@ -79,34 +71,12 @@ impl Standing {
 
     /// The chunks that are stored, in the order of their numbers.
     pub(super) async fn entries(&self, seams: &Seams) -> Result<Vec<Entry>> {
-        let listed = seams.store.list_all(List::all(key::chunks(&self.app, self.batch))).await?;
-        let entries = listed.entries.iter().map(|entry| match entry.key.parse()? {
-            Key::Chunk(_, _, last) => Ok(Entry { last, stored_at: entry.modified_at }),
-            _ => Err(Error::internal(format!("`{}` lies among the chunks of a batch", entry.key))),
-        });
-        entries.collect()
+        chunks::entries(seams, &self.app, self.batch).await
     }
 
     /// What the chunks say of themselves.
     pub(super) async fn facts(&self, seams: &Seams, entries: &[Entry]) -> Result<Vec<ChunkFacts>> {
-        let mut facts: Vec<ChunkFacts> = Vec::with_capacity(entries.len());
-        for some in entries.chunks(limits::READ_AHEAD_MAX) {
-            let looks = some.iter().map(|entry| async {
-                read_facts(seams, &Key::Chunk(self.app.clone(), self.batch, entry.last).to_string()).await
-            });
-            facts.extend(try_join_all(looks).await?);
-        }
-        let mut before = 0;
-        for facts in &facts {
-            if facts.first <= before || facts.last < facts.first {
-                return Err(Error::internal(format!(
-                    "the chunks of batch {} overlap at number {}: two sources were submitted under one id",
-                    self.batch, facts.first
-                )));
-            }
-            before = facts.last;
-        }
-        Ok(facts)
+        chunks::facts(seams, &self.app, self.batch, entries).await
     }
 
     /// How many parts the log of each chunk has, by the chunk's last number.

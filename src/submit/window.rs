@@ -14,6 +14,7 @@ use crate::layout::chunk::{self, ChunkFacts, InputFacts};
 use crate::layout::{Key, Message, RangeMessage, note};
 use crate::limits;
 use crate::model::{AppName, BatchId};
+use crate::outcomes::chunks::read_facts;
 use crate::seam::queue::Outgoing;
 use crate::seam::store::PutObject;
 use crate::seam::{Seams, StoreError};
@@ -231,11 +232,6 @@ async fn put_chunk(seams: &Seams, app: &AppName, batch: BatchId, cut: Cut) -> Re
         return Ok(Put::StoodAlready);
     }
     Err(changed(batch, stands.first, stands.last))
-}
-
-pub(super) async fn read_facts(seams: &Seams, key: &str) -> Result<ChunkFacts> {
-    let info = seams.store.head(key).await?;
-    note::decode(key, info.note.as_deref().unwrap_or_default())
 }
 
 /// The source that is read now is not the one that the batch was begun with.

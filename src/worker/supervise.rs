@@ -13,13 +13,13 @@ use super::{Abandoned, Shared, follow};
 use crate::error::Result;
 use crate::event::Event;
 use crate::layout::batch::{Batch, Cancelled, MaxFailures, Sealed, Summary};
-use crate::layout::{Key, Message, RangeMessage, SuperviseMessage, key, object};
+use crate::layout::{Key, Message, RangeMessage, SuperviseMessage, object};
 use crate::limits;
 use crate::model::{AppName, BatchId, State};
+use crate::outcomes::chunks::{self, Sealing};
 use crate::outcomes::{Listing, Log, Logs};
 use crate::planted::planted;
-use crate::seam::StoreExt as _;
-use crate::seam::store::{List, PutObject, StoreError};
+use crate::seam::store::{PutObject, StoreError};
 use crate::store_clock;
 use crate::submit::send;
 
@@ -212,42 +212,13 @@ impl Supervisor {
 
     /// A cancelled batch whose submitter is gone is sealed at what it has stored (H10, N4).
     async fn seal_cancelled(&self) -> Result<Option<Sealed>, Abandoned> {
-        let store_now = store_clock::now(&self.shared.seams).await?;
-        // A batch without chunks is as old as its definition.
-        let quiet_since = match self.logs.youngest_chunk() {
-            Some(youngest) => youngest,
-            None => {
-                let key = Key::Batch(self.app.clone(), self.id).to_string();
-                self.shared.seams.store.head(&key).await?.modified_at
-            }
-        };
-        if store_now.since_ms(quiet_since) < limits::SEAL_QUIET_MS {
+        let now = store_clock::now(&self.shared.seams).await?;
+        let is_young = |chunk| now.since_ms(chunk) < limits::SEAL_QUIET_MS;
+        if self.logs.youngest_chunk().is_some_and(is_young) {
             return Ok(None);
         }
-        // The list behind this was made long after the last chunk: nothing can be on its way any more.
-        let mut missing = Vec::new();
-        let mut next = 1;
-        let prefix = key::chunks(&self.app, self.id);
-        for entry in self.shared.seams.store.list_all(List::all(prefix)).await?.entries {
-            let Ok(Key::Chunk(_, _, last)) = entry.key.parse() else { continue };
-            let info = self.shared.seams.store.head(&entry.key).await?;
-            let note = info.note.unwrap_or_default();
-            let facts: crate::layout::chunk::ChunkFacts = crate::layout::note::decode(&entry.key, &note)?;
-            if facts.first > next && planted!(SealsPrefix) {
-                break;
-            }
-            if facts.first > next {
-                missing.push((next, facts.first - 1));
-            }
-            next = last + 1;
-        }
-        let sealed = Sealed {
-            v: 1,
-            last: next - 1,
-            missing,
-            at: self.shared.seams.now(),
-            by: "supervisor".to_owned(),
-        };
+        let sealing = chunks::seal(&self.shared.seams, &self.app, self.id, now, "supervisor").await?;
+        let Sealing::Can(sealed) = sealing else { return Ok(None) };
         let key = Key::Sealed(self.app.clone(), self.id);
         if create(&self.shared, key.clone(), object::encode(&sealed)).await? {
             return Ok(Some(sealed));

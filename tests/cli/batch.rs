@@ -105,6 +105,28 @@ fn failures_are_grouped_and_decide_the_exit() {
 }
 
 #[test]
+fn bad_records_are_to_be_mended_not_tried_again() {
+    let world = World::new();
+    world.write("in.jsonl", "{\"n\":1}\n{\"n\":\n3\n");
+    let ran = run(&world, &["--input", "in.jsonl"]);
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    assert!(ran.stdout.contains("to mend:   the records: a retry would refuse them again\n"), "{ran:#?}");
+    assert!(!ran.stdout.contains("batch retry") && !ran.stdout.contains("a million calls"), "{ran:#?}");
+    let batch = batch_of(&ran.stderr);
+    assert!(world.args(&["batch", "retry", &batch]).failed(2).contains("can be retried"));
+
+    let ran = run(&world, &["--input", "in.jsonl", "--on-bad-record", "stop"]);
+    assert_eq!(ran.code, 2, "{ran:#?}");
+    let last = ran.stdout.lines().last().unwrap();
+    assert!(last.starts_with("stopped before record 2, 1 call submitted: in.jsonl:2:"), "{ran:#?}");
+    assert!(last.ends_with(" (exit 2)") && ran.stderr.contains("hint: mend the record"), "{ran:#?}");
+    let ran = run(&world, &["--input", "in.jsonl", "--on-bad-record", "stop", "--progress", "json"]);
+    let last: Value = serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((ran.code, &last["exit_code"]), (2, &2.into()));
+    assert!(last["bad_record"].as_str().unwrap().starts_with("in.jsonl:2:"), "{last}");
+}
+
+#[test]
 fn a_retry_runs_what_failed_and_pressed_twice_it_is_the_same() {
     let world = World::new();
     world.write("in.txt", "a\nb\nc\n");
@@ -205,6 +227,22 @@ fn a_cancelled_batch_ends_and_exits_so() {
 }
 
 #[test]
+fn a_batch_that_is_cancelled_says_that_it_waits_for_a_worker() {
+    let world = World::new();
+    world.deploy("f", "app", "type: async\n", "cat");
+    world.write("in.txt", "a\nb\n");
+    world.afn("batch submit app /f in.txt").ok();
+    let cancelled = world.afn("batch cancel last --reason enough");
+    assert_eq!(cancelled.code, 0, "{cancelled:#?}");
+    assert!(cancelled.stderr.contains(" is cancelling: no worker seen: run `afn start`"), "{cancelled:#?}");
+    let status = world.afn("batch status last").ok();
+    assert!(status.contains("Why:          enough; no worker seen"), "{status}");
+    world.drain();
+    assert_eq!(world.afn("batch wait last").code, 6);
+    assert!(world.afn("batch status last").ok().contains("Why:          enough\n"));
+}
+
+#[test]
 fn one_call_of_a_batch_is_cancelled_alone() {
     let world = World::new();
     world.deploy("f", "app", "type: async\n", "cat");
@@ -283,6 +321,22 @@ fn nothing_is_done_for_an_output_that_stands_in_the_way() {
 }
 
 #[test]
+fn a_list_of_batches_goes_on() {
+    let world = World::new();
+    world.deploy("f", "app", "type: async\n", "cat");
+    world.write("in.txt", "a\n");
+    let submit = || world.afn("batch submit app /f in.txt").json()["batch_id"].as_str().unwrap().to_owned();
+    let batches = [submit(), submit(), submit()];
+    let first = world.afn("batch list app -n 2");
+    assert!(first.stdout.contains(&batches[2]) && first.stdout.contains(&batches[1]), "{first:#?}");
+    let command = format!("afn batch list app -n 2 --cursor {}", batches[1]);
+    assert!(first.stderr.contains(&format!("there may be more: `{command}`")), "{first:#?}");
+    let rest = world.afn(command.trim_start_matches("afn "));
+    assert!(rest.stdout.contains(&batches[0]) && !rest.stdout.contains(&batches[1]), "{rest:#?}");
+    assert!(!rest.stderr.contains("there may be more"), "{rest:#?}");
+}
+
+#[test]
 fn a_dry_run_counts_and_writes_nothing() {
     let world = World::new();
     world.write("in.txt", lines(200));
@@ -336,7 +390,9 @@ fn small_and_wrong_batches_have_clear_ends() {
         world.run_in("", &["batch", "run", "--input", "-", "--output", "-", "--", "cat"], b"only one");
     assert_eq!((piped.code, rows(&piped.stdout).len()), (0, 1), "{piped:#?}");
     let missing = world.afn("batch run --input nowhere.txt -- cat").failed(2);
-    assert!(missing.contains("nowhere.txt"), "{missing}");
+    assert!(missing.contains("cannot read `nowhere.txt`") && missing.contains("hint: there is no such file"));
+    let missing = world.afn("batch run examples/nope").failed(3);
+    assert!(missing.contains("there is no folder examples/nope"), "{missing}");
     world.write("in.txt", "a\n");
     let missing = world.afn("batch run --input in.txt -- no-such-command-here").failed(3);
     assert!(missing.contains("no-such-command-here"), "{missing}");

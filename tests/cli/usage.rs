@@ -142,6 +142,27 @@ fn who_gives_config_no_value_is_pointed_to_what_is_set() {
 }
 
 #[test]
+fn who_lists_batches_is_pointed_to_them() {
+    let stderr = World::new().afn("list batches").failed(2);
+    assert!(stderr.contains("tip: `afn batch list APP` lists the batches of an app"), "{stderr}");
+}
+
+#[test]
+fn who_leaves_something_out_is_shown_the_command() {
+    let world = World::new();
+    for line in ["get logs last", "get log app"] {
+        let stderr = world.afn(line).failed(2);
+        assert!(stderr.contains("  <CALL_ID>\n"), "{line}: {stderr}");
+        assert!(
+            stderr.contains("tip: the app comes first, then the call: `afn get logs APP last`"),
+            "{stderr}"
+        );
+    }
+    let stderr = world.afn("batch results").failed(2);
+    assert!(stderr.contains("  <BATCH>\n") && stderr.contains("tip: `afn batch results last`"), "{stderr}");
+}
+
+#[test]
 fn missing_arguments_are_named() {
     let stderr = World::new().afn("get call asyncapp").failed(2);
     assert_data_eq!(
@@ -149,6 +170,8 @@ fn missing_arguments_are_named() {
         str![[r#"
 error: the following required arguments were not provided:
   <CALL_ID>
+
+  tip: the app comes first, then the call: `afn get call APP last` is the newest of an app
 
 Usage: afn get call <APP> <CALL_ID>
 

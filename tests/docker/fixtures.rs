@@ -108,6 +108,8 @@ pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
 
 /// A call of a function in this image.
 pub fn work(image: &str, format: Format, command: &[&str], payload: impl Into<Bytes>) -> Work {
+    let source = Source::Image { reference: image.to_owned(), digest: None };
+    let limits = Limits { timeout_ms: 60_000, ..Limits::default() };
     Work {
         app: "dockertest".parse().expect("a name"),
         app_config: Config::new().into(),
@@ -124,18 +126,9 @@ pub fn work(image: &str, format: Format, command: &[&str], payload: impl Into<By
             nonce: Nonce::new(1),
         }),
         version: Arc::new(Version {
-            v: 1,
-            id: "0.0.1-000000000000".parse().expect("a version"),
-            label: "0.0.1".to_owned(),
-            source: Source::Image { reference: image.to_owned(), digest: None },
-            os: None,
-            arch: None,
-            runtime: None,
             format,
             command: command.iter().map(|word| (*word).to_owned()).collect(),
-            content_type: None,
-            limits: Limits { timeout_ms: 60_000, ..Limits::default() },
-            created_at: Time(0),
+            ..Version::new("0.0.1-000000000000", source, limits, Time(0)).expect("a version")
         }),
         call: CallId::single(Time(1_700_000_000_000), 7),
         attempt: 1,

@@ -2,7 +2,7 @@
 
 use afn::catalog::{Catalog, Publish};
 use afn::layout::Message;
-use afn::model::{Format, Kind, Limits, Source, State, Version};
+use afn::model::{Kind, Limits, Source, State, Version};
 use afn::seam::queue::Outgoing;
 
 use crate::world::{APP, World};
@@ -103,19 +103,11 @@ async fn a_function_for_another_architecture_is_put_back_and_status_says_so() {
     world.create_sh("sh", "").await;
     let seams = world.open().await.seams;
     // As a deploy from a machine of that kind leaves it.
+    let source = Source::Image { reference: images::busybox().await.to_owned(), digest: None };
     let version = Version {
-        v: 1,
-        id: "0.0.1".parse().expect("a version"),
-        label: "0.0.1".to_owned(),
-        source: Source::Image { reference: images::busybox().await.to_owned(), digest: None },
         os: Some("linux".to_owned()),
         arch: Some("s390x".to_owned()),
-        runtime: None,
-        format: Format::Default,
-        command: Vec::new(),
-        content_type: None,
-        limits: Limits::default(),
-        created_at: seams.now(),
+        ..Version::new("0.0.1", source, Limits::default(), seams.now()).expect("a version")
     };
     let publish = Publish {
         name: "foreign".parse().expect("a name"),

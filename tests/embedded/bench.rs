@@ -60,19 +60,11 @@ impl Bench {
             self.store.put(&key, PutObject::create(archive)).await.unwrap();
         }
         let number = self.functions.fetch_add(1, Ordering::Relaxed);
+        let label = format!("0.0.1-{number:012}");
         let version = Arc::new(Version {
-            v: 1,
-            id: format!("0.0.1-{number:012}").parse().unwrap(),
-            label: "0.0.1".to_owned(),
-            source,
-            os: None,
-            arch: None,
-            runtime: None,
             format,
             command: command.iter().map(|word| (*word).to_owned()).collect(),
-            content_type: None,
-            limits: Limits::default(),
-            created_at: Time(0),
+            ..Version::new(&label, source, Limits::default(), Time(0)).unwrap()
         });
         let function = Arc::new(Function {
             v: 1,

@@ -9,7 +9,7 @@ use afn::backend::memory::{MemoryQueue, MemoryStore};
 use afn::catalog::{Catalog, Publish};
 use afn::event::Silent;
 use afn::executor::scripted::{Act, Scripted};
-use afn::model::{AppName, CallId, Digest, Format, Kind, Limits, Source, State, Version, VersionId};
+use afn::model::{AppName, CallId, Digest, Kind, Limits, Source, State, Version};
 use afn::results::call::{CallView, wait};
 use afn::seam::clock::SystemClock;
 use afn::seam::executor::Work;
@@ -152,19 +152,10 @@ impl World {
 
 /// Publishes a function of that name, under the route of that name.
 pub async fn deploy(seams: &Seams, app: &AppName, name: &str, kind: Kind) {
+    let source = Source::Archive { sha256: Digest::of(b""), bytes: 0 };
     let version = Version {
-        v: 1,
-        id: "0.0.1-000000000000".parse::<VersionId>().expect("an id"),
-        label: "0.0.1".to_owned(),
-        source: Source::Archive { sha256: Digest::of(b""), bytes: 0 },
-        os: None,
-        arch: None,
-        runtime: None,
-        format: Format::Default,
         command: vec!["true".to_owned()],
-        content_type: None,
-        limits: Limits::default(),
-        created_at: seams.now(),
+        ..Version::new("0.0.1", source, Limits::default(), seams.now()).expect("a version")
     };
     let publish = Publish {
         name: name.parse().expect("a name"),

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::Output;
 use super::parse::{self, BatchRef, FunctionRef, Pair};
 use crate::layout::batch::{MaxFailures, Then};
-use crate::model::{AppName, State};
+use crate::model::{AppName, BatchId, State};
 use crate::submit::batch::OnBadRecord;
 use crate::submit::source::{Format, Pass};
 
@@ -346,7 +346,11 @@ pub struct BatchListArgs {
     #[arg(value_parser = parse::model::<AppName>)]
     pub app: AppName,
 
+    /// Go on after this batch, as the end of an earlier list says.
+    #[arg(long, value_name = "BATCH", value_parser = parse::model::<BatchId>)]
+    pub cursor: Option<BatchId>,
+
     /// How many batches to show at most.
-    #[arg(short = 'n', value_name = "COUNT", default_value_t = 20)]
+    #[arg(short = 'n', value_name = "COUNT", default_value_t = crate::limits::LIST_BATCHES_DEFAULT)]
     pub max: usize,
 }

@@ -13,7 +13,8 @@ pub struct WorkerArgs {
     #[arg(long, short = 'j', visible_alias = "slots", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: Option<u16>,
 
-    /// Exit when the queues are dry, instead of waiting for more.
+    /// Exit when the queues are dry, instead of waiting for more. A worker serves all apps of its context: what waits of
+    /// others is run too.
     #[arg(long)]
     pub drain: bool,
 

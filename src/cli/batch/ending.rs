@@ -21,6 +21,8 @@ use crate::results::reasons::{Group, Reasons};
 use crate::results::report;
 use crate::results::rows::{self, Finished, Rows};
 use crate::seam::Seams;
+use crate::submit::retry::can_retry;
+use crate::submit::source::Bad;
 
 /// Reasons that are shown; `batch results` shows every failure.
 const REASONS_SHOWN: usize = 5;
@@ -46,6 +48,7 @@ pub async fn collect(job: &Job<'_>, view: &BatchView) -> Result<()> {
         let format = run.output.as_deref().map_or(Ok(Format::JsonLines), Format::of)?;
         let options = rows::Options {
             input: run.include_input || needs_input(format),
+            names: true,
             finished: Finished::Is,
             ..rows::Options::default()
         };
@@ -86,12 +89,18 @@ pub async fn to_stdout(printer: &Printer, seams: &Seams, rows: Rows, flatten: bo
     export::to_writer(seams, rows, &mut stdout, Format::JsonLines, flatten, |_| {}).await
 }
 
-/// The last words.
-pub async fn tell(job: &Job<'_>, view: &BatchView) -> Result<()> {
-    let end = End { job, view, failures: failures(&job.engine.seams, view).await?, cost: spent(job, view) };
+/// The last words. `bad`: the record that the batch was ended before.
+pub async fn tell(job: &Job<'_>, view: &BatchView, bad: Option<&Bad>) -> Result<ExitCode> {
+    let seams = &job.engine.seams;
+    let (failures, tried) = failures(seams, view).await?;
+    // Usually known from the rows; else what was refused is told from what could not be started.
+    let can_retry = !failures.is_empty() && (tried || can_retry(seams, view.batch).await?);
+    let code = bad.map_or(exit_code(view.status), |_| ExitCode::Usage);
+    let end = End { job, view, bad, failures, can_retry, cost: spent(job, view), code };
     let printer = &job.session.printer;
     if job.style == ProgressStyle::Json {
-        return printer.line(end.event());
+        printer.line(end.event())?;
+        return Ok(code);
     }
     let words = end.words();
     match job.run.to_stdout {
@@ -99,17 +108,30 @@ pub async fn tell(job: &Job<'_>, view: &BatchView) -> Result<()> {
         false if printer.is_quiet() => {}
         false => printer.data(words)?,
     }
-    Ok(())
+    if bad.is_some() {
+        printer.hint(
+            "mend the record and run the batch anew; `--on-bad-record record` records bad ones as failed and goes on",
+        );
+    }
+    Ok(code)
 }
 
-/// Why calls failed, the most frequent reason first.
-async fn failures(seams: &Seams, view: &BatchView) -> Result<Vec<Group>> {
+/// Why calls failed, the most frequent reason first; and whether any of them was tried at all.
+async fn failures(seams: &Seams, view: &BatchView) -> Result<(Vec<Group>, bool)> {
     if view.failed() == 0 {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     }
     let options =
         rows::Options { statuses: FAILED.to_vec(), finished: Finished::Is, ..rows::Options::default() };
-    Ok(Reasons::gather(Rows::open(seams, view.batch, options).await?).await?.groups())
+    let mut rows = Rows::open(seams, view.batch, options).await?;
+    let (mut reasons, mut tried) = (Reasons::default(), false);
+    while let Some(block) = rows.next().await? {
+        for row in &block {
+            reasons.take_in(row);
+            tried |= row.outcome.as_ref().is_some_and(|outcome| outcome.attempts > 0);
+        }
+    }
+    Ok((reasons.groups(), tried))
 }
 
 const FAILED: [State; 3] = [State::Error, State::Timeout, State::Killed];
@@ -128,8 +150,11 @@ fn spent(job: &Job<'_>, view: &BatchView) -> Cost {
 struct End<'a> {
     job: &'a Job<'a>,
     view: &'a BatchView,
+    bad: Option<&'a Bad>,
     failures: Vec<Group>,
+    can_retry: bool,
     cost: Cost,
+    code: ExitCode,
 }
 
 impl End<'_> {
@@ -149,7 +174,8 @@ impl End<'_> {
             "output": run.output,
             "joblog": run.joblog,
             "report": run.report,
-            "exit_code": exit_code(view.status).number(),
+            "bad_record": self.bad.map(ToString::to_string),
+            "exit_code": self.code.number(),
         })
     }
 
@@ -179,7 +205,10 @@ impl End<'_> {
             let there = FAILED.iter().filter(|state| view.counts.get(state).is_some_and(|count| *count > 0));
             let flags: String = there.map(|state| format!(" --status {state}")).collect();
             pointer("failures", format!("afn batch results {batch}{flags}"));
-            pointer("try again", format!("afn batch retry {batch}"));
+            match self.can_retry {
+                true => pointer("try again", format!("afn batch retry {batch}")),
+                false => pointer("to mend", "the records: a retry would refuse them again".to_owned()),
+            }
         }
         match &run.output {
             Some(path) => pointer("results", shown(path)),
@@ -194,8 +223,22 @@ impl End<'_> {
             None => pointer("report", format!("afn batch report {batch}")),
         }
         pointer("on AWS", told(&self.cost));
-        let _ = writeln!(text, "{}", end(view));
+        let _ = writeln!(text, "{}", printable(&self.how()));
         text
+    }
+
+    fn how(&self) -> String {
+        let (view, failed) = (self.view, self.view.failed());
+        let how = match (self.bad, view.status) {
+            (Some(bad), _) => {
+                let ran = plural(view.decided, "call");
+                format!("stopped before record {}, {ran} submitted: {bad}", view.decided + 1)
+            }
+            (None, BatchStatus::Success) => return "finished".to_owned(),
+            (None, BatchStatus::Cancelled) => view.reason.clone().unwrap_or_else(|| "cancelled".to_owned()),
+            (None, _) => format!("finished, {} failed", plural(failed, "call")),
+        };
+        format!("{how} (exit {})", self.code.number())
     }
 }
 
@@ -203,11 +246,11 @@ impl End<'_> {
 pub fn told(cost: &Cost) -> String {
     let mut text =
         format!("{} for {}", cost::shown(cost.dollars.total), plural(cost.requests_total, "request"));
-    if let Some(each) = cost.dollars_per_call {
-        let _ = write!(text, ": {} a million calls", cost::shown(each * 1e6));
-    }
-    if let Some(hour) = cost.dollars_per_worker_hour {
-        let _ = write!(text, " and {} an hour of a worker", cost::shown(hour));
+    if let Some(million) = cost.dollars_a_million() {
+        let _ = write!(text, ": {} a million calls", cost::shown(million));
+        if let Some(hour) = cost.dollars_per_worker_hour {
+            let _ = write!(text, " and {} an hour of a worker", cost::shown(hour));
+        }
     }
     text
 }
@@ -217,14 +260,22 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn end(view: &BatchView) -> String {
-    let code = exit_code(view.status).number();
-    match (view.status, view.failed()) {
-        (BatchStatus::Success, _) => "finished".to_owned(),
-        (BatchStatus::Cancelled, _) => {
-            let why = view.reason.as_deref().unwrap_or("cancelled");
-            format!("{why} (exit {code})")
-        }
-        (_, failed) => format!("finished, {} failed (exit {code})", plural(failed, "call")),
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_rate_is_told_of_many_calls_alone() {
+        let told = |calls| {
+            let requests = BTreeMap::from([("put".to_owned(), 40), ("receive".to_owned(), 10)]);
+            super::told(&Cost::of(requests, calls, Some(3_600_000)))
+        };
+        assert_eq!(told(999), "$0.00020 for 50 requests");
+        assert_eq!(
+            told(1_000),
+            "$0.00020 for 50 requests: $0.20 a million calls and $0.0000040 an hour of a worker"
+        );
     }
 }

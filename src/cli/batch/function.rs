@@ -86,21 +86,7 @@ async fn of_command(engine: &Engine, args: &BatchRunArgs) -> Result<Deployed> {
         limits.memory_mib = memory;
     }
     limits.check()?;
-    let label = "0.0.1";
-    let mut version = Version {
-        v: 1,
-        id: label.parse()?,
-        label: label.to_owned(),
-        source,
-        os: None,
-        arch: None,
-        runtime: None,
-        format: Default::default(),
-        command,
-        content_type: None,
-        limits,
-        created_at: engine.seams.now(),
-    };
+    let mut version = Version { command, ..Version::new("0.0.1", source, limits, engine.seams.now())? };
     version.id = version_id(&version)?;
     let name = name(&args.command, args.image.as_deref(), version.id.as_str())?;
     let publish = Publish {

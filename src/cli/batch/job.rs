@@ -137,14 +137,11 @@ impl Job<'_> {
         };
         executor.close().await;
         let view = ended?;
-        ending::tell(self, &view).await?;
-        Ok(match submitted.flatten().map(|submitted| submitted.end) {
-            Some(End::BadRecord(bad)) => {
-                printer.warning(format!("the batch ended before a bad record: {bad}"));
-                ExitCode::Usage
-            }
-            _ => ending::exit_code(view.status),
-        })
+        let bad = match submitted.flatten().map(|submitted| submitted.end) {
+            Some(End::BadRecord(bad)) => Some(bad),
+            Some(End::Source | End::Cancelled) | None => None,
+        };
+        ending::tell(self, &view, bad.as_ref()).await
     }
 
     async fn follow(&self, known: &Known) -> Result<BatchView> {

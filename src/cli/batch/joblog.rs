@@ -96,7 +96,14 @@ mod tests {
             worker: "w".to_owned(),
             worker_version: "0".to_owned(),
         };
-        ResultRow { number: 3, call: batch.call(3), status, outcome: Some(outcome), input: None }
+        ResultRow {
+            number: 3,
+            call: batch.call(3),
+            status,
+            outcome: Some(outcome),
+            source: None,
+            input: None,
+        }
     }
 
     #[test]

@@ -23,7 +23,8 @@ pub fn detailed(view: &BatchView, why: Option<&str>) -> String {
     line("App", Some(view.app.to_string()));
     line("Function", function.map(|(name, route)| format!("{name} ({route}{version})")));
     line("Status", Some(view.status.to_string()));
-    line("Why", view.reason.clone().or(why.map(str::to_owned)));
+    let why: Vec<&str> = view.reason.as_deref().into_iter().chain(why).collect();
+    line("Why", (!why.is_empty()).then(|| why.join("; ")));
     line("Calls", Some(calls(view)));
     for state in State::ALL {
         let count = view.counts.get(&state).filter(|count| **count > 0);

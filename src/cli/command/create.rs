@@ -30,20 +30,10 @@ async fn function(session: &Session, args: FunctionImage) -> Result<()> {
     let engine = session.open().await?;
     let mut limits = Limits::default();
     traits::apply(&args.traits, &mut limits)?;
+    let source = Source::Image { reference: args.image.clone(), digest: None };
     let version = Version {
-        v: 1,
-        // Set by its content when it is published.
-        id: "0.0.1".parse()?,
-        label: "0.0.1".to_owned(),
-        source: Source::Image { reference: args.image.clone(), digest: None },
-        os: None,
-        arch: None,
-        runtime: None,
         format: args.traits.format.unwrap_or_default(),
-        command: Vec::new(),
-        content_type: None,
-        limits,
-        created_at: engine.seams.now(),
+        ..Version::new("0.0.1", source, limits, engine.seams.now())?
     };
     let publish = Publish {
         name,

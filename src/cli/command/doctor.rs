@@ -174,7 +174,7 @@ async fn localstack() -> Check {
 
 async fn docker(session: &Session) -> Check {
     match executors::docker(session).await {
-        Ok(_) => Check::ok("docker", "answers"),
+        Ok(_) => Check::ok("docker", "answers; whether images can be pulled and pushed was not tried"),
         Err(why) => Check::warning(
             "docker",
             why,

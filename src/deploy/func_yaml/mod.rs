@@ -160,6 +160,10 @@ impl FuncFile {
 pub fn find(dir: &Path) -> Result<PathBuf> {
     let found = FILE_NAMES.iter().map(|name| dir.join(name)).find(|path| path.is_file());
     found.ok_or_else(|| {
+        if !dir.exists() {
+            return Error::not_found(format!("there is no folder {}", dir.display()))
+                .hint("name one that has a func.yaml; `afn init --runtime shell NAME` makes one");
+        }
         Error::not_found(format!("no func.yaml in {}", dir.display())).hint(
             "`afn init --runtime shell NAME` makes a function; `afn deploy DIR` takes one from elsewhere",
         )

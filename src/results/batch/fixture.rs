@@ -52,17 +52,22 @@ pub fn rows(numbers: impl IntoIterator<Item = u64>) -> Vec<Row> {
 impl<'a> Made<'a> {
     /// Pointer and definition.
     pub async fn begun(world: &'a World, id: BatchId) -> Made<'a> {
+        let source = BatchSource {
+            location: "x.txt".to_owned(),
+            format: "lines".to_owned(),
+            pass: "record".to_owned(),
+            on_bad_record: "record".to_owned(),
+        };
+        Made::of_source(world, id, source).await
+    }
+
+    pub async fn of_source(world: &'a World, id: BatchId, source: BatchSource) -> Made<'a> {
         let body = Batch {
             v: 1,
             function: "asyncfn".parse().expect("a name"),
             version: "0.0.2-0123456789ab".parse().expect("a version"),
             route: "/asyncfn".parse().expect("a route"),
-            source: BatchSource {
-                location: "x.txt".to_owned(),
-                format: "lines".to_owned(),
-                pass: "record".to_owned(),
-                on_bad_record: "record".to_owned(),
-            },
+            source,
             chunking: Chunking::default(),
             then: None,
             on_complete: None,

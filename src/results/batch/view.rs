@@ -39,6 +39,8 @@ pub struct BatchView {
     pub requests: BTreeMap<String, u64>,
     /// Workers that wrote the last part of a log.
     pub workers: BTreeSet<String>,
+    /// When outcomes were last recorded, by the store's clock.
+    pub heard_at: Option<Time>,
     pub created_at: Time,
     pub sealed: Option<Sealed>,
     pub cancelled: Option<Cancelled>,
@@ -187,6 +189,7 @@ impl BatchView {
                 None => logs.map(|logs| logs.requests(sealed)).unwrap_or_default(),
             },
             workers: belonging().filter_map(|log| log.worker()).map(str::to_owned).collect(),
+            heard_at: logs.and_then(Logs::heard_at),
             counts,
             created_at: batch.map_or_else(|| id.time(), |batch| batch.created_at),
             sealed: facts.sealed.clone(),

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::super::rows::ResultRow;
 use super::flatten::{self, Columns};
-use super::{RowWriter, answer, failed};
+use super::{Beside, RowWriter, answer, failed};
 use crate::error::Result;
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -27,20 +27,22 @@ const FIXED: [&str; 10] = [
 pub struct Csv<W: Write> {
     out: W,
     lines: Vec<u8>,
-    with_input: bool,
+    beside: Beside,
     columns: Option<Columns>,
     field: String,
 }
 
 impl<W: Write> Csv<W> {
     /// `columns`: of the members of results that are objects; those results are not in `result` then.
-    pub fn new(out: W, with_input: bool, columns: Option<Columns>) -> Result<Csv<W>> {
+    pub fn new(out: W, beside: Beside, columns: Option<Columns>) -> Result<Csv<W>> {
         let lines = Vec::with_capacity(2 * BUFFER_BYTES);
-        let mut csv = Csv { out, lines, with_input, columns, field: String::new() };
+        let mut csv = Csv { out, lines, beside, columns, field: String::new() };
         let flat = csv.columns.iter().flat_map(Columns::names).map(str::to_owned);
-        let mut header: Vec<String> = FIXED.map(str::to_owned).into_iter().chain(flat).collect();
+        let mut header = FIXED.map(str::to_owned).to_vec();
+        header.extend(beside.source.then(|| "source".to_owned()));
+        header.extend(flat);
         header.extend(["result", "result_base64", "error"].map(str::to_owned));
-        if with_input {
+        if beside.input {
             header.extend(["input", "input_base64"].map(str::to_owned));
         }
         for name in header {
@@ -122,6 +124,9 @@ impl<W: Write + Send> RowWriter for Csv<W> {
         self.maybe(outcome.and_then(|outcome| outcome.started_at));
         self.maybe(outcome.map(|outcome| outcome.completed_at));
         self.maybe(outcome.map(|outcome| &outcome.worker));
+        if self.beside.source {
+            self.maybe(row.source.as_ref());
+        }
         let mut body = answer(row);
         if let Some(columns) = self.columns.take() {
             let members = body.and_then(|body| flatten::members(body));
@@ -135,7 +140,7 @@ impl<W: Write + Send> RowWriter for Csv<W> {
         }
         self.body(body.map(|body| &body[..]));
         self.maybe(outcome.and_then(|outcome| outcome.error.as_ref()));
-        if self.with_input {
+        if self.beside.input {
             self.body(row.input.as_ref().map(|record| &record.payload[..]));
         }
         self.end_line();

@@ -6,7 +6,6 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Component, Path, PathBuf};
 
-use percent_encoding::percent_decode_str;
 use tempfile::TempDir;
 
 use super::super::rows::ResultRow;
@@ -14,10 +13,9 @@ use super::file::{cannot, exists, folder_of};
 use super::jsonl::{Body, JsonLines};
 use super::{RowWriter, answer};
 use crate::error::{Error, Result};
+use crate::layout::chunk::Record;
 
 const FAILURES: &str = "failures.jsonl";
-/// The header that names what was sent.
-const NAME_HEADER: &str = "afn-name";
 const NAME_BYTES_MAX: usize = 255;
 const NUMBER_DIGITS: usize = 10;
 
@@ -82,9 +80,8 @@ impl Folder {
 
     /// A name that nothing else has.
     fn name(&mut self, row: &ResultRow, body: &[u8]) -> PathBuf {
-        let headers = row.input.iter().flat_map(|record| &record.headers);
-        let mut named = headers.filter(|(name, _)| name.eq_ignore_ascii_case(NAME_HEADER));
-        let wanted = named.next().and_then(|(_, name)| safe(name)).filter(|name| self.is_free(name));
+        let name = row.input.as_ref().and_then(Record::name);
+        let wanted = name.and_then(|name| safe(&name)).filter(|name| self.is_free(name));
         if let Some(name) = wanted {
             self.names.insert(name.clone());
             return name;
@@ -108,8 +105,7 @@ impl Folder {
 
 /// A path below the folder that no number is in the way of, or `None`.
 fn safe(name: &str) -> Option<PathBuf> {
-    let name = percent_decode_str(name).decode_utf8().ok()?;
-    let path = Path::new(&*name);
+    let path = Path::new(name);
     let plain = path.components().all(|component| match component {
         Component::Normal(part) => part.len() <= NAME_BYTES_MAX,
         Component::CurDir | Component::ParentDir | Component::RootDir | Component::Prefix(_) => false,

@@ -13,7 +13,7 @@ use crate::limits;
 use crate::seam::Seams;
 
 /// Names that the table has anyway; a member called so gets `result_` before its name.
-const TAKEN: [&str; 16] = [
+const TAKEN: [&str; 17] = [
     "number",
     "call_id",
     "status",
@@ -24,6 +24,7 @@ const TAKEN: [&str; 16] = [
     "started_at",
     "completed_at",
     "worker",
+    "source",
     "result",
     "result_base64",
     "result_binary",

@@ -102,6 +102,11 @@ impl<W: Write + Send> RowWriter for JsonLines<W> {
             }
             self.shown(",\"completed_at\":\"", outcome.completed_at);
             self.text("\",\"worker\":", &outcome.worker);
+        }
+        if let Some(source) = &row.source {
+            self.text(",\"source\":", source);
+        }
+        if let Some(outcome) = &row.outcome {
             if let Some(body) = answer(row)
                 && !(self.flatten && self.flat(body))
             {

@@ -47,6 +47,13 @@ pub trait RowWriter: Send {
     fn finish(&mut self) -> Result<()>;
 }
 
+/// Columns of a table that not every batch has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Beside {
+    pub source: bool,
+    pub input: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     JsonLines,
@@ -148,7 +155,7 @@ pub async fn to_writer(
     flatten: bool,
     on_rows: impl FnMut(u64),
 ) -> Result<Exported> {
-    let with_input = rows.has_input();
+    let beside = Beside { source: rows.has_names(), input: rows.has_input() };
     let mut columns = None;
     // Columns have to be known before the first row is written; lines of JSON need none.
     if flatten && matches!(format, Format::Csv | Format::Parquet) {
@@ -156,10 +163,8 @@ pub async fn to_writer(
     }
     match format {
         Format::JsonLines => write(seams, rows, &mut JsonLines::new(out, flatten), on_rows).await,
-        Format::Csv => write(seams, rows, &mut Csv::new(out, with_input, columns)?, on_rows).await,
-        Format::Parquet => {
-            write(seams, rows, &mut ParquetFile::new(out, with_input, columns)?, on_rows).await
-        }
+        Format::Csv => write(seams, rows, &mut Csv::new(out, beside, columns)?, on_rows).await,
+        Format::Parquet => write(seams, rows, &mut ParquetFile::new(out, beside, columns)?, on_rows).await,
         Format::Folder => Err(Error::invalid("a folder of results needs a path, not a stream")),
     }
 }

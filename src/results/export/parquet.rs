@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::rows::ResultRow;
 use super::flatten::{self, Columns};
-use super::{RowWriter, answer, failed};
+use super::{Beside, RowWriter, answer, failed};
 use crate::error::{Error, Result};
 use crate::layout::table::{Column, ColumnKind, GroupWriter, TableWriter};
 
@@ -17,7 +17,7 @@ const GROUP_BYTES: usize = 16 * 1024 * 1024;
 
 pub struct ParquetFile<W: Write + Send> {
     table: Option<TableWriter<W>>,
-    with_input: bool,
+    beside: Beside,
     columns: Option<Columns>,
     rows: Vec<Flat>,
     bytes: usize,
@@ -32,7 +32,7 @@ struct Flat {
 
 impl<W: Write + Send> ParquetFile<W> {
     /// `columns`: of the members of results that are objects; those results are not in `result` then.
-    pub fn new(out: W, with_input: bool, columns: Option<Columns>) -> Result<ParquetFile<W>> {
+    pub fn new(out: W, beside: Beside, columns: Option<Columns>) -> Result<ParquetFile<W>> {
         use ColumnKind::{Binary, Int64, Text, Time};
         let named = |name: &str, kind, required| Column { name: name.to_owned(), kind, required };
         let mut all = vec![
@@ -47,23 +47,24 @@ impl<W: Write + Send> ParquetFile<W> {
             named("completed_at", Time, false),
             named("worker", Text, false),
         ];
+        all.extend(beside.source.then(|| named("source", Text, false)));
         if let Some(columns) = &columns {
             all.extend(columns.names().zip(columns.kinds()).map(|(name, kind)| named(name, kind, false)));
         }
         all.extend([named("result", Text, false), named("result_binary", Binary, false)]);
         all.push(named("error", Text, false));
-        if with_input {
+        if beside.input {
             all.extend([named("input", Text, false), named("input_binary", Binary, false)]);
         }
         let table = Some(TableWriter::to(out, &all)?);
-        Ok(ParquetFile { table, with_input, columns, rows: Vec::new(), bytes: 0 })
+        Ok(ParquetFile { table, beside, columns, rows: Vec::new(), bytes: 0 })
     }
 
     fn group(&mut self) -> Result<()> {
         let rows = std::mem::take(&mut self.rows);
         self.bytes = 0;
         let Some(table) = self.table.as_mut().filter(|_| !rows.is_empty()) else { return Ok(()) };
-        table.group(|group| write(group, &rows, self.columns.as_ref(), self.with_input))
+        table.group(|group| write(group, &rows, self.columns.as_ref(), self.beside))
     }
 }
 
@@ -71,7 +72,7 @@ fn write<W: Write + Send>(
     group: &mut GroupWriter<'_, W>,
     rows: &[Flat],
     columns: Option<&Columns>,
-    with_input: bool,
+    beside: Beside,
 ) -> Result<()> {
     let number = |of: fn(&crate::layout::part::Row) -> Option<u64>| {
         rows.iter().map(move |flat| flat.row.outcome.as_ref().and_then(of).map(|value| value as i64))
@@ -88,6 +89,9 @@ fn write<W: Write + Send>(
     group.optional_int64(number(|row| Some(row.completed_at.0)))?;
     let outcomes = || rows.iter().map(|flat| flat.row.outcome.as_ref());
     group.optional_bytes(outcomes().map(|outcome| outcome.map(|outcome| outcome.worker.as_str().into())))?;
+    if beside.source {
+        group.optional_bytes(rows.iter().map(|flat| flat.row.source.as_deref().map(Into::into)))?;
+    }
     for (index, kind) in columns.iter().flat_map(|columns| columns.kinds()).enumerate() {
         let values = rows.iter().map(|flat| flat.values[index].as_ref());
         match kind {
@@ -104,7 +108,7 @@ fn write<W: Write + Send>(
     bodies(group, rows, |flat| flat.result.as_ref())?;
     let errors = outcomes().map(|outcome| outcome?.error.as_deref().map(Into::into));
     group.optional_bytes(errors)?;
-    if with_input {
+    if beside.input {
         bodies(group, rows, |flat| flat.row.input.as_ref().map(|record| &record.payload))?;
     }
     Ok(())

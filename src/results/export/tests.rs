@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::layout::batch::BatchSource;
 use crate::layout::chunk::Record;
 use crate::layout::table::{ColumnKind, Table};
 use crate::results::batch::fixture::{Made, batch_at, row};
@@ -173,6 +174,41 @@ async fn a_parquet_table_has_the_types_of_what_there_is() {
     assert_eq!(group.optional_bytes("result").expect("results").iter().flatten().count(), 2);
 }
 
+#[tokio::test]
+async fn rows_of_files_tell_which() {
+    let world = World::new();
+    let source = BatchSource {
+        location: "/photos".to_owned(),
+        format: "files".to_owned(),
+        pass: "body".to_owned(),
+        on_bad_record: "record".to_owned(),
+    };
+    let made = Made::of_source(&world, batch_at(NOW, 1), source).await;
+    made.records(&[record(1, "a.jpg"), record(2, "b/%C3%A9")]).await;
+    let mut failed = row(2, State::Error);
+    failed.error = Some("exit code 3".to_owned());
+    made.part(2, &[row(1, State::Success), failed]).await;
+    made.sealed(2, &[]).await;
+    let written = async |format, names, flatten| {
+        let options = rows::Options { names, ..rows::Options::default() };
+        let rows = Rows::open(&world.seams, made.id, options).await.expect("rows");
+        let mut out = Vec::new();
+        to_writer(&world.seams, rows, &mut out, format, flatten, |_| {}).await.expect("written");
+        out
+    };
+    let lines = self::lines(written(Format::JsonLines, true, false).await);
+    let sources = [&lines[0]["source"], &lines[1]["source"]];
+    assert_eq!((sources, lines[0].get("input")), ([&json!("a.jpg"), &json!("b/é")], None));
+    assert_eq!(self::lines(written(Format::JsonLines, false, false).await)[0].get("source"), None);
+    let text = String::from_utf8(written(Format::Csv, true, true).await).expect("text");
+    assert!(text.contains(",worker,source,n,result,"), "{text}");
+    assert!(text.contains("worker-1,a.jpg,1,,") && text.contains("worker-1,b/é,,,,exit code 3"), "{text}");
+    let table = Table::open("out", written(Format::Parquet, true, false).await.into()).expect("a table");
+    let sources = table.group(0).expect("rows").optional_texts("source").expect("sources");
+    assert_eq!(sources, [Some("a.jpg".to_owned()), Some("b/é".to_owned())]);
+    assert_eq!(flatten::column("source"), "result_source");
+}
+
 #[test]
 fn a_columns_type_holds_all_its_values() {
     let mut columns = Columns::default();
@@ -283,7 +319,7 @@ proptest! {
         outcome.result = RowResult::Inline(body.clone().into());
         outcome.error = error.clone();
         let call = batch_at(NOW, 1).call(1);
-        let row = ResultRow { number: 1, call, status: State::Success, outcome: Some(outcome), input: None };
+        let row = ResultRow { number: 1, call, status: State::Success, outcome: Some(outcome), source: None, input: None };
         let mut out = Vec::new();
         let mut writer = JsonLines::new(&mut out, flatten);
         writer.row(&row).expect("in memory");

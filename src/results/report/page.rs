@@ -97,9 +97,9 @@ impl Page {
             workers => format!("{workers} workers"),
         };
         self.tile("Function time", &millis(gathered.run_ms), &workers);
-        let per_call =
-            cost.dollars_per_call.map(|dollars| format!("{} a million calls", shown(dollars * 1e6)));
-        self.tile("Cost on AWS", &shown(cost.dollars.total), per_call.as_deref().unwrap_or("no call yet"));
+        let rate = cost.dollars_a_million().map(|dollars| format!("{} a million calls", shown(dollars)));
+        let requests = || format!("{} requests", count(cost.requests_total));
+        self.tile("Cost on AWS", &shown(cost.dollars.total), &rate.unwrap_or_else(requests));
         self.html.push_str("</section>");
     }
 

@@ -40,7 +40,7 @@ fn check_markup(page: &str) {
 
 fn decided(number: u64, outcome: Row) -> ResultRow {
     let call = batch_at(NOW, 1).call(number);
-    ResultRow { number, call, status: outcome.status, outcome: Some(outcome), input: None }
+    ResultRow { number, call, status: outcome.status, outcome: Some(outcome), source: None, input: None }
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ pub use plan::Plan;
 pub struct Options {
     /// What each call was sent with; costs a read of every chunk.
     pub input: bool,
+    /// Which file or object each call is of, where the source has such; costs a read of every chunk then.
+    pub names: bool,
     /// Only calls that ended, or stand, so; all if there is none.
     pub statuses: Vec<State>,
     /// In place of a call that failed its latest retry.
@@ -53,6 +55,8 @@ pub struct ResultRow {
     pub status: State,
     /// `None`: not decided yet.
     pub outcome: Option<Row>,
+    /// The file or object that it is of, if that was asked for.
+    pub source: Option<String>,
     /// What it was sent with, if that was asked for.
     pub input: Option<Record>,
 }
@@ -92,6 +96,11 @@ impl Rows {
     /// Whether rows have what was sent.
     pub fn has_input(&self) -> bool {
         self.plan.options.input
+    }
+
+    /// Whether rows have the name of a file or object.
+    pub fn has_names(&self) -> bool {
+        self.plan.names
     }
 
     /// How many rows there are before any is left out for its status.

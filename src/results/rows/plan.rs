@@ -8,10 +8,10 @@ use std::sync::Arc;
 use super::{Finished, Options};
 use crate::error::{Error, Result};
 use crate::layout::Key;
-use crate::layout::batch::Sealed;
+use crate::layout::batch::{Batch, Sealed};
 use crate::model::{AppName, BatchId};
 use crate::outcomes::{Listing, Logs, app_of, listing};
-use crate::results::batch::facts::Facts;
+use crate::results::batch::facts::{Facts, find};
 use crate::seam::Seams;
 
 pub struct Plan {
@@ -24,6 +24,8 @@ pub struct Plan {
     pub(super) rows: u64,
     /// Rows of the batch that retries this one's failures, by `latest`.
     pub(super) overlay: Option<Arc<Plan>>,
+    /// The source has names, and they are wanted.
+    pub(super) names: bool,
     /// Rows are to carry the line of their source, which for a retry is the number in the batch before.
     pub(super) lines: bool,
 }
@@ -80,7 +82,7 @@ impl Plan {
             }
             let is_judged = options.finished == Finished::Must && !is_over;
             let needed = Listing {
-                defined: is_judged,
+                defined: is_judged || options.names,
                 sealed: listing.sealed,
                 retries: if options.latest { listing.retries.clone() } else { Vec::new() },
                 ..Listing::default()
@@ -96,6 +98,10 @@ impl Plan {
                     return Err(unfinished(batch, count, facts.sealed.as_ref().map(Sealed::calls)));
                 }
             }
+            let names = match &facts.batch {
+                Some(definition) if options.names => has_names(&seams, &app, definition).await?,
+                _ => false,
+            };
             let end = facts.sealed.as_ref().map_or(u64::MAX, |sealed| sealed.last);
             let mut first = 1;
             let chunks: Vec<ChunkPlan> = listing
@@ -109,13 +115,14 @@ impl Plan {
             let overlay = match facts.retries.first().filter(|_| options.latest) {
                 Some(retry) => {
                     // Of a retry every row is needed, and none twice.
-                    let options = Options { input: false, statuses: Vec::new(), ..options.clone() };
+                    let options =
+                        Options { input: false, names: false, statuses: Vec::new(), ..options.clone() };
                     Some(Arc::new(Plan::of(seams.clone(), app.clone(), *retry, options, true).await?))
                 }
                 None => None,
             };
             let rows = facts.sealed.as_ref().map_or(first - 1, Sealed::calls);
-            Ok(Plan { seams, app, batch, options, chunks, sealed: facts.sealed, rows, overlay, lines })
+            Ok(Plan { seams, app, batch, options, chunks, sealed: facts.sealed, rows, overlay, names, lines })
         })
     }
 
@@ -123,7 +130,8 @@ impl Plan {
         self.sealed.as_ref().is_none_or(|sealed| sealed.belongs(number))
     }
 
-    pub(super) fn needs_records(&self) -> bool {
+    /// Rows are to carry records, not their names alone.
+    pub(super) fn keeps_records(&self) -> bool {
         self.options.input || self.lines
     }
 
@@ -132,7 +140,7 @@ impl Plan {
         let mut steps = VecDeque::new();
         for (place, chunk) in self.chunks.iter().enumerate() {
             let payloads = Key::Chunk(self.app.clone(), self.batch, chunk.last);
-            if self.needs_records() {
+            if self.keeps_records() || self.names {
                 steps.push_back((place, Step::Payloads, payloads.clone()));
             }
             for (part, bytes) in chunk.parts.iter().enumerate() {
@@ -143,6 +151,16 @@ impl Plan {
         }
         steps
     }
+}
+
+/// A retry's records have the names of the batch that it retries.
+async fn has_names(seams: &Seams, app: &AppName, definition: &Batch) -> Result<bool> {
+    let (mut source, mut parent) = (definition.source.clone(), definition.retry_of);
+    while let Some(batch) = parent {
+        let Some(before) = find::<Batch>(seams, Key::Batch(app.clone(), batch)).await? else { break };
+        (source, parent) = (before.source, before.retry_of);
+    }
+    Ok(source.has_names())
 }
 
 fn unfinished(batch: BatchId, decided: u64, calls: Option<u64>) -> Error {

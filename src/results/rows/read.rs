@@ -23,14 +23,15 @@ use crate::seam::store::Range;
 pub(super) async fn read(plan: Arc<Plan>, sender: mpsc::Sender<Vec<ResultRow>>) -> Result<()> {
     let mut ahead = Ahead::new(&plan);
     let mut overlay = plan.overlay.clone().map(Overlay::new);
-    let mut records = BTreeMap::new();
+    let mut sent = Sent::default();
     let mut rows: Vec<Row> = Vec::new();
     let mut read = 0;
     while let Some((place, step, name, body)) = ahead.next().await? {
         match step {
             Step::Payloads => {
-                let decoded = chunk::decode(&name, body)?;
-                records = decoded.into_iter().map(|record| (record.number, record)).collect();
+                for record in chunk::decode(&name, body)? {
+                    sent.take_in(&plan, record);
+                }
             }
             Step::Part { .. } => {
                 let part = Part::open(&name, body)?;
@@ -42,7 +43,7 @@ pub(super) async fn read(plan: Arc<Plan>, sender: mpsc::Sender<Vec<ResultRow>>) 
                 // Waited for before the rows are made: one chunk's are on their way, one's are made, no more.
                 let Ok(place_for_rows) = sender.reserve().await else { return Ok(()) };
                 let chunk = &plan.chunks[place];
-                let merged = merge(&plan, chunk, std::mem::take(&mut rows), std::mem::take(&mut records))?;
+                let merged = merge(&plan, chunk, std::mem::take(&mut rows), std::mem::take(&mut sent))?;
                 read += merged.len() as u64;
                 let mut block = match &mut overlay {
                     Some(overlay) => overlay.over(merged).await?,
@@ -64,6 +65,24 @@ pub(super) async fn read(plan: Arc<Plan>, sender: mpsc::Sender<Vec<ResultRow>>) 
     }
 }
 
+/// What the calls of a chunk were sent with, by number, as far as it is wanted.
+#[derive(Default)]
+struct Sent {
+    names: BTreeMap<u64, String>,
+    records: BTreeMap<u64, Record>,
+}
+
+impl Sent {
+    fn take_in(&mut self, plan: &Plan, record: Record) {
+        if plan.names {
+            self.names.extend(record.name().map(|name| (record.number, name.into_owned())));
+        }
+        if plan.keeps_records() {
+            self.records.insert(record.number, record);
+        }
+    }
+}
+
 fn missing(plan: &Plan, number: u64) -> Error {
     Error::conflict(format!(
         "call {number} of batch `{}` has no outcome, though the batch was said to be finished",
@@ -76,12 +95,7 @@ fn missing(plan: &Plan, number: u64) -> Error {
 }
 
 /// Every number of a chunk that belongs, once, in order.
-fn merge(
-    plan: &Plan,
-    chunk: &ChunkPlan,
-    mut rows: Vec<Row>,
-    mut records: BTreeMap<u64, Record>,
-) -> Result<Vec<ResultRow>> {
+fn merge(plan: &Plan, chunk: &ChunkPlan, mut rows: Vec<Row>, mut sent: Sent) -> Result<Vec<ResultRow>> {
     // Stable: of one number the row of the lowest part comes first, and stays.
     rows.sort_by_key(|row| row.number);
     rows.dedup_by_key(|row| row.number);
@@ -99,7 +113,8 @@ fn merge(
             call: plan.batch.call(number),
             status: outcome.as_ref().map_or(undecided, |row| row.status),
             outcome,
-            input: records.remove(&number),
+            source: sent.names.remove(&number),
+            input: sent.records.remove(&number),
         });
     }
     Ok(merged)
@@ -120,7 +135,9 @@ impl Overlay {
         let mut covered = Vec::with_capacity(rows.len());
         for row in rows {
             covered.push(match self.of(row.number).await? {
-                Some(retried) => ResultRow { number: row.number, input: row.input, ..retried },
+                Some(retried) => {
+                    ResultRow { number: row.number, source: row.source, input: row.input, ..retried }
+                }
                 None => row,
             });
         }

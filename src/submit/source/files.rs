@@ -1,7 +1,6 @@
 //! The files of a folder and of the folders in it, in the order of their names. Links to files are followed, links to
 //! folders are not. A file that cannot be read is a bad record: its number is taken all the same.
 
-use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -10,7 +9,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
-use super::{Format, Item, Kind, Origin, Pass, Source, bad_whole, is_full, named, too_big};
+use super::{Format, Item, Kind, Origin, Pass, Source, bad_whole, is_full, reference, too_big, whole};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::seam::Body;
@@ -119,18 +118,13 @@ impl Walk {
             return bad_whole(name, 0, format!("it is {what}"));
         }
         if self.pass == Pass::Ref {
-            let json = serde_json::json!({ "path": path, "size": metadata.len() });
-            return Item {
-                payload: json.to_string().into(),
-                content_type: Some(Cow::Borrowed("application/json")),
-                ..Item::default()
-            };
+            return reference(name, &serde_json::json!({ "path": path, "size": metadata.len() }));
         }
         if metadata.len() > limits::BODY_BYTES_MAX {
             return bad_whole(name, metadata.len(), too_big("file", metadata.len()));
         }
         match body(path, metadata.len()) {
-            Ok(body) => named(name, body).unwrap_or_else(|reason| bad_whole(name, metadata.len(), reason)),
+            Ok(body) => whole(name, body).unwrap_or_else(|reason| bad_whole(name, metadata.len(), reason)),
             Err(error) => bad_whole(name, metadata.len(), format!("cannot be read: {error}")),
         }
     }
@@ -202,7 +196,7 @@ mod tests {
                 (Some("b/%C3%A9 1"), b"E".to_vec(), None),
                 (Some("c"), b"C".to_vec(), None),
                 (
-                    None,
+                    Some("huge"),
                     Vec::new(),
                     bad(
                         "huge: the file has 268435457 bytes, the most of a payload is 268435456; `--pass ref` hands over where it lies"
@@ -210,9 +204,9 @@ mod tests {
                 ),
                 (Some("large"), large.clone(), None),
                 (Some("link"), b"A".to_vec(), None),
-                (None, Vec::new(), bad("link-to-folder: it is a link to a folder")),
+                (Some("link-to-folder"), Vec::new(), bad("link-to-folder: it is a link to a folder")),
                 (
-                    None,
+                    Some("link-to-nothing"),
                     Vec::new(),
                     bad("link-to-nothing: cannot be read: No such file or directory (os error 2)")
                 ),
@@ -225,5 +219,6 @@ mod tests {
         let huge: serde_json::Value = serde_json::from_slice(&refs[4].payload.to_bytes().unwrap()).unwrap();
         assert_eq!(huge, serde_json::json!({ "path": at("huge"), "size": limits::BODY_BYTES_MAX + 1 }));
         assert_eq!(refs[4].bad, None);
+        assert_eq!(refs[4].headers[NAME_HEADER], "huge");
     }
 }

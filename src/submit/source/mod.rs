@@ -16,6 +16,7 @@ mod tests;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use bytes::Bytes;
 pub use format::{Compression, Format, Kind, Pass};
 
 use crate::error::{Error, Result};
+pub use crate::layout::chunk::NAME_HEADER;
 use crate::limits;
 use crate::seam::{Body, Store};
 use input::Input;
@@ -46,15 +48,12 @@ pub struct Item {
     /// Of a bad record what there is of it, or nothing where it is too long to be held.
     pub payload: Body,
     pub content_type: Option<Cow<'static, str>>,
-    /// Under [`NAME_HEADER`] a file's or object's name, where the payload is its content.
+    /// Under [`NAME_HEADER`] a file's or object's name.
     pub headers: BTreeMap<String, String>,
     /// The line of the source that it begins on, from 1.
     pub line: Option<u64>,
     pub bad: Option<Box<Bad>>,
 }
-
-/// The header that names the file or object whose content a payload is; percent-encoded where it is not ASCII.
-pub const NAME_HEADER: &str = "Afn-Name";
 
 /// Why a record is not to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,7 +173,16 @@ fn open_objects(
 }
 
 async fn open_path(location: &str, format: Option<Format>, pass: Option<Pass>) -> Result<Box<dyn Source>> {
-    let cannot = |error: std::io::Error| Error::invalid(format!("cannot read `{location}`: {error}"));
+    let cannot = |error: std::io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => {
+                "there is no such file or folder here; a source is one of these, or s3://bucket/prefix, or - for stdin"
+            }
+            io::ErrorKind::PermissionDenied => "who runs this must be allowed to read it",
+            _ => "a source is a file, a folder, s3://bucket/prefix, or - for stdin",
+        };
+        Error::invalid(format!("cannot read `{location}`: {error}")).hint(hint)
+    };
     let path = std::path::absolute(Path::new(location)).map_err(cannot)?;
     let metadata = tokio::fs::metadata(&path).await.map_err(cannot)?;
     let absolute = path
@@ -252,8 +260,8 @@ fn is_full(items: &[Item], bytes: u64) -> bool {
     items.len() >= limits::SOURCE_ITEMS_MAX || bytes >= limits::SOURCE_BLOCK_BYTES
 }
 
-/// A file's or object's content is the payload: its name travels beside it.
-fn named(name: &str, payload: Body) -> Result<Item, String> {
+/// The name of a file or object, as it travels beside what is sent of it.
+fn headers(name: &str) -> Result<BTreeMap<String, String>, String> {
     const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
     let header = percent_encoding::utf8_percent_encode(name, PLAIN).to_string();
     let bytes = header.len() + NAME_HEADER.len();
@@ -263,18 +271,30 @@ fn named(name: &str, payload: Body) -> Result<Item, String> {
             limits::HEADERS_BYTES_MAX
         ));
     }
-    Ok(Item {
-        payload,
-        content_type: Some(Cow::Borrowed("application/octet-stream")),
-        headers: BTreeMap::from([(NAME_HEADER.to_owned(), header)]),
+    Ok(BTreeMap::from([(NAME_HEADER.to_owned(), header)]))
+}
+
+/// A file or object whose content is the payload.
+fn whole(name: &str, payload: Body) -> Result<Item, String> {
+    let content_type = Some(Cow::Borrowed("application/octet-stream"));
+    Ok(Item { payload, content_type, headers: headers(name)?, ..Item::default() })
+}
+
+/// Where a file or object lies is the payload.
+fn reference(name: &str, place: &serde_json::Value) -> Item {
+    Item {
+        payload: place.to_string().into(),
+        content_type: Some(Cow::Borrowed("application/json")),
+        // One whose name is too long for a header is found by its place.
+        headers: headers(name).unwrap_or_default(),
         ..Item::default()
-    })
+    }
 }
 
 /// A file or object that cannot be a call.
 fn bad_whole(name: &str, bytes: u64, reason: String) -> Item {
     let bad = Bad { name: name.to_owned(), line: None, column: None, reason, bytes };
-    Item { bad: Some(Box::new(bad)), ..Item::default() }
+    Item { bad: Some(Box::new(bad)), headers: headers(name).unwrap_or_default(), ..Item::default() }
 }
 
 fn too_big(what: &str, bytes: u64) -> String {

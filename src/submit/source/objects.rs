@@ -1,7 +1,6 @@
 //! Objects under a prefix of somebody's bucket, in the order of their keys; or the records that one object holds. Keys
 //! that end in a slash are what consoles make to show folders, and are no records.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 
 use super::input::Input;
-use super::{Format, Item, Kind, Origin, Pass, Source, bad_whole, named, too_big};
+use super::{Format, Item, Kind, Origin, Pass, Source, bad_whole, headers, reference, too_big, whole};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::seam::store::{ETag, Entry, List, Object, Range};
@@ -72,31 +71,30 @@ impl Objects {
     }
 
     fn reference(&self, object: &Entry) -> Item {
-        let json = serde_json::json!({
+        let place = serde_json::json!({
             "bucket": self.bucket.name,
             "key": object.key,
             "size": object.bytes,
             // On the wire it has quotes around it.
             "etag": object.etag.0.trim_matches('"'),
         });
-        Item {
-            payload: json.to_string().into(),
-            content_type: Some(Cow::Borrowed("application/json")),
-            ..Item::default()
-        }
+        reference(&object.key, &place)
     }
 
     async fn body(&self, object: Entry) -> Result<Item> {
-        let name = self.bucket.location(&object.key);
+        let bad = |reason| Item {
+            headers: headers(&object.key).unwrap_or_default(),
+            ..bad_whole(&self.bucket.location(&object.key), object.bytes, reason)
+        };
         if object.bytes > limits::BODY_BYTES_MAX {
-            return Ok(bad_whole(&name, object.bytes, too_big("object", object.bytes)));
+            return Ok(bad(too_big("object", object.bytes)));
         }
         let read = self.bucket.store.stream(&object.key, limits::BODY_BYTES_MAX).await;
         let (body, info) = read.map_err(|error| self.bucket.unread(&object.key, error))?;
         if info.etag != object.etag {
             return Err(self.bucket.changed(&object.key));
         }
-        Ok(named(&object.key, body).unwrap_or_else(|reason| bad_whole(&name, object.bytes, reason)))
+        Ok(whole(&object.key, body).unwrap_or_else(bad))
     }
 }
 
@@ -245,6 +243,7 @@ mod tests {
         let etag = bucket.head("in/0").await.unwrap().etag.0;
         let expected = format!(r#"{{"bucket":"b","key":"in/0","size":12,"etag":"{etag}"}}"#);
         assert_eq!(refs[0].payload.to_bytes().unwrap(), expected);
+        assert_eq!(refs[0].headers[NAME_HEADER], "in/0");
     }
 
     #[tokio::test]

@@ -7,8 +7,7 @@ use std::time::Duration;
 use afn::catalog::{Catalog, Publish};
 use afn::executor::scripted::Act;
 use afn::model::{
-    AppName, BatchId, CallId, Format, FunctionName, Kind, Limits, Outcome, Route, Source, State, Time,
-    Version,
+    AppName, BatchId, CallId, FunctionName, Kind, Limits, Outcome, Route, Source, State, Time, Version,
 };
 use afn::seam::executor::{Fault, Work};
 use afn::seam::rng::RngExt as _;
@@ -99,19 +98,12 @@ impl Stage {
             "long" => (1, 1_000, 300_000),
             _ => (1, 1_000, 30_000),
         };
+        let source = Source::Image { reference: name.to_owned(), digest: None };
+        let limits = Limits { attempts_max, retry_backoff_ms, timeout_ms, ..Limits::default() };
         let version = Version {
-            v: 1,
-            id: "0".parse().expect("a valid version"),
-            label: "0.0.1".to_owned(),
-            source: Source::Image { reference: name.to_owned(), digest: None },
             os: Some("linux".to_owned()),
             arch: Some(if name == "arm" { "arm64" } else { "amd64" }.to_owned()),
-            runtime: None,
-            format: Format::Default,
-            command: Vec::new(),
-            content_type: None,
-            limits: Limits { attempts_max, retry_backoff_ms, timeout_ms, ..Limits::default() },
-            created_at: Time(0),
+            ..Version::new("0.0.1", source, limits, Time(0)).expect("a version")
         };
         let name: FunctionName = name.parse().expect("a valid name");
         let route: Route = format!("/{name}").parse().expect("a valid route");

@@ -3,9 +3,11 @@
 use crate::cli::args::BatchCancelArgs;
 use crate::cli::batch::which;
 use crate::cli::command::cancel::who;
+use crate::cli::hint;
 use crate::cli::session::{Engine, Session};
 use crate::error::Result;
 use crate::model::BatchId;
+use crate::results;
 use crate::submit::cancel_batch;
 
 pub async fn run(session: &Session, args: BatchCancelArgs) -> Result<()> {
@@ -24,5 +26,8 @@ pub async fn cancel(
     let by = who(session)?;
     let reason = reason.unwrap_or_else(|| format!("cancelled by {by}"));
     let cancelled = cancel_batch::cancel(&engine.seams, batch, &by, &reason).await?;
-    session.printer.done(format!("{batch} is being cancelled: {}", cancelled.reason), &cancelled)
+    session.printer.done(format!("{batch} is being cancelled: {}", cancelled.reason), &cancelled)?;
+    // Workers end it: where there are none, it waits for one.
+    let view = results::batch::load(&engine.seams, batch).await?;
+    hint::tell_of_batch(&session.printer, &engine.seams, &view).await
 }

@@ -4,11 +4,12 @@ use crate::cli::args::BatchListArgs;
 use crate::cli::session::Session;
 use crate::cli::table::table;
 use crate::error::Result;
+use crate::limits::LIST_BATCHES_DEFAULT;
 use crate::results::batch::list;
 
 pub async fn run(session: &Session, args: BatchListArgs) -> Result<()> {
     let engine = session.open().await?;
-    let found = list(&engine.seams, &args.app, args.max, None).await?;
+    let found = list(&engine.seams, &args.app, args.max, args.cursor).await?;
     if session.printer.is_json() {
         return session.printer.json(&found);
     }
@@ -30,5 +31,14 @@ pub async fn run(session: &Session, args: BatchListArgs) -> Result<()> {
             ]
         })
         .collect();
-    session.printer.data(table(["BATCH", "PATH", "STATUS", "CALLS", "CREATED AT"], &rows))
+    session.printer.data(table(["BATCH", "PATH", "STATUS", "CALLS", "CREATED AT"], &rows))?;
+    if let Some(cursor) = found.cursor {
+        let app = &args.app;
+        let max = match args.max {
+            LIST_BATCHES_DEFAULT => String::new(),
+            max => format!(" -n {max}"),
+        };
+        session.printer.hint(format!("there may be more: `afn batch list {app}{max} --cursor {cursor}`"));
+    }
+    Ok(())
 }

@@ -20,6 +20,7 @@ pub async fn run(session: &Session, args: BatchResultsArgs) -> Result<()> {
     };
     let options = rows::Options {
         input: args.shape.include_input || ending::needs_input(format),
+        names: true,
         statuses: args.status,
         latest: args.latest,
         finished: Finished::NeedNot,
