@@ -4,10 +4,16 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::limits;
 
 #[derive(Debug, Default)]
-pub struct Demand(Mutex<State>);
+pub struct Demand {
+    state: Mutex<State>,
+    /// There is room again, where there was none when [`Demand::room`] was asked.
+    roomy: Notify,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -17,6 +23,8 @@ struct State {
     /// The last receive on `chunks` came back empty then; `None`: it brought something.
     empty_at: Option<Duration>,
     last: Option<Last>,
+    /// With how many ranges held and slots there was no room when it was asked.
+    refused: Option<(usize, usize)>,
 }
 
 /// The last range that was finished.
@@ -30,21 +38,28 @@ struct Last {
 
 impl Demand {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no holder of this lock panics")
+        self.state.lock().expect("no holder of this lock panics")
     }
 
     /// How many chunks more would keep slots busy: one call is wanted in hand for every slot that may become free at once.
     /// None while one of the `held` ranges has not told yet what it brings. One, unless they are worked off so quickly
     /// that nobody else could have had the others sooner, and are small.
     pub fn room(&self, held: usize, slots: usize) -> usize {
-        let state = self.state();
-        if state.ranges != held || state.calls >= slots as u64 || held > slots {
+        let mut state = self.state();
+        if !state.has_room(held, slots) {
+            state.refused = Some((held, slots));
             return 0;
         }
+        state.refused = None;
         let Some(Last { took, bytes, .. }) = state.last else { return 1 };
         let in_time = limits::RANGES_AHEAD_MS / (took.as_millis() as u64).max(1);
         let in_memory = limits::CHUNK_BYTES_MAX / bytes.max(1);
         in_time.min(in_memory).clamp(1, limits::QUEUE_BATCH_MAX as u64) as usize
+    }
+
+    /// Returns when there is room again: nobody else tells that the calls of a range are all begun.
+    pub async fn has_room_again(&self) {
+        self.roomy.notified().await;
     }
 
     /// A range is done with that was begun then and had so many bytes of payloads.
@@ -64,6 +79,12 @@ impl Demand {
     }
 }
 
+impl State {
+    fn has_room(&self, held: usize, slots: usize) -> bool {
+        self.ranges == held && self.calls < slots as u64 && held <= slots
+    }
+}
+
 /// What one range asks for; nothing once it is dropped.
 #[derive(Debug)]
 pub struct Asking {
@@ -80,8 +101,11 @@ impl Asking {
     pub fn set(&mut self, calls: u64) {
         let mut state = self.demand.state();
         state.calls = state.calls - self.calls + calls;
-        drop(state);
         self.calls = calls;
+        if state.refused.is_some_and(|(held, slots)| state.has_room(held, slots)) {
+            state.refused = None;
+            self.demand.roomy.notify_one();
+        }
     }
 }
 

@@ -115,6 +115,7 @@ impl Life {
                 polled = calls.polled() => self.take(CALLS, polled).await,
                 polled = chunks.polled() => self.take(CHUNKS, polled).await,
                 polled = batches.polled() => self.take(BATCHES, polled).await,
+                () = self.shared.demand.has_room_again(), if working => {}
                 () = over(&mut grace), if self.shared.phases.now() == Phase::Drain => {
                     self.shared.phases.advance(Phase::HandBack);
                 }

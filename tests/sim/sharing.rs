@@ -7,6 +7,7 @@ use std::time::Duration;
 use afn::executor::scripted::{Act, Scripted};
 use afn::results::batch;
 use afn::seam::count::{CountQueue, CountStore, Counts};
+use afn::seam::executor::Work;
 use afn::seam::fault::Rates;
 use afn::seam::queue::Lane;
 use afn::seam::rng::SeededRng;
@@ -23,6 +24,16 @@ use super::play::world::{Journal, World};
 
 /// How long a batch takes, and what that asks for.
 async fn shared(workers: usize, slots: usize, calls: usize, each: Duration) -> (Duration, Arc<Counts>) {
+    shared_unevenly(workers, slots, calls, move |_| each).await
+}
+
+/// The same, when each takes what `takes` says of its number in the source, from 0.
+async fn shared_unevenly(
+    workers: usize,
+    slots: usize,
+    calls: usize,
+    takes: impl Fn(u64) -> Duration + Copy + Send + Sync + 'static,
+) -> (Duration, Arc<Counts>) {
     let plan = Plan { rates: Rates::default(), ..Plan::draw(&SeededRng::new(1), false) };
     let stage = Stage::set(Arc::new(World::new(1, plan.rates, plan.page, Journal::default())), plan).await;
     let counts = Arc::new(Counts::default());
@@ -30,8 +41,10 @@ async fn shared(workers: usize, slots: usize, calls: usize, each: Duration) -> (
     let mut working = JoinSet::new();
     for number in 0..workers {
         let process = stage.world.process(&format!("worker {number}"));
-        let executor =
-            Arc::new(Scripted::new(process.clock.clone(), move |_: &_| Act::answer("").takes(each)));
+        let executor = Arc::new(Scripted::new(process.clock.clone(), move |work: &Work| {
+            let number = work.call.number().expect("a call of a batch");
+            Act::answer("").takes(takes(number - 1))
+        }));
         let mut config = Config::new(format!("worker-{number}"), slots);
         config.reconcile = false;
         working.spawn(Worker::new(counted(process.seams, &counts), executor, config).run(stopped.clone()));
@@ -74,6 +87,14 @@ async fn an_idle_worker_is_given_half_of_a_slow_range() {
     // Four workers have 62.5 s with these, if they share well.
     let (took, _) = shared(4, 4, 1_000, Duration::from_secs(1)).await;
     assert!(took < Duration::from_secs_f64(62.5 * 1.1), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_call_keeps_its_own_slot_alone() {
+    let takes = |number| if number == 5 { Duration::from_secs(30) } else { Duration::from_millis(100) };
+    let (took, _) = shared_unevenly(1, 2, 500, takes).await;
+    // Two slots share 79.9 s.
+    assert!(took < Duration::from_secs(45), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
