@@ -61,7 +61,7 @@ fn answer_to(pieces: Vec<Vec<u8>>) -> Answer {
 fn work() -> Work {
     Work {
         app: "app".parse().expect("a name"),
-        app_config: Config::new(),
+        app_config: Config::new().into(),
         function: Function {
             v: 1,
             name: "f".parse().expect("a name"),
@@ -73,7 +73,8 @@ fn work() -> Work {
             created_at: Time(0),
             updated_at: Time(0),
             nonce: Nonce::new(1),
-        },
+        }
+        .into(),
         version: Version {
             v: 1,
             id: "0.0.1-000000000000".parse().expect("a version"),
@@ -87,7 +88,8 @@ fn work() -> Work {
             content_type: None,
             limits: Limits::default(),
             created_at: Time(0),
-        },
+        }
+        .into(),
         call: CallId::single(Time(1_700_000_000_000), 7),
         attempt: 1,
         headers: Default::default(),
