@@ -50,9 +50,7 @@ impl Cost {
             requests,
         }
     }
-}
 
-impl Cost {
     /// For people: what a million such calls would cost, where there are enough to tell.
     pub fn dollars_a_million(&self) -> Option<f64> {
         self.dollars_per_call.filter(|_| self.calls >= RATE_CALLS_MIN).map(|each| each * 1e6)
