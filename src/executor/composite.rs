@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use crate::model::Version;
-use crate::seam::executor::{Executor, Fault, Mismatch, Run, Work};
+use crate::seam::executor::{Calls, Executor, Fault, Mismatch, Run, Work};
 
 /// Asks the first that suits.
 pub struct Composite(Vec<Arc<dyn Executor>>);
@@ -40,6 +40,13 @@ impl Executor for Composite {
 
     async fn run(&self, work: Work) -> Result<Run, Fault> {
         self.choose(&work.version).map_err(Fault::Mismatch)?.run(work).await
+    }
+
+    async fn run_many(&self, first: Work, calls: &mut dyn Calls) {
+        match self.choose(&first.version) {
+            Ok(executor) => executor.run_many(first, calls).await,
+            Err(mismatch) => calls.ended(Err(Fault::Mismatch(mismatch))),
+        }
     }
 
     /// Every one must be well: a worker that is half sick would go on taking calls that it can only put back.

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::sandbox::{Launcher, Sandbox};
 use crate::model::{AppName, Config, Function, Version};
 use crate::seam::Clock;
-use crate::seam::executor::{Executor, Fault, Mismatch, Run, Work};
+use crate::seam::executor::{Calls, Executor, Fault, Mismatch, Run, Work};
 
 /// How long [`Executor::close`] waits for runs that nobody polls any more.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
@@ -192,6 +192,22 @@ impl<'a> Running<'a> {
         Some(Running { pool, hot: None })
     }
 
+    /// All in one sandbox, as long as it lasts; it is kept for others only when there are no more.
+    async fn run_many(&mut self, first: Work, calls: &mut dyn Calls) {
+        let idle_timeout = Duration::from_millis(first.version.limits.idle_timeout_ms);
+        let mut next = Some(first);
+        while let Some(work) = next {
+            calls.ended(self.run(&work).await);
+            next = match &mut self.hot {
+                Some(hot) => hot.sandbox.invoke_many(calls).await,
+                None => calls.next(),
+            };
+            // Which leaves it to the next one to be taken, or reaped if it cannot be used.
+            self.keep(idle_timeout);
+        }
+    }
+
+    /// Its sandbox is in hand afterwards, if there is one that has answered.
     async fn run(&mut self, work: &Work) -> Result<Run, Fault> {
         self.hot = self.pool.take(work);
         if self.hot.is_some() {
@@ -209,12 +225,18 @@ impl<'a> Running<'a> {
     async fn invoke(&mut self, work: &Work) -> Result<Run, Fault> {
         let hot = self.hot.as_mut().expect("a sandbox was taken or started");
         let done = hot.sandbox.invoke(work).await;
-        let hot = self.hot.take().expect("it was there a moment ago");
-        match done {
-            Ok(_) => self.pool.put(hot, Duration::from_millis(work.version.limits.idle_timeout_ms)),
-            Err(_) => self.pool.reap(hot.sandbox),
+        if done.is_err()
+            && let Some(hot) = self.hot.take()
+        {
+            self.pool.reap(hot.sandbox);
         }
         done
+    }
+
+    fn keep(&mut self, idle_timeout: Duration) {
+        if let Some(hot) = self.hot.take() {
+            self.pool.put(hot, idle_timeout);
+        }
     }
 }
 
@@ -245,7 +267,20 @@ impl Executor for Pool {
         let mut running = Running::begin(self).ok_or_else(closed)?;
         tokio::select! { biased;
             () = closing => Err(closed()),
-            done = running.run(&work) => done,
+            done = running.run(&work) => {
+                running.keep(Duration::from_millis(work.version.limits.idle_timeout_ms));
+                done
+            }
+        }
+    }
+
+    async fn run_many(&self, first: Work, calls: &mut dyn Calls) {
+        let mut closing = std::pin::pin!(self.closing.notified());
+        closing.as_mut().enable();
+        let Some(mut running) = Running::begin(self) else { return };
+        tokio::select! { biased;
+            () = closing => {}
+            () = running.run_many(first, calls) => {}
         }
     }
 

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 
 use crate::model::Version;
-use crate::seam::executor::{Fault, Mismatch, Run, Work};
+use crate::seam::executor::{Calls, Fault, Mismatch, Run, Work};
 
 /// Starts sandboxes of one kind.
 #[async_trait]
@@ -29,6 +29,21 @@ pub trait Sandbox: Send {
     /// Runs one call, within the version's timeout. Not to be polled again after it was dropped midway: the sandbox
     /// can then only be stopped.
     async fn invoke(&mut self, work: &Work) -> Result<Run, Fault>;
+
+    /// Runs one call after another until there is none or it cannot go on. Gives back a call that is another sandbox's:
+    /// this one may take no more, or has gone before its function saw anything of the call.
+    async fn invoke_many(&mut self, calls: &mut dyn Calls) -> Option<Work> {
+        loop {
+            let work = calls.next()?;
+            if !self.is_reusable() {
+                return Some(work);
+            }
+            match self.invoke(&work).await {
+                Err(Fault::Function(_)) => return Some(work),
+                run => calls.ended(run),
+            }
+        }
+    }
 
     /// Whether another call may be run in it. False for the `default` format, after a timeout, after a broken answer.
     fn is_reusable(&self) -> bool;

@@ -26,12 +26,32 @@ pub trait Executor: Send + Sync {
     /// then stays in [`Work::heard`], as does what it said when it could not be started.
     async fn run(&self, work: Work) -> Result<Run, Fault>;
 
+    /// Runs calls of one version, config and function one after another: `first`, and then whatever `calls` has next,
+    /// until it has none. Returns early when the executor is closed; the call that was taken last and has not ended is
+    /// abandoned then, as it is when the future is dropped.
+    async fn run_many(&self, first: Work, calls: &mut dyn Calls) {
+        let mut next = Some(first);
+        while let Some(work) = next {
+            calls.ended(self.run(work).await);
+            next = calls.next();
+        }
+    }
+
     /// Whether this machine can run anything now, with a real round trip (Docker's socket, a child process). Asked
     /// again by a sick worker until it succeeds.
     async fn probe(&self) -> Result<(), String>;
 
     /// Stops every sandbox. What still runs is abandoned.
     async fn close(&self);
+}
+
+/// Calls that are pulled by whoever runs them: nothing is reserved ahead, so a slow one holds up no other.
+pub trait Calls: Send {
+    /// The next to run; `None`: none may begin now.
+    fn next(&mut self) -> Option<Work>;
+
+    /// What [`Executor::run`] would have said of the one that was taken last.
+    fn ended(&mut self, run: Result<Run, Fault>);
 }
 
 /// One call, as an executor needs it. What it has in common with others of its function is shared with them.

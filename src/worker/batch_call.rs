@@ -55,11 +55,23 @@ pub enum Ended {
     Failed(Error),
 }
 
-/// How one call ended, with what is known of it now.
-pub struct Settled {
+/// A call without an outcome.
+pub struct Open {
     pub record: Record,
     pub tried: Tried,
+}
+
+/// How one call ended, with what is known of it now.
+pub struct Settled {
+    pub open: Open,
     pub ended: Ended,
+}
+
+/// An execution that somebody else has begun and seen the end of.
+pub struct Begun {
+    pub taken_at: Time,
+    pub heard: Heard,
+    pub run: Result<Run, Fault>,
 }
 
 impl Common {
@@ -71,7 +83,7 @@ impl Common {
         backoff_ms(self.batch.retry_backoff_ms.unwrap_or(self.version.limits.retry_backoff_ms), failures)
     }
 
-    fn work(&self, record: &Record, payload: Body, attempt: u32) -> Work {
+    pub fn work(&self, record: &Record, payload: Body, attempt: u32) -> Work {
         Work {
             app: self.app.clone(),
             app_config: self.definition.app_config.clone(),
@@ -116,12 +128,14 @@ impl Common {
     }
 }
 
-pub async fn run(shared: &Shared, common: &Common, record: Record, mut tried: Tried) -> Settled {
-    let ended = match payload(shared, common, &record).await {
-        Ok(payload) => attempts(shared, common, &record, payload, &mut tried).await,
+/// From its first attempt on, or from after the one that was `begun`.
+pub async fn run(shared: &Shared, common: &Common, mut open: Open, begun: Option<Begun>) -> Settled {
+    let Open { record, tried } = &mut open;
+    let ended = match payload(shared, common, record).await {
+        Ok(payload) => attempts(shared, common, record, payload, tried, begun).await,
         Err(ended) => ended,
     };
-    Settled { record, tried, ended }
+    Settled { open, ended }
 }
 
 /// The record's own, or what lies beside the chunk because it is too big for it.
@@ -152,16 +166,16 @@ async fn attempts(
     record: &Record,
     payload: Body,
     tried: &mut Tried,
+    mut begun: Option<Begun>,
 ) -> Ended {
     loop {
         tried.attempts += 1;
-        let taken_at = shared.seams.now();
-        let work = common.work(record, payload.clone(), tried.attempts);
-        let heard = work.heard.clone();
-        let run = tokio::select! {
-            biased;
-            () = shared.phases.reached(Phase::HandBack) => return Ended::HandBack,
-            run = shared.executor.run(work) => run,
+        let Begun { taken_at, heard, run } = match begun.take() {
+            Some(begun) => begun,
+            None => match execute(shared, common.work(record, payload.clone(), tried.attempts)).await {
+                Some(begun) => begun,
+                None => return Ended::HandBack,
+            },
         };
         let failures = match run {
             Ok(run) => {
@@ -203,6 +217,16 @@ async fn attempts(
     }
 }
 
+/// `None`: the grace is over.
+async fn execute(shared: &Shared, work: Work) -> Option<Begun> {
+    let (taken_at, heard) = (shared.seams.now(), work.heard.clone());
+    tokio::select! {
+        biased;
+        () = shared.phases.reached(Phase::HandBack) => None,
+        run = shared.executor.run(work) => Some(Begun { taken_at, heard, run }),
+    }
+}
+
 async fn finish(
     shared: &Shared,
     common: &Common,
@@ -211,20 +235,34 @@ async fn finish(
     taken_at: Time,
     run: Run,
 ) -> Ended {
-    let (status, reason) = (status(&run.verdict), reason(&run, &common.version));
-    let (content_type, body) = match run.verdict {
-        Verdict::Success { content_type, body } => (content_type, Some(body)),
-        Verdict::Error { .. } | Verdict::Timeout => (None, None),
+    let result = match &run.verdict {
+        Verdict::Success { body, .. } => {
+            match store_result(shared, common, number, tried.attempts, body.clone()).await {
+                Ok(result) => result,
+                Err(error) => return Ended::Failed(error),
+            }
+        }
+        Verdict::Error { .. } | Verdict::Timeout => RowResult::None,
     };
-    let result = match body {
-        Some(body) => match store_result(shared, common, number, tried.attempts, body).await {
-            Ok(result) => result,
-            Err(error) => return Ended::Failed(error),
-        },
-        None => RowResult::None,
+    Ended::Row(Box::new(row_of(shared, common, number, tried, taken_at, run, result)))
+}
+
+/// The row of an execution that decides its call.
+pub fn row_of(
+    shared: &Shared,
+    common: &Common,
+    number: u64,
+    tried: Tried,
+    taken_at: Time,
+    run: Run,
+    result: RowResult,
+) -> Row {
+    let (status, error) = (status(&run.verdict), reason(&run, &common.version));
+    let content_type = match run.verdict {
+        Verdict::Success { content_type, .. } => content_type,
+        Verdict::Error { .. } | Verdict::Timeout => None,
     };
-    let now = shared.seams.now();
-    Ended::Row(Box::new(Row {
+    Row {
         number,
         status,
         attempts: tried.attempts,
@@ -233,14 +271,14 @@ async fn finish(
         start_ms: run.started_at.since_ms(taken_at),
         run_ms: run.took.as_millis() as u64,
         started_at: Some(run.started_at),
-        completed_at: now,
+        completed_at: shared.seams.now(),
         content_type,
         result,
-        error: reason,
+        error,
         log: end_of_log(&run.log),
         worker: shared.config.name.clone(),
         worker_version: env!("CARGO_PKG_VERSION").to_owned(),
-    }))
+    }
 }
 
 /// A small result lies in its row; a large one in an object under a key that no other execution has (H16).

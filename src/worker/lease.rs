@@ -91,7 +91,12 @@ impl Lease {
 
     /// Whether something new may still begin under this lease (H15).
     pub fn may_begin(&self, shared: &Shared) -> bool {
-        self.age_ms(shared) < limits::HAND_OVER_MS
+        shared.seams.clock.monotonic() < self.begins_until()
+    }
+
+    /// Until when, by the monotonic clock. A newer receipt only moves it on.
+    pub fn begins_until(&self) -> Duration {
+        self.held().received + Duration::from_millis(limits::HAND_OVER_MS)
     }
 
     /// Whether something may still be committed under it: past this, message and work may be anybody's (H14).

@@ -2,6 +2,7 @@
 //! millions starts at once; every eighth time a chunk goes first, so that no stream of calls starves a batch.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
@@ -18,6 +19,9 @@ pub enum Class {
 #[derive(Debug)]
 pub struct Slots {
     state: Mutex<State>,
+    /// How many wait, those included that gave up: what nobody waits for is known without the lock.
+    calls_waiting: AtomicUsize,
+    chunks_waiting: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -51,7 +55,14 @@ impl Place {
 impl Slots {
     pub fn new(count: usize) -> Arc<Slots> {
         let state = State { free: count, calls: VecDeque::new(), chunks: VecDeque::new(), given_to_calls: 0 };
-        Arc::new(Slots { state: Mutex::new(state) })
+        let (calls_waiting, chunks_waiting) = Default::default();
+        Arc::new(Slots { state: Mutex::new(state), calls_waiting, chunks_waiting })
+    }
+
+    /// After every change of who waits.
+    fn count(&self, state: &State) {
+        self.calls_waiting.store(state.calls.len(), Relaxed);
+        self.chunks_waiting.store(state.chunks.len(), Relaxed);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -64,6 +75,13 @@ impl Slots {
 
     /// Whether somebody waits for a slot.
     pub fn wanted(&self, by: Class) -> bool {
+        let counted = match by {
+            Class::Call => &self.calls_waiting,
+            Class::Chunk => &self.chunks_waiting,
+        };
+        if counted.load(Relaxed) == 0 {
+            return false;
+        }
         let mut state = self.state();
         // Those who gave up waiting do not count.
         let waiting = match by {
@@ -71,7 +89,9 @@ impl Slots {
             Class::Chunk => &mut state.chunks,
         };
         waiting.retain(|waiter| !waiter.is_closed());
-        !waiting.is_empty()
+        let wanted = !waiting.is_empty();
+        self.count(&state);
+        wanted
     }
 
     pub fn try_take(self: &Arc<Slots>) -> Option<Slot> {
@@ -92,6 +112,7 @@ impl Slots {
             Class::Call => state.calls.push_back(give),
             Class::Chunk => state.chunks.push_back(give),
         }
+        self.count(&state);
         Place::Waiting(taken)
     }
 
@@ -112,6 +133,7 @@ impl Slots {
                     let call = state.calls.pop_front().map(|call| (Class::Call, call));
                     call.or_else(|| state.chunks.pop_front().map(|chunk| (Class::Chunk, chunk)))
                 };
+                self.count(&state);
                 match next {
                     None => {
                         state.free += 1;

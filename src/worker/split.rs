@@ -14,8 +14,9 @@ pub async fn offer(range: &mut Range) {
     if !is_worth_it(range) || !is_queue_empty(range).await {
         return;
     }
-    let keep = range.todo.len() / 2;
-    let (Some(&first), Some(&last)) = (range.todo.keys().nth(keep), range.todo.keys().next_back()) else {
+    // Taken off the desk first, or it would be begun while the message is on its way.
+    let half_todo = range.desk.split_off_half();
+    let (Some(&first), Some(&last)) = (half_todo.keys().next(), half_todo.keys().next_back()) else {
         return;
     };
     let shares = range.message.shares / 2;
@@ -30,18 +31,19 @@ pub async fn offer(range: &mut Range) {
     };
     let sent = send::send(&range.shared.seams.queues.chunks, &Message::Range(half), Duration::ZERO).await;
     if sent.is_ok() || planted!(AmbiguousSplitBelieved) {
-        drop(range.todo.split_off(&first));
         range.message.shares = shares;
+    } else {
+        half_todo.into_values().for_each(|open| range.desk.give_back(open));
     }
 }
 
 fn is_worth_it(range: &Range) -> bool {
     let slots = range.shared.config.slots as u64;
-    if range.message.shares < 2 || range.finished == 0 || (range.todo.len() as u64) < 2 * slots {
+    if range.message.shares < 2 || range.finished == 0 || (range.desk.todo() as u64) < 2 * slots {
         return false;
     }
     let each_ms = range.busy.as_millis() as u64 / range.finished;
-    each_ms * range.todo.len() as u64 / slots >= limits::SPLIT_REST_MS
+    each_ms * range.desk.todo() as u64 / slots >= limits::SPLIT_REST_MS
 }
 
 /// As its last receive found it, or as the queue says: who has work in hand receives nothing.
@@ -53,11 +55,9 @@ async fn is_queue_empty(range: &Range) -> bool {
 
 /// For the planted bug `KeepsAndHalves`.
 pub async fn halve(range: &mut Range) {
-    let keep = range.todo.len() / 2;
-    let (Some(&first), Some(&last)) = (range.todo.keys().nth(keep), range.todo.keys().next_back()) else {
-        return;
-    };
-    if keep == 0 {
+    let numbers: Vec<u64> = range.desk.numbers().into_iter().collect();
+    let (Some(&first), Some(&last)) = (numbers.get(numbers.len() / 2), numbers.last()) else { return };
+    if numbers.len() < 2 {
         if range.lease.delivery > limits::ALONE_MARKS_MAX {
             range.suspects.insert(first, limits::ALONE_MARKS_MAX);
         }
@@ -66,6 +66,6 @@ pub async fn halve(range: &mut Range) {
     let id = send::message_id(&range.shared.seams);
     let half = RangeMessage { id, first, last, again: true, ..range.message.clone() };
     if send::send(&range.shared.seams.queues.chunks, &Message::Range(half), Duration::ZERO).await.is_ok() {
-        drop(range.todo.split_off(&first));
+        range.desk.retain(|number| number < first);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, advance, sleep};
 
 use super::*;
@@ -233,5 +234,64 @@ async fn a_dropped_pool_leaves_no_sandbox() {
     run(&pool, work(b"")).await;
     drop(pool);
     settle().await;
+    assert_eq!((counts.started.load(SeqCst), counts.dropped.load(SeqCst)), (1, 1));
+}
+
+/// Calls with these payloads, and which sandbox ran each.
+struct Listed<'a> {
+    payloads: std::slice::Iter<'a, &'static [u8]>,
+    ended: Vec<Result<String, Fault>>,
+}
+
+impl Calls for Listed<'_> {
+    fn next(&mut self) -> Option<Work> {
+        self.payloads.next().map(|payload| work(payload))
+    }
+
+    fn ended(&mut self, run: Result<Run, Fault>) {
+        self.ended.push(run.map(|run| match run.verdict {
+            Verdict::Success { body, .. } => String::from_utf8(body.to_bytes().unwrap().to_vec()).unwrap(),
+            verdict => panic!("{verdict:?}"),
+        }));
+    }
+}
+
+async fn run_many(pool: &Pool, payloads: &[&'static [u8]]) -> Vec<Result<String, Fault>> {
+    let mut calls = Listed { payloads: payloads.iter(), ended: Vec::new() };
+    let first = calls.next().unwrap();
+    pool.run_many(first, &mut calls).await;
+    assert_eq!(calls.payloads.len(), 0);
+    calls.ended
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_calls_run_in_one_sandbox_as_long_as_it_lasts() {
+    let (pool, counts) = pool(8);
+    let ran = |id: &str| Ok(id.to_owned());
+    let calm = run_many(&pool, &[b"", b"slow", b""]).await;
+    assert_eq!(calm, [ran("0"), ran("0"), ran("0")]);
+    // One that is broken or gone is replaced, and the call that found it gone is run all the same.
+    let broken = run_many(&pool, &[b"", b"break", b"", b"gone when hot", b""]).await;
+    assert_eq!(broken, [ran("0"), ran("0"), ran("1"), ran("2"), ran("2")]);
+    let sick = run_many(&pool, &[b"", b"sick", b""]).await;
+    assert_eq!(sick[0], ran("2"));
+    assert_eq!(sick[1], Err(Fault::Worker("sick".to_owned())));
+    assert_eq!(run_many(&pool, &[b"hang"]).now_or_never(), None);
+    settle().await;
+    pool.close().await;
+    assert_eq!(counts.started.load(SeqCst), counts.dropped.load(SeqCst));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_ends_many_calls_in_the_middle_of_one() {
+    let (pool, counts) = pool(8);
+    let payloads: [&[u8]; 2] = [b"hang", b""];
+    let mut calls = Listed { payloads: payloads.iter(), ended: Vec::new() };
+    let closed = async {
+        sleep(Duration::from_secs(1)).await;
+        pool.close().await;
+    };
+    tokio::join!(pool.run_many(work(b""), &mut calls), closed);
+    assert_eq!((calls.ended.len(), calls.payloads.len()), (1, 1));
     assert_eq!((counts.started.load(SeqCst), counts.dropped.load(SeqCst)), (1, 1));
 }

@@ -3,7 +3,6 @@
 use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Halt, Range};
-use crate::layout::chunk::Record;
 use crate::limits;
 use crate::model::State;
 use crate::worker::phase::Phase;
@@ -19,7 +18,7 @@ impl Range {
         loop {
             self.flush().await?;
             self.look_whether_cancelled().await;
-            if self.todo.is_empty() || !self.may_begin() {
+            if self.desk.todo() == 0 || !self.may_begin() {
                 return Ok(Halt::HandBack);
             }
             let shared = self.shared.clone();
@@ -29,7 +28,8 @@ impl Range {
                 () = shared.phases.reached(Phase::Drain) => return Ok(Halt::HandBack),
                 slot = shared.slots.take(Class::Chunk) => vec![slot],
             };
-            let innocents = self.todo.keys().filter(|number| !self.suspects.contains_key(number)).count();
+            let numbers = self.desk.numbers();
+            let innocents = numbers.iter().filter(|number| !self.suspects.contains_key(number)).count();
             let alone = innocents == 0;
             while slots.len() < innocents {
                 let Some(slot) = shared.slots.try_take() else { break };
@@ -40,21 +40,26 @@ impl Range {
                 () = shared.phases.reached(Phase::Drain) => return Ok(Halt::HandBack),
                 lock = Solitude::take(&shared, alone) => lock,
             };
-            let records = self.take_group(slots.len(), alone);
-            let numbers: Vec<u64> = records.iter().map(|record| record.number).collect();
+            let fits = |number: &u64| alone || !self.suspects.contains_key(number);
+            let numbers: Vec<u64> = numbers.into_iter().filter(fits).take(slots.len()).collect();
             group += 1;
             self.marked = true;
             let delivery = self.common.delivery;
             marks::mark(&shared, &self.message, delivery, group, &numbers, alone).await?;
-            for (record, slot) in records.into_iter().zip(slots) {
-                self.start_record(record, slot);
+            for (number, slot) in numbers.into_iter().zip(slots) {
+                if let Some(open) = self.desk.take_number(number) {
+                    self.start(open, slot);
+                }
             }
             let mut stopped = None;
-            while stopped.is_none() && !self.running.is_empty() {
+            while stopped.is_none() && !self.runners.is_empty() {
                 tokio::select! {
                     biased;
                     () = shared.phases.reached(Phase::HandBack) => stopped = Some(Halt::HandBack),
-                    Some(ended) = self.running.join_next() => stopped = self.settle(ended.ok()).await?,
+                    Some(ended) = self.runners.join_next() => {
+                        Range::joined(ended)?;
+                        stopped = self.settle().await?;
+                    }
                 }
             }
             if let Some(halt) = stopped {
@@ -67,20 +72,13 @@ impl Range {
     fn condemn(&mut self) {
         let enough =
             |number: &u64| self.suspects.get(number).is_some_and(|marks| *marks >= limits::ALONE_MARKS_MAX);
-        let guilty: Vec<u64> = self.todo.keys().copied().filter(enough).collect();
+        let guilty: Vec<u64> = self.desk.numbers().into_iter().filter(enough).collect();
         for number in guilty {
-            self.todo.remove(&number);
+            let tried = self.desk.withdraw(number);
             let reason = format!("its worker was lost {} times", self.suspects[&number]);
-            let tried = self.tried.get(&number).copied().unwrap_or_default();
             let row = self.common.row(&self.shared, number, State::Killed, Some(reason), tried);
             self.push(row);
         }
-    }
-
-    fn take_group(&mut self, count: usize, alone: bool) -> Vec<Record> {
-        let fits = |number: &u64| alone || !self.suspects.contains_key(number);
-        let numbers: Vec<u64> = self.todo.keys().copied().filter(fits).take(count).collect();
-        numbers.iter().filter_map(|number| self.todo.remove(number)).collect()
     }
 }
 

@@ -1,9 +1,8 @@
 //! A range of which nothing can run: its function or version is gone. Every call of it is decided so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::layout::chunk::Record;
 use crate::layout::part::{Row, RowResult};
 use crate::model::{State, Time};
 use crate::outcomes::Log;
@@ -20,14 +19,10 @@ pub(super) struct Doomed {
 }
 
 impl Doomed {
-    pub(super) async fn record(
-        mut self,
-        todo: BTreeMap<u64, Record>,
-        reason: String,
-    ) -> Result<Done, Abandoned> {
+    pub(super) async fn record(mut self, numbers: BTreeSet<u64>, reason: String) -> Result<Done, Abandoned> {
         let now = self.shared.seams.now();
-        let row = |record: &Record| Row {
-            number: record.number,
+        let row = |number: u64| Row {
+            number,
             status: State::Error,
             attempts: 0,
             created_at: self.created_at,
@@ -43,7 +38,7 @@ impl Doomed {
             worker: self.shared.config.name.clone(),
             worker_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let rows: Vec<Row> = todo.values().map(row).collect();
+        let rows: Vec<Row> = numbers.into_iter().map(row).collect();
         self.log.append(&*self.shared.seams.store, &rows, &BTreeMap::new()).await?;
         Ok(Done::Finished(self.lease))
     }

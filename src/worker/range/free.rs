@@ -4,62 +4,73 @@
 use std::time::Duration;
 
 use super::{Halt, Range};
-use crate::layout::chunk::Record;
 use crate::layout::{Message, RangeMessage};
 use crate::limits;
 use crate::planted::planted;
 use crate::submit::send;
-use crate::worker::batch_call::Tried;
+use crate::worker::batch_call::Open;
 use crate::worker::phase::Phase;
 use crate::worker::slots::{Class, Slot};
 use crate::worker::{Abandoned, split};
 
 impl Range {
     pub(super) async fn freely(&mut self) -> Result<Halt, Abandoned> {
+        let (shared, desk) = (self.shared.clone(), self.desk.clone());
         loop {
+            if let Some(halt) = self.settle().await? {
+                return Ok(halt);
+            }
+            self.look_whether_cancelled().await;
+            self.start_on_free_slots();
             if self.flush_is_due() {
                 self.flush().await?;
                 split::offer(self).await;
+                self.start_on_free_slots();
             }
-            self.look_whether_cancelled().await;
             let may_begin = self.may_begin();
-            while may_begin && !self.todo.is_empty() && !self.shared.slots.wanted(Class::Call) {
-                let Some(slot) = self.shared.slots.try_take() else { break };
-                self.start(slot);
-            }
-            if self.running.is_empty() && (self.todo.is_empty() || !may_begin) {
+            if self.runners.is_empty() && desk.has_settled() && (desk.todo() == 0 || !may_begin) {
                 return Ok(Halt::HandBack);
             }
-            let shared = self.shared.clone();
+            // Who has all the slots need not line up for one.
+            let lines_up = may_begin && desk.todo() > 0 && self.runners.len() < shared.config.slots;
             let tick = self.next_tick();
             tokio::select! {
                 biased;
-                () = shared.phases.reached(Phase::HandBack) => {
-                    self.running.shutdown().await;
-                    return Ok(Halt::HandBack);
+                () = shared.phases.reached(Phase::HandBack) => return Ok(Halt::HandBack),
+                Some(ended) = self.runners.join_next() => Range::joined(ended)?,
+                slot = shared.slots.take(Class::Chunk), if lines_up => {
+                    self.start_next(slot);
                 }
-                Some(ended) = self.running.join_next() => {
-                    if let Some(halt) = self.settle(ended.ok()).await? {
-                        return Ok(halt);
-                    }
-                }
-                slot = shared.slots.take(Class::Chunk), if may_begin && !self.todo.is_empty() => self.start(slot),
                 () = shared.phases.reached(Phase::Drain), if may_begin => {}
+                () = desk.wants() => {}
                 () = shared.seams.clock.sleep(tick) => {}
             }
         }
     }
 
-    fn start(&mut self, slot: Slot) {
-        if let Some((_, record)) = self.todo.pop_first() {
-            self.start_record(record, slot);
+    fn start_on_free_slots(&mut self) {
+        let may_begin = self.may_begin();
+        while may_begin && self.desk.todo() > 0 && !self.shared.slots.wanted(Class::Call) {
+            let Some(slot) = self.shared.slots.try_take() else { break };
+            if !self.start_next(slot) {
+                break;
+            }
         }
-        self.demand.set(self.todo.len() as u64);
+    }
+
+    fn start_next(&mut self, slot: Slot) -> bool {
+        let next = self.desk.take();
+        let starts = next.is_some();
+        if let Some(open) = next {
+            self.start(open, slot);
+        }
+        self.tell_demand();
+        starts
     }
 
     /// The wait travels with a message of its own; only an acknowledged send gives the call up (H12).
-    pub(super) async fn later(&mut self, record: Record, tried: Tried, delay: Duration) {
-        let number = record.number;
+    pub(super) async fn later(&mut self, open: Open, delay: Duration) {
+        let (number, tried) = (open.record.number, open.tried);
         let message = RangeMessage {
             id: send::message_id(&self.shared.seams),
             first: number,
@@ -73,8 +84,7 @@ impl Range {
         };
         let sent = send::send(&self.shared.seams.queues.chunks, &Message::Range(message), delay).await;
         if sent.is_err() && !planted!(AmbiguousSplitBelieved) {
-            self.tried.insert(number, tried);
-            self.todo.insert(record.number, record);
+            self.desk.give_back(open);
         }
     }
 

@@ -3,6 +3,7 @@
 mod careful;
 mod doomed;
 mod free;
+mod runner;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use self::doomed::Doomed;
-use super::batch_call::{self, Common, Ended, Settled, Tried};
+use self::runner::Desk;
+use super::batch_call::{Common, Ended, Open, Settled, Tried};
 use super::batches::Look;
 use super::demand::Asking;
 use super::lease::Lease;
@@ -49,11 +51,9 @@ pub(super) struct Range {
     pub(super) message: RangeMessage,
     common: Arc<Common>,
     log: Log,
-    /// Not begun, by number.
-    pub(super) todo: BTreeMap<u64, Record>,
-    tried: BTreeMap<u64, Tried>,
-    running: JoinSet<(Settled, Slot)>,
-    running_numbers: BTreeSet<u64>,
+    /// Its calls; shared with those who run them.
+    pub(super) desk: Arc<Desk>,
+    runners: JoinSet<()>,
     rows: Vec<Row>,
     rows_bytes: u64,
     spent: BTreeMap<String, u64>,
@@ -90,7 +90,8 @@ async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Resu
         (message.first..=message.last).contains(&record.number) && !log.decided().contains(record.number)
     };
     let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
-    let todo = records.into_iter().filter(open).map(|record| (record.number, record)).collect();
+    let (refused, todo): (Vec<Record>, Vec<Record>) =
+        records.into_iter().filter(open).partition(|record| record.refused.is_some());
     let suspects = marks::suspects(&shared, &message, lease.delivery).await?;
     let careful = lease.delivery > 1 || !suspects.is_empty();
     if lease.delivery > 1 {
@@ -107,7 +108,7 @@ async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Resu
         let tried = Tried { attempts: *attempts, failures: *failures, function_failures: *function_failures };
         (*number, tried)
     });
-    let tried = tried.collect();
+    let mut tried: BTreeMap<u64, Tried> = tried.collect();
     let now = shared.seams.clock.monotonic();
     let delivery = DeliveryId { message: message.id, delivery: lease.delivery };
     let definitions = &shared.definitions;
@@ -140,18 +141,22 @@ async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Resu
     });
     let Some(common) = common else {
         let reason = doomed.unwrap_or_default();
-        return Doomed { shared, lease, log, created_at }.record(todo, reason).await;
+        let all = refused.iter().chain(&todo).map(|record| record.number).collect();
+        return Doomed { shared, lease, log, created_at }.record(all, reason).await;
     };
+    let todo = todo.into_iter().map(|record| {
+        let tried = tried.remove(&record.number).unwrap_or_default();
+        (record.number, Open { record, tried })
+    });
+    let desk = Desk::new(todo.collect());
     let demand = Asking::new(shared.demand.clone());
     let mut range = Range {
         lease,
         message,
         common,
         log,
-        todo,
-        tried,
-        running: JoinSet::new(),
-        running_numbers: BTreeSet::new(),
+        desk,
+        runners: JoinSet::new(),
         rows: Vec::new(),
         rows_bytes: 0,
         spent: BTreeMap::new(),
@@ -169,7 +174,7 @@ async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Resu
     if let Some(mismatch) = unsuited {
         return range.unsuited(mismatch.to_string()).await;
     }
-    range.refuse_bad_records();
+    range.refuse(refused);
     if careful && planted!(KeepsAndHalves) {
         super::split::halve(&mut range).await;
     }
@@ -177,7 +182,7 @@ async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Resu
     match halt {
         Ok(halt) => range.halt(halt).await,
         Err(abandoned) => {
-            range.running.shutdown().await;
+            range.runners.shutdown().await;
             range.void_marks().await;
             Err(abandoned)
         }
@@ -194,74 +199,66 @@ enum Halt {
 
 impl Range {
     /// A bad record is decided without running.
-    fn refuse_bad_records(&mut self) {
-        let (refused, todo) =
-            std::mem::take(&mut self.todo).into_iter().partition(|(_, record)| record.refused.is_some());
-        self.todo = todo;
-        let refused: BTreeMap<u64, Record> = refused;
-        for record in refused.into_values() {
+    fn refuse(&mut self, refused: Vec<Record>) {
+        for record in refused {
             let row =
                 self.common.row(&self.shared, record.number, State::Error, record.refused, Tried::default());
             self.push(row);
         }
-        self.demand.set(self.todo.len() as u64);
+        self.tell_demand();
+    }
+
+    fn tell_demand(&mut self) {
+        self.demand.set(self.desk.todo() as u64);
     }
 
     fn may_begin(&self) -> bool {
         self.shared.phases.now() == Phase::Work && self.lease.may_begin(&self.shared) && !self.cancelled
     }
 
-    fn start_record(&mut self, record: Record, slot: Slot) {
-        self.running_numbers.insert(record.number);
-        let tried = self.tried.remove(&record.number).unwrap_or_default();
-        let (shared, common) = (self.shared.clone(), self.common.clone());
-        self.running.spawn(async move {
-            let settled = if common.careful {
-                batch_call::run(&shared, &common, record, tried).await
-            } else {
-                let _among_others = shared.solitude.read().await;
-                batch_call::run(&shared, &common, record, tried).await
-            };
-            (settled, slot)
-        });
+    /// Gives a slot to a call, and then, unless the range is careful, to whichever are next.
+    fn start(&mut self, open: Open, slot: Slot) {
+        let (shared, common, desk) = (self.shared.clone(), self.common.clone(), self.desk.clone());
+        let until = self.lease.begins_until();
+        self.runners.spawn(async move { runner::run(&shared, &common, &desk, open, until, slot).await });
     }
 
-    /// Takes in how a call ended.
-    async fn settle(&mut self, ended: Option<(Settled, Slot)>) -> Result<Option<Halt>, Abandoned> {
-        // A task that panicked: its call is left undecided, and the range with it.
-        let Some((Settled { record, tried, ended }, _slot)) = ended else {
-            return Err(Abandoned(crate::error::Error::internal("a call's task panicked")));
-        };
-        self.running_numbers.remove(&record.number);
-        match ended {
-            Ended::Row(row) => {
-                self.finished += 1;
-                self.busy += Duration::from_millis(row.run_ms + row.start_ms);
-                self.shared.say(Event::BatchCallEnded { batch: self.message.batch, status: row.status });
-                self.push(*row);
-                Ok(None)
+    /// What came of a runner's end: one that panicked leaves its call undecided, and the range with it.
+    fn joined(ended: Result<(), tokio::task::JoinError>) -> Result<(), Abandoned> {
+        ended.map_err(|_| Abandoned(crate::error::Error::internal("a call's task panicked")))
+    }
+
+    /// Takes in how calls ended.
+    async fn settle(&mut self) -> Result<Option<Halt>, Abandoned> {
+        let mut halt = None;
+        for Settled { open, ended } in self.desk.take_ended() {
+            match ended {
+                Ended::Row(row) => self.count(*row),
+                Ended::Later(delay) => self.later(open, delay).await,
+                Ended::HandBack => {
+                    let attempts = open.tried.attempts.saturating_sub(1);
+                    self.desk.give_back(Open { tried: Tried { attempts, ..open.tried }, ..open });
+                }
+                Ended::Sick(why) => {
+                    self.desk.give_back(open);
+                    halt = halt.or(Some(Halt::Sick(why)));
+                }
+                Ended::Mismatch(mismatch) => {
+                    self.desk.give_back(Open { tried: Tried::default(), ..open });
+                    halt = halt.or(Some(Halt::Mismatch(mismatch.to_string())));
+                }
+                Ended::Failed(error) => return Err(Abandoned(error)),
             }
-            Ended::Later(delay) => {
-                self.later(record, tried, delay).await;
-                Ok(None)
-            }
-            Ended::HandBack => {
-                self.tried
-                    .insert(record.number, Tried { attempts: tried.attempts.saturating_sub(1), ..tried });
-                self.todo.insert(record.number, record);
-                Ok(None)
-            }
-            Ended::Sick(why) => {
-                self.tried.insert(record.number, tried);
-                self.todo.insert(record.number, record);
-                Ok(Some(Halt::Sick(why)))
-            }
-            Ended::Mismatch(mismatch) => {
-                self.todo.insert(record.number, record);
-                Ok(Some(Halt::Mismatch(mismatch.to_string())))
-            }
-            Ended::Failed(error) => Err(Abandoned(error)),
         }
+        self.tell_demand();
+        Ok(halt)
+    }
+
+    fn count(&mut self, row: Row) {
+        self.finished += 1;
+        self.busy += Duration::from_millis(row.run_ms + row.start_ms);
+        self.shared.say(Event::BatchCallEnded { batch: self.message.batch, status: row.status });
+        self.push(row);
     }
 
     fn push(&mut self, row: Row) {
@@ -287,7 +284,7 @@ impl Range {
             }
             match self.log.append(&*shared.seams.store, &self.rows, &self.spent).await {
                 Ok(appended) => break appended,
-                Err(_) if planted!(RerenderedPart) && !self.todo.is_empty() => return Ok(()),
+                Err(_) if planted!(RerenderedPart) && self.desk.todo() > 0 => return Ok(()),
                 Err(error) => record::again(&shared, "record outcomes", error).await?,
             }
         };
@@ -303,8 +300,8 @@ impl Range {
         self.rows_bytes = 0;
         self.spent.clear();
         let log = &self.log;
-        self.todo.retain(|number, _| !log.decided().contains(*number));
-        self.demand.set(self.todo.len() as u64);
+        self.desk.retain(|number| !log.decided().contains(number));
+        self.tell_demand();
         Ok(())
     }
 
@@ -315,25 +312,34 @@ impl Range {
         let look = self.shared.batches.look(&self.message.app, self.message.batch).await;
         let Ok(Some(Look { cancelled: Some(cancelled), .. })) = look else { return };
         self.cancelled = true;
-        self.running.shutdown().await;
-        let running = std::mem::take(&mut self.running_numbers);
-        let todo = std::mem::take(&mut self.todo);
-        for number in running.into_iter().chain(todo.into_keys()) {
-            let tried = self.tried.get(&number).copied().unwrap_or_default();
+        self.runners.shutdown().await;
+        let mut stopped = Vec::new();
+        for Settled { open, ended } in self.desk.take_ended() {
+            match ended {
+                Ended::Row(row) => self.count(*row),
+                _ => stopped.push((open.record.number, open.tried)),
+            }
+        }
+        stopped.extend(self.desk.take_running().into_iter().map(|number| (number, Tried::default())));
+        stopped.extend(self.desk.take_todo().into_iter().map(|(number, open)| (number, open.tried)));
+        for (number, tried) in stopped {
             let reason = Some(cancelled.reason.clone());
             let row = self.common.row(&self.shared, number, State::Cancelled, reason, tried);
             self.push(row);
         }
+        self.tell_demand();
     }
 
     async fn halt(mut self, halt: Halt) -> Result<Done, Abandoned> {
         // What still runs is given up: its numbers are undecided and go on.
-        let interrupted = std::mem::take(&mut self.running_numbers);
-        self.running.shutdown().await;
-        if let Err(abandoned) = self.flush().await {
-            self.void_marks().await;
-            return Err(abandoned);
-        }
+        self.runners.shutdown().await;
+        let interrupted = match self.record_ended().await {
+            Ok(interrupted) => interrupted,
+            Err(abandoned) => {
+                self.void_marks().await;
+                return Err(abandoned);
+            }
+        };
         let rest = self.rest(&interrupted);
         if rest.is_none() {
             let now = self.shared.seams.clock.monotonic();
@@ -359,11 +365,19 @@ impl Range {
         }
     }
 
+    /// Records what has ended, and says what has not.
+    async fn record_ended(&mut self) -> Result<BTreeSet<u64>, Abandoned> {
+        self.settle().await?;
+        let interrupted = self.desk.take_running();
+        self.flush().await?;
+        Ok(interrupted)
+    }
+
     /// The hull of everything not yet recorded (H13).
     fn rest(&self, interrupted: &BTreeSet<u64>) -> Option<(u64, u64)> {
         let open = interrupted.iter().copied().filter(|number| !self.log.decided().contains(*number));
         let open = open.filter(|_| !planted!(HandOverForgetsRunning));
-        let numbers: BTreeSet<u64> = self.todo.keys().copied().chain(open).collect();
+        let numbers: BTreeSet<u64> = self.desk.numbers().into_iter().chain(open).collect();
         Some((*numbers.first()?, *numbers.last()?))
     }
 
@@ -390,10 +404,11 @@ impl Range {
                 .map(|(n, m)| (*n, *m))
                 .collect(),
             tried: self
-                .tried
-                .iter()
+                .desk
+                .tried()
+                .into_iter()
                 .filter(|(number, _)| here(number))
-                .map(|(number, tried)| (*number, tried.attempts, tried.failures, tried.function_failures))
+                .map(|(number, tried)| (number, tried.attempts, tried.failures, tried.function_failures))
                 .collect(),
             ..self.message.clone()
         };
@@ -418,7 +433,7 @@ impl Range {
         self.shared.say(Event::CallMismatched { app: self.message.app.clone(), call, why: why.clone() });
         let since = self.message.mismatch_since.unwrap_or(now);
         if now.since_ms(since) >= limits::MISMATCH_MS_MAX {
-            for number in std::mem::take(&mut self.todo).into_keys() {
+            for number in self.desk.take_todo().into_keys() {
                 let reason = Some(format!("no worker can run it: {why}"));
                 let row = self.common.row(&self.shared, number, State::Error, reason, Tried::default());
                 self.push(row);
