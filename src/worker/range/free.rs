@@ -64,7 +64,6 @@ impl Range {
         if let Some(open) = next {
             self.start(open, slot);
         }
-        self.tell_demand();
         starts
     }
 

@@ -67,7 +67,6 @@ pub(super) struct Range {
     pub(super) suspects: Suspects,
     marked: bool,
     cancelled: bool,
-    demand: Asking,
 }
 
 async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Result<Done, Abandoned> {
@@ -148,8 +147,7 @@ async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Resu
         let tried = tried.remove(&record.number).unwrap_or_default();
         (record.number, Open { record, tried })
     });
-    let desk = Desk::new(todo.collect());
-    let demand = Asking::new(shared.demand.clone());
+    let desk = Desk::new(todo.collect(), Asking::new(shared.demand.clone()));
     let mut range = Range {
         lease,
         message,
@@ -168,7 +166,6 @@ async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Resu
         suspects,
         marked: false,
         cancelled: false,
-        demand,
         shared,
     };
     if let Some(mismatch) = unsuited {
@@ -205,11 +202,6 @@ impl Range {
                 self.common.row(&self.shared, record.number, State::Error, record.refused, Tried::default());
             self.push(row);
         }
-        self.tell_demand();
-    }
-
-    fn tell_demand(&mut self) {
-        self.demand.set(self.desk.todo() as u64);
     }
 
     fn may_begin(&self) -> bool {
@@ -250,7 +242,6 @@ impl Range {
                 Ended::Failed(error) => return Err(Abandoned(error)),
             }
         }
-        self.tell_demand();
         Ok(halt)
     }
 
@@ -301,7 +292,6 @@ impl Range {
         self.spent.clear();
         let log = &self.log;
         self.desk.retain(|number| !log.decided().contains(number));
-        self.tell_demand();
         Ok(())
     }
 
@@ -327,7 +317,6 @@ impl Range {
             let row = self.common.row(&self.shared, number, State::Cancelled, reason, tried);
             self.push(row);
         }
-        self.tell_demand();
     }
 
     async fn halt(mut self, halt: Halt) -> Result<Done, Abandoned> {

@@ -14,6 +14,7 @@ use crate::seam::Heard;
 use crate::seam::executor::{Calls, Fault, Run, Verdict, Work};
 use crate::worker::Shared;
 use crate::worker::batch_call::{self, Begun, Common, Ended, Open, Settled, Tried};
+use crate::worker::demand::Asking;
 use crate::worker::phase::Phase;
 use crate::worker::slots::{Class, Slot};
 
@@ -27,23 +28,34 @@ pub struct Desk {
     wants: Notify,
 }
 
-#[derive(Default)]
 struct State {
     /// Not begun, by number.
     todo: BTreeMap<u64, Open>,
+    /// The worker asks for its next chunk when few are left of this one.
+    asking: Asking,
     running: BTreeSet<u64>,
     ended: Vec<Settled>,
     ended_bytes: u64,
 }
 
 impl Desk {
-    pub fn new(todo: BTreeMap<u64, Open>) -> Arc<Desk> {
-        let state = Mutex::new(State { todo, ..State::default() });
-        Arc::new(Desk { state, wants: Notify::new() })
+    pub fn new(todo: BTreeMap<u64, Open>, asking: Asking) -> Arc<Desk> {
+        let (running, ended) = Default::default();
+        let mut state = State { todo, asking, running, ended, ended_bytes: 0 };
+        state.tell_demand();
+        Arc::new(Desk { state: Mutex::new(state), wants: Notify::new() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
+    }
+
+    /// Changes what was not begun.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let changed = change(&mut state);
+        state.tell_demand();
+        changed
     }
 
     /// How many were not begun.
@@ -66,45 +78,48 @@ impl Desk {
     /// The first that was not begun, which begins now. None while the range has rows enough to record: they would
     /// pile up.
     pub fn take(&self) -> Option<Open> {
-        let mut state = self.state();
-        if state.ended_bytes >= limits::FLUSH_BYTES {
-            return None;
-        }
-        let (number, open) = state.todo.pop_first()?;
-        state.running.insert(number);
-        Some(open)
+        self.change(|state| {
+            if state.ended_bytes >= limits::FLUSH_BYTES {
+                return None;
+            }
+            let (number, open) = state.todo.pop_first()?;
+            state.running.insert(number);
+            Some(open)
+        })
     }
 
     /// The one of this number, which begins now.
     pub fn take_number(&self, number: u64) -> Option<Open> {
-        let mut state = self.state();
-        let open = state.todo.remove(&number)?;
-        state.running.insert(number);
-        Some(open)
+        self.change(|state| {
+            let open = state.todo.remove(&number)?;
+            state.running.insert(number);
+            Some(open)
+        })
     }
 
     /// Takes away one that is not to begin.
     pub fn withdraw(&self, number: u64) -> Tried {
-        self.state().todo.remove(&number).map(|open| open.tried).unwrap_or_default()
+        self.change(|state| state.todo.remove(&number)).map(|open| open.tried).unwrap_or_default()
     }
 
     pub fn give_back(&self, open: Open) {
-        self.state().todo.insert(open.record.number, open);
+        self.change(|state| state.todo.insert(open.record.number, open));
     }
 
     /// The later half of what was not begun.
     pub fn split_off_half(&self) -> BTreeMap<u64, Open> {
-        let mut state = self.state();
-        let middle = state.todo.keys().nth(state.todo.len() / 2).copied();
-        middle.map(|middle| state.todo.split_off(&middle)).unwrap_or_default()
+        self.change(|state| {
+            let middle = state.todo.keys().nth(state.todo.len() / 2).copied();
+            middle.map(|middle| state.todo.split_off(&middle)).unwrap_or_default()
+        })
     }
 
     pub fn retain(&self, keep: impl Fn(u64) -> bool) {
-        self.state().todo.retain(|number, _| keep(*number));
+        self.change(|state| state.todo.retain(|number, _| keep(*number)));
     }
 
     pub fn take_todo(&self) -> BTreeMap<u64, Open> {
-        std::mem::take(&mut self.state().todo)
+        self.change(|state| std::mem::take(&mut state.todo))
     }
 
     /// Those that were begun and have not ended.
@@ -143,6 +158,12 @@ impl Desk {
     /// Returns when something has ended that cannot wait for the range's tick.
     pub async fn wants(&self) {
         self.wants.notified().await;
+    }
+}
+
+impl State {
+    fn tell_demand(&mut self) {
+        self.asking.set(self.todo.len() as u64);
     }
 }
 
