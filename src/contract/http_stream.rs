@@ -1,36 +1,32 @@
 //! The `http-stream` format, Fn's contract with its FDKs: the function listens on a unix socket and answers one
-//! `POST /call` after another. The connection is driven by the future that waits for the answer: a call costs no task
-//! and no hop between threads.
+//! `POST /call` after another. A call costs no task and no hop between threads: it is carried by whoever waits for it,
+//! asleep in the runtime, or, for a moment, in the kernel.
+
+mod answer;
+mod request;
 
 use std::future::Future;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::pin;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::future::poll_fn;
-use hyper::body::{Body as _, Frame, Incoming};
-use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep, timeout};
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::time::{Instant, sleep, timeout_at};
 
+use self::answer::Reading;
+use self::request::{Sending, Sent};
 pub use super::socket::SOCKET_NAME;
 use super::socket::{ConnectError, SocketDir};
 use crate::limits;
 use crate::model::Time;
-use crate::seam::body::{BodyWriter, Pieces};
 use crate::seam::executor::{Fault, Verdict, Work};
 
 /// Idle connections are closed on our side after this, as Fn does: some servers do not like them older.
 const IDLE_MAX: Duration = Duration::from_secs(1);
-/// Of a failed function's message.
-const REASON_CHARS_MAX: usize = 1_000;
-const REASON_BYTES_MAX: usize = 8 * limits::KIB as usize;
 /// The wait between two looks for the socket.
 const LOOK_MIN: Duration = Duration::from_millis(1);
 const LOOK_MAX: Duration = Duration::from_millis(20);
@@ -66,15 +62,32 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Connection {
     dir: SocketDir,
-    link: Option<Link>,
+    link: Option<UnixStream>,
     used_at: Instant,
+    /// What is read into.
+    inbox: Box<[u8]>,
 }
 
+const INBOX_BYTES: usize = 64 * 1024;
+
+/// A call that is being handed over.
 #[derive(Debug)]
-struct Link {
-    sender: http1::SendRequest<Payload>,
-    driver: http1::Connection<TokioIo<UnixStream>, Payload>,
-    closed: bool,
+pub struct Exchange {
+    sending: Sending,
+    reading: Reading,
+    /// The link was there before.
+    kept: bool,
+    ends_at: Instant,
+    /// Known already.
+    answer: Option<Result<Answer, Fault>>,
+}
+
+/// How far an exchange came.
+enum Progress {
+    Answered(Answer),
+    /// Nothing of it was sent: the function has closed the connection.
+    Unsent,
+    Blocked,
 }
 
 impl Connection {
@@ -94,8 +107,11 @@ impl Connection {
         let begun = Instant::now();
         let mut wait = LOOK_MIN;
         loop {
-            match Link::open(&dir).await {
-                Ok(link) => return Ok(Connection { dir, link: Some(link), used_at: Instant::now() }),
+            match dir.connect().await {
+                Ok(link) => {
+                    let inbox = vec![0; INBOX_BYTES].into();
+                    return Ok(Connection { dir, link: Some(link), used_at: Instant::now(), inbox });
+                }
                 Err(ConnectError::NotYet) => {}
                 Err(ConnectError::Broken(why)) => return Err(NotReady::Broken(why)),
             }
@@ -114,247 +130,189 @@ impl Connection {
     /// Hands one call over and takes its answer in, within the version's timeout. Dropped midway, the connection is
     /// of no more use.
     pub async fn call(&mut self, work: &Work, started_at: Time) -> Result<Answer, Fault> {
+        let exchange = self.begin(work, started_at);
+        self.finish(exchange).await
+    }
+
+    /// For a call that is handed over by [`Connection::send`] and [`Connection::receive`] as far as nobody has to wait,
+    /// and then by [`Connection::finish`].
+    pub fn begin(&mut self, work: &Work, started_at: Time) -> Exchange {
         let timeout_ms = work.version.limits.timeout_ms;
-        let deadline = started_at.plus_ms(timeout_ms);
-        match timeout(Duration::from_millis(timeout_ms), self.exchange(work, deadline)).await {
-            Ok(answer) => {
-                self.used_at = Instant::now();
-                answer
-            }
+        let now = Instant::now();
+        if now.duration_since(self.used_at) > IDLE_MAX {
+            self.link = None;
+        }
+        Exchange {
+            sending: Sending::new(work, started_at.plus_ms(timeout_ms)),
+            reading: Reading::default(),
+            kept: self.link.is_some(),
+            ends_at: now + Duration::from_millis(timeout_ms),
+            answer: None,
+        }
+    }
+
+    pub async fn finish(&mut self, mut exchange: Exchange) -> Result<Answer, Fault> {
+        if let Some(answer) = exchange.answer {
+            return answer;
+        }
+        match timeout_at(exchange.ends_at, self.carry(&mut exchange)).await {
+            Ok(answer) => answer,
             Err(_) => {
                 self.link = None;
                 Ok(Answer::Verdict { verdict: Verdict::Timeout, keep: false })
             }
         }
     }
+}
 
-    async fn exchange(&mut self, work: &Work, deadline: Time) -> Result<Answer, Fault> {
-        if self.used_at.elapsed() > IDLE_MAX {
+impl Connection {
+    /// Whether the function has closed the link, or said something unasked.
+    fn is_closed(&self) -> bool {
+        use rustix::net::{RecvFlags, recv};
+        let Some(link) = &self.link else { return false };
+        !matches!(recv(link, &mut [0u8; 1], RecvFlags::PEEK), Err(Errno::AGAIN | Errno::INTR))
+    }
+
+    /// What becomes readable when the function answers; `None`: there is no connection yet.
+    pub fn link(&self) -> Option<BorrowedFd<'_>> {
+        self.link.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Sends all of a call at once. `None`: it has to be finished.
+    pub fn send(&mut self, exchange: &mut Exchange) -> Option<()> {
+        match exchange.sending.send(self.link.as_ref()?) {
+            Ok(Sent::Some) => exchange.sending.is_over().then_some(()),
+            // Sent again by whoever finishes it.
+            Ok(Sent::Nothing) => None,
+            Err(fault) => {
+                exchange.answer = Some(Err(fault));
+                None
+            }
+        }
+    }
+
+    /// Takes in what there is of an answer. `Some(None)`: more is to come; `None`: it has to be finished.
+    pub fn receive(&mut self, exchange: &mut Exchange) -> Option<Option<Verdict>> {
+        match self.read(exchange) {
+            Ok(None) => Some(None),
+            Ok(Some(Answer::Verdict { verdict, keep: true })) => Some(Some(verdict)),
+            Ok(Some(answer)) => {
+                exchange.answer = Some(Ok(answer));
+                None
+            }
+            Err(fault) => {
+                exchange.answer = Some(Err(fault));
+                None
+            }
+        }
+    }
+
+    async fn carry(&mut self, exchange: &mut Exchange) -> Result<Answer, Fault> {
+        // The function has closed the connection since it was used.
+        if !exchange.sending.has_begun() && self.is_closed() {
             self.link = None;
         }
-        let mut request = request(work, deadline);
         loop {
-            let kept = self.link.is_some();
-            let link = match &mut self.link {
-                Some(link) => link,
-                None => match Link::open(&self.dir).await {
-                    Ok(link) => self.link.insert(link),
+            if self.link.is_none() {
+                match self.dir.connect().await {
+                    Ok(link) => self.link = Some(link),
                     Err(ConnectError::NotYet) => return Ok(Answer::Gone("it no longer listens".to_owned())),
                     Err(ConnectError::Broken(why)) => return Ok(Answer::Gone(why)),
-                },
-            };
-            match link.send(request).await {
-                Ok(response) => {
-                    let answer = link.take_in(response).await;
-                    let whole = matches!(answer, Ok(Answer::Verdict { keep: true, .. }));
-                    if !whole || link.closed {
-                        self.link = None;
-                    }
-                    return answer;
                 }
-                // The function closed the connection between two calls.
-                Err(Unsent::Back(unsent)) if kept => {
-                    self.link = None;
-                    request = *unsent;
-                }
-                Err(Unsent::Back(_)) => {
-                    self.link = None;
-                    return Ok(Answer::Gone("it closes connections before it has read a call".to_owned()));
-                }
-                Err(Unsent::Broken(why)) => {
-                    self.link = None;
-                    return Ok(Answer::Broken(why));
+            }
+            match self.step_through(exchange).await? {
+                Some(answer) => return Ok(answer),
+                None if std::mem::take(&mut exchange.kept) => {}
+                None => {
+                    let why = "it closes connections before it has read a call";
+                    return Ok(Answer::Gone(why.to_owned()));
                 }
             }
         }
     }
-}
 
-enum Unsent {
-    /// Nothing of it was sent.
-    Back(Box<Request<Payload>>),
-    Broken(String),
-}
-
-impl Link {
-    async fn open(dir: &SocketDir) -> Result<Link, ConnectError> {
-        let stream = dir.connect().await?;
-        let (sender, driver) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| ConnectError::Broken(format!("cannot speak to {SOCKET_NAME}: {error}")))?;
-        Ok(Link { sender, driver, closed: false })
-    }
-
-    async fn send(&mut self, request: Request<Payload>) -> Result<Response<Incoming>, Unsent> {
-        let Link { sender, driver, closed } = self;
-        // Sees what happened to the connection since it was last used.
-        let ready = poll_fn(|cx| {
-            drive(driver, closed, cx);
-            if *closed { Poll::Ready(false) } else { sender.poll_ready(cx).map(|ready| ready.is_ok()) }
-        })
-        .await;
-        if !ready {
-            return Err(Unsent::Back(Box::new(request)));
-        }
-        let mut response = pin!(sender.try_send_request(request));
-        let answer = poll_fn(|cx| {
-            drive(driver, closed, cx);
-            response.as_mut().poll(cx)
-        });
-        answer.await.map_err(|mut unsent| match unsent.take_message() {
-            Some(request) => Unsent::Back(Box::new(request)),
-            None => Unsent::Broken(describe(unsent.error())),
-        })
-    }
-
-    async fn take_in(&mut self, response: Response<Incoming>) -> Result<Answer, Fault> {
-        let (head, mut body) = response.into_parts();
-        match head.status {
-            StatusCode::OK => {
-                let mut answer = BodyWriter::new(limits::RESULT_BYTES_MAX);
-                while let Some(piece) = self.next(&mut body).await {
-                    match piece.map(|piece| super::default::take_in(&mut answer, &piece)) {
-                        Ok(Ok(())) => {}
-                        Ok(Err(failure)) => {
-                            return failure
-                                .map_or_else(Err, |verdict| Ok(Answer::Verdict { verdict, keep: false }));
-                        }
-                        Err(why) => return Ok(Answer::Broken(why)),
-                    }
-                }
-                let content_type = head.headers.get(CONTENT_TYPE).map(text);
-                let verdict = Verdict::Success { content_type, body: answer.finish() };
-                Ok(Answer::Verdict { verdict, keep: true })
-            }
-            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
-                let mut said = Vec::new();
-                while let Some(piece) = self.next(&mut body).await {
-                    match piece {
-                        Ok(piece) => {
-                            let room = REASON_BYTES_MAX - said.len();
-                            said.extend_from_slice(&piece[..piece.len().min(room)]);
-                        }
-                        Err(why) => return Ok(Answer::Broken(why)),
-                    }
-                }
-                let verdict = match head.status {
-                    StatusCode::GATEWAY_TIMEOUT => Verdict::Timeout,
-                    _ => Verdict::Error { reason: reason(&said) },
-                };
-                Ok(Answer::Verdict { verdict, keep: true })
-            }
-            other => {
-                let reason = format!("invalid function response: status {}", other.as_u16());
-                Ok(Answer::Verdict { verdict: Verdict::Error { reason }, keep: false })
-            }
-        }
-    }
-
-    async fn next(&mut self, body: &mut Incoming) -> Option<Result<Bytes, String>> {
+    /// `None`: nothing was sent, and there is no link any more.
+    async fn step_through(&mut self, exchange: &mut Exchange) -> Result<Option<Answer>, Fault> {
+        // A link of its own for the runtime, which forgets it when the call is over: nobody is woken for the next one.
+        let mut watched: Option<tokio::net::UnixStream> = None;
         loop {
-            let frame = poll_fn(|cx| {
-                drive(&mut self.driver, &mut self.closed, cx);
-                Pin::new(&mut *body).poll_frame(cx)
-            });
-            match frame.await? {
-                Ok(frame) => {
-                    if let Ok(piece) = frame.into_data() {
-                        return Some(Ok(piece));
-                    }
-                }
-                Err(error) => return Some(Err(describe(&error))),
+            if let Some(watched) = &watched {
+                let interest = match exchange.sending.is_over() {
+                    true => Interest::READABLE,
+                    false => Interest::READABLE | Interest::WRITABLE,
+                };
+                watched.ready(interest).await.map_err(|error| unwatched(&error))?;
+            }
+            match self.step(exchange, watched.as_ref())? {
+                Progress::Answered(answer) => return Ok(Some(answer)),
+                Progress::Unsent => return Ok(None),
+                Progress::Blocked => {}
+            }
+            if watched.is_none() {
+                let Some(link) = &self.link else { return Ok(None) };
+                let link = link.try_clone().and_then(tokio::net::UnixStream::from_std);
+                watched = Some(link.map_err(|error| unwatched(&error))?);
             }
         }
     }
-}
 
-/// Lets the connection read and write. Its errors come back through the request.
-fn drive(
-    driver: &mut http1::Connection<TokioIo<UnixStream>, Payload>,
-    closed: &mut bool,
-    cx: &mut Context<'_>,
-) {
-    if !*closed && Pin::new(driver).poll(cx).is_ready() {
-        *closed = true;
+    /// Sends and reads until neither goes on.
+    fn step(
+        &mut self,
+        exchange: &mut Exchange,
+        watched: Option<&tokio::net::UnixStream>,
+    ) -> Result<Progress, Fault> {
+        let Some(link) = &self.link else { return Ok(Progress::Unsent) };
+        let sending = &mut exchange.sending;
+        let sent = attempt(watched, Interest::WRITABLE, || match sending.send(link) {
+            Ok(Sent::Some) if !sending.is_over() => None,
+            sent => Some(sent),
+        });
+        if let Some(Sent::Nothing) = sent.transpose()? {
+            self.link = None;
+            return Ok(Progress::Unsent);
+        }
+        let answer = attempt(watched, Interest::READABLE, || self.read(exchange).transpose()).transpose()?;
+        Ok(answer.map_or(Progress::Blocked, Progress::Answered))
+    }
+
+    /// Reads until there is an answer or nothing more.
+    fn read(&mut self, exchange: &mut Exchange) -> Result<Option<Answer>, Fault> {
+        let Some(link) = &self.link else { return Ok(None) };
+        let answer = loop {
+            match rustix::io::read(link, &mut *self.inbox) {
+                Ok(0) => break exchange.reading.end(),
+                Ok(length) => {
+                    if let Some(answer) = exchange.reading.take_in(&self.inbox[..length])? {
+                        break answer;
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(error) => break Answer::Broken(format!("cannot read its answer: {error}")),
+            }
+        };
+        self.used_at = Instant::now();
+        let whole = matches!(answer, Answer::Verdict { keep: true, .. });
+        if !whole || !exchange.reading.leaves_open() || !exchange.sending.is_over() {
+            self.link = None;
+        }
+        Ok(Some(answer))
     }
 }
 
-/// Always sent in chunks, even when empty: FDKs are used to nothing else.
-#[derive(Debug)]
-struct Payload(Pieces);
-
-impl hyper::body::Body for Payload {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        Poll::Ready(self.0.next().map(|piece| piece.map(Frame::data)))
-    }
+/// `None`: it would block. The runtime wakes only for what it was told of.
+fn attempt<T>(
+    watched: Option<&tokio::net::UnixStream>,
+    interest: Interest,
+    operation: impl FnOnce() -> Option<T>,
+) -> Option<T> {
+    let Some(watched) = watched else { return operation() };
+    watched.try_io(interest, || operation().ok_or_else(|| io::ErrorKind::WouldBlock.into())).ok()
 }
 
-fn request(work: &Work, deadline: Time) -> Request<Payload> {
-    let mut request = Request::new(Payload(work.payload.pieces()));
-    *request.method_mut() = hyper::Method::POST;
-    *request.uri_mut() = hyper::Uri::from_static("/call");
-    let headers = request.headers_mut();
-    for (name, value) in &work.headers {
-        keep_header(headers, name, value);
-    }
-    if let Some(content_type) = &work.content_type {
-        keep_header(headers, CONTENT_TYPE.as_str(), content_type);
-    }
-    headers.insert(HOST, HeaderValue::from_static("localhost"));
-    headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    let mut own = |name: &'static str, value: String| {
-        let value = HeaderValue::try_from(value).expect("ids, times and numbers are plain text");
-        headers.insert(HeaderName::from_static(name), value);
-    };
-    own("fn-call-id", work.call.to_string());
-    own("fn-deadline", deadline.to_string());
-    own("afn-attempt", work.attempt.to_string());
-    request
-}
-
-/// A caller's header, unless it speaks of the caller's connection or cannot be written.
-fn keep_header(headers: &mut HeaderMap, name: &str, value: &str) {
-    const HOP_BY_HOP: [&str; 11] = [
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else { return };
-    if !HOP_BY_HOP.contains(&name.as_str()) {
-        headers.insert(name, value);
-    }
-}
-
-/// What a failed function said: the `message` of a JSON object, else its text.
-fn reason(said: &[u8]) -> String {
-    let json = serde_json::from_slice::<serde_json::Value>(said).ok();
-    let message = json.as_ref().and_then(|json| json.get("message")?.as_str());
-    let text = message.map_or_else(|| String::from_utf8_lossy(said), Into::into);
-    let text: String = text.trim().chars().take(REASON_CHARS_MAX).collect();
-    if text.is_empty() { "the function failed and did not say why".to_owned() } else { text }
-}
-
-fn text(value: &HeaderValue) -> String {
-    String::from_utf8_lossy(value.as_bytes()).into_owned()
-}
-
-fn describe(error: &hyper::Error) -> String {
-    use std::error::Error as _;
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
+fn unwatched(error: &io::Error) -> Fault {
+    Fault::Worker(format!("cannot watch a socket: {error}"))
 }
 
 #[cfg(test)]

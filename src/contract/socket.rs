@@ -2,9 +2,8 @@
 //! sandbox writes that folder and is not trusted: nothing outside it is ever connected to.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-
-use tokio::net::UnixStream;
 
 /// The name that the contract gives the socket.
 pub const SOCKET_NAME: &str = "lsnr.sock";
@@ -40,9 +39,12 @@ impl SocketDir {
         Ok(SocketDir { dir: dir.to_owned() })
     }
 
+    /// A connection that does not block, and that the runtime does not know.
     pub async fn connect(&self) -> Result<UnixStream, ConnectError> {
         let Some((_held, path)) = self.find()? else { return Err(ConnectError::NotYet) };
-        UnixStream::connect(path).await.map_err(|error| match error.kind() {
+        let connected =
+            tokio::net::UnixStream::connect(path).await.and_then(tokio::net::UnixStream::into_std);
+        connected.map_err(|error| match error.kind() {
             // Bound, but not listening yet; or the listener's queue is full.
             io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock => ConnectError::NotYet,
             _ => ConnectError::Broken(format!("cannot connect to {SOCKET_NAME}: {error}")),

@@ -5,22 +5,29 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Folder;
 use super::group::Group;
 use super::output::Output;
 use crate::contract::exit_reason;
-use crate::contract::http_stream::{Answer, Connection, NotReady};
+use crate::contract::http_stream::{Answer, Connection, Exchange, NotReady};
 use crate::executor::sandbox::Sandbox;
 use crate::limits;
-use crate::seam::executor::{Fault, Run, Verdict, Work};
+use crate::model::Time;
+use crate::seam::executor::{Calls, Fault, Run, Verdict, Work};
 use crate::seam::{Clock, Heard};
 
 /// How long the answer of a process that has ended may still be on its way.
 const LAST_WORDS_MAX: Duration = Duration::from_millis(100);
 /// How long a process may take to end after its connection broke, to be asked why.
 const EXIT_MAX: Duration = Duration::from_millis(500);
+/// A function that answers within this is waited for in the kernel, in stints of no more than the second.
+const QUICK_MAX: Duration = Duration::from_millis(2);
+const STINT_MAX: Duration = Duration::from_millis(10);
 
 pub struct Hot {
     group: Group,
@@ -28,7 +35,27 @@ pub struct Hot {
     output: Output,
     clock: Arc<dyn Clock>,
     usable: bool,
+    /// It answered its last call quickly.
+    quick: bool,
+    /// It has said something that may go on after its answer.
+    speaks: bool,
     _folder: Folder,
+}
+
+/// A call that the function may have seen something of.
+struct Begun {
+    started_at: Time,
+    at: Instant,
+    exchange: Exchange,
+}
+
+/// How a stint ended.
+enum Stint {
+    /// There are no more calls.
+    Done,
+    Over,
+    /// This one takes longer.
+    Slow(Box<(Work, Begun)>),
 }
 
 impl Hot {
@@ -54,7 +81,16 @@ impl Hot {
                 return Err(Fault::Function(why(not_ready, &mut group, heard)));
             }
         };
-        Ok(Hot { group, connection, output, clock, usable: true, _folder: folder })
+        Ok(Hot {
+            group,
+            connection,
+            output,
+            clock,
+            usable: true,
+            quick: false,
+            speaks: true,
+            _folder: folder,
+        })
     }
 
     /// What a broken answer means, once it is known whether the process has ended.
@@ -65,6 +101,103 @@ impl Hot {
             Ok(Err(_)) | Err(_) => format!("broken function response: {why}"),
         };
         Verdict::Error { reason }
+    }
+}
+
+impl Hot {
+    /// Costs no system call while it lives.
+    fn is_there(&mut self) -> Result<(), Fault> {
+        match self.group.wait().now_or_never() {
+            Some(Ok(status)) => {
+                self.usable = false;
+                Err(Fault::Function(format!("ended between two calls: {}", exit_reason(status))))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, work: &Work) -> Begun {
+        // What was said since the last answer belongs to no call.
+        if std::mem::take(&mut self.speaks) {
+            self.output.drain(|_| {});
+        }
+        // Until there is an answer: a call that is abandoned leaves nothing to go on with.
+        self.usable = false;
+        let started_at = self.clock.now();
+        work.heard.begins(started_at);
+        Begun { started_at, at: Instant::now(), exchange: self.connection.begin(work, started_at) }
+    }
+
+    async fn go_on(&mut self, work: &Work, begun: Begun) -> Result<Run, Fault> {
+        let Begun { started_at, at, exchange } = begun;
+        let ended = async {
+            let _ = self.group.wait().await;
+            sleep(LAST_WORDS_MAX).await;
+        };
+        let answer = tokio::select! { biased;
+            answer = self.connection.finish(exchange) => answer?,
+            () = self.output.collect(&work.heard) => unreachable!("it reads until dropped"),
+            () = ended => Answer::Broken("the process has ended".to_owned()),
+        };
+        let took = at.elapsed();
+        self.quick = took < QUICK_MAX;
+        let verdict = match answer {
+            Answer::Verdict { verdict, keep } => {
+                self.usable = keep;
+                verdict
+            }
+            Answer::Broken(why) => self.broken(why).await,
+            Answer::Gone(why) => return Err(Fault::Function(why)),
+        };
+        if !self.usable {
+            self.group.kill();
+        }
+        self.output.drain(|piece| work.heard.say(piece));
+        self.speaks = true;
+        Ok(Run { verdict, log: work.heard.take_log(), started_at, took })
+    }
+
+    /// Calls that are answered quickly, one after another, without leaving the thread.
+    fn stint(&mut self, calls: &mut dyn Calls) -> Stint {
+        let ends_at = Instant::now() + STINT_MAX;
+        while self.usable && Instant::now() < ends_at {
+            let Some(work) = calls.next() else { return Stint::Done };
+            let mut begun = self.begin(&work);
+            match self.quick_answer(&work, &mut begun) {
+                Some(run) => calls.ended(Ok(run)),
+                None => return Stint::Slow(Box::new((work, begun))),
+            }
+        }
+        Stint::Over
+    }
+
+    /// `None`: whatever came of it so far, it goes on as one that takes longer.
+    fn quick_answer(&mut self, work: &Work, begun: &mut Begun) -> Option<Run> {
+        self.connection.send(&mut begun.exchange)?;
+        loop {
+            let left = QUICK_MAX.checked_sub(begun.at.elapsed())?;
+            let (link, pipe) = (self.connection.link()?, self.output.pipe());
+            // The pipe after the link: what was said before the answer is seen with it.
+            let mut watched = [
+                PollFd::from_borrowed_fd(link, PollFlags::IN),
+                PollFd::from_borrowed_fd(pipe, PollFlags::IN),
+            ];
+            let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
+            poll(&mut watched, Some(&timeout)).ok()?;
+            let [link, pipe] = watched.map(|watched| watched.revents());
+            if pipe.contains(PollFlags::IN) {
+                self.speaks = true;
+                self.output.drain(|piece| work.heard.say(piece));
+            }
+            if link.is_empty() {
+                continue;
+            }
+            if let Some(verdict) = self.connection.receive(&mut begun.exchange)? {
+                self.usable = true;
+                let (took, started_at) = (begun.at.elapsed(), begun.started_at);
+                return Some(Run { verdict, log: work.heard.take_log(), started_at, took });
+            }
+        }
     }
 }
 
@@ -89,41 +222,38 @@ fn why(not_ready: NotReady, group: &mut Group, heard: &Heard) -> String {
 #[async_trait]
 impl Sandbox for Hot {
     async fn invoke(&mut self, work: &Work) -> Result<Run, Fault> {
-        // Costs no system call while it lives.
-        if let Some(Ok(status)) = self.group.wait().now_or_never() {
-            self.usable = false;
-            return Err(Fault::Function(format!("ended between two calls: {}", exit_reason(status))));
-        }
-        // What was said since the last answer belongs to no call.
-        self.output.drain(|_| {});
-        // Until there is an answer: a call that is abandoned leaves nothing to go on with.
-        self.usable = false;
-        let started_at = self.clock.now();
-        work.heard.begins(started_at);
-        let begun = Instant::now();
-        let ended = async {
-            let _ = self.group.wait().await;
-            sleep(LAST_WORDS_MAX).await;
-        };
-        let answer = tokio::select! { biased;
-            answer = self.connection.call(work, started_at) => answer?,
-            () = self.output.collect(&work.heard) => unreachable!("it reads until dropped"),
-            () = ended => Answer::Broken("the process has ended".to_owned()),
-        };
-        let took = begun.elapsed();
-        let verdict = match answer {
-            Answer::Verdict { verdict, keep } => {
-                self.usable = keep;
-                verdict
+        self.is_there()?;
+        let begun = self.begin(work);
+        self.go_on(work, begun).await
+    }
+
+    async fn invoke_many(&mut self, calls: &mut dyn Calls) -> Option<Work> {
+        // Where one thread is all there is, nobody may keep it.
+        let may_block = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+        loop {
+            let stint = match may_block && self.quick && self.usable {
+                true => block_in_place(|| self.stint(calls)),
+                false => {
+                    let work = calls.next()?;
+                    if !self.usable || self.is_there().is_err() {
+                        return Some(work);
+                    }
+                    let begun = self.begin(&work);
+                    Stint::Slow(Box::new((work, begun)))
+                }
+            };
+            match stint {
+                Stint::Done => return None,
+                Stint::Over => tokio::task::yield_now().await,
+                Stint::Slow(slow) => {
+                    let (work, begun) = *slow;
+                    match self.go_on(&work, begun).await {
+                        Err(Fault::Function(_)) => return Some(work),
+                        run => calls.ended(run),
+                    }
+                }
             }
-            Answer::Broken(why) => self.broken(why).await,
-            Answer::Gone(why) => return Err(Fault::Function(why)),
-        };
-        if !self.usable {
-            self.group.kill();
         }
-        self.output.drain(|piece| work.heard.say(piece));
-        Ok(Run { verdict, log: work.heard.take_log(), started_at, took })
     }
 
     fn is_reusable(&self) -> bool {

@@ -1,0 +1,147 @@
+//! A call as a request: its head made once, its body in chunks, even when it is empty: FDKs are used to nothing else.
+
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use rustix::io::Errno;
+
+use crate::limits;
+use crate::model::Time;
+use crate::seam::Body;
+use crate::seam::executor::{Fault, Work};
+
+/// Of a body, what is copied for sending at a time.
+const PIECE_BYTES: usize = 64 * limits::KIB as usize;
+
+/// What is still to be sent.
+#[derive(Debug)]
+pub struct Sending {
+    body: Body,
+    offset: u64,
+    buffer: Vec<u8>,
+    /// Of the buffer.
+    sent: usize,
+    begun: bool,
+    /// The end of the body is in the buffer, or nobody reads it any more.
+    ended: bool,
+}
+
+/// What was sent.
+pub enum Sent {
+    Some,
+    /// The other end was closed before anything was sent.
+    Nothing,
+}
+
+impl Sending {
+    pub fn new(work: &Work, deadline: Time) -> Sending {
+        let buffer = head(work, deadline);
+        Sending { body: work.payload.clone(), offset: 0, buffer, sent: 0, begun: false, ended: false }
+    }
+
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Whether all of it is sent, or was given up.
+    pub fn is_over(&self) -> bool {
+        self.ended && self.sent == self.buffer.len()
+    }
+
+    /// Sends until that would block. Whoever closes its end may have answered before: that is for the reader to find.
+    pub fn send(&mut self, link: &UnixStream) -> Result<Sent, Fault> {
+        loop {
+            self.fill()?;
+            if self.is_over() {
+                return Ok(Sent::Some);
+            }
+            match rustix::io::write(link, &self.buffer[self.sent..]) {
+                Ok(length) => {
+                    self.sent += length;
+                    self.begun = true;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(Sent::Some),
+                Err(_) if !self.begun => return Ok(Sent::Nothing),
+                Err(_) => {
+                    (self.ended, self.sent) = (true, self.buffer.len());
+                    return Ok(Sent::Some);
+                }
+            }
+        }
+    }
+
+    /// Adds a chunk, and after the last one the end.
+    fn fill(&mut self) -> Result<(), Fault> {
+        // The head goes with the first chunk.
+        if self.ended || (self.begun && self.sent < self.buffer.len()) || self.offset > 0 && !self.begun {
+            return Ok(());
+        }
+        if self.begun {
+            self.buffer.clear();
+            self.sent = 0;
+        }
+        let piece = self.body.read_at(self.offset, PIECE_BYTES);
+        let piece = piece.map_err(|error| Fault::Worker(format!("cannot read a payload: {error}")))?;
+        if !piece.is_empty() {
+            let _ = write!(self.buffer, "{:x}\r\n", piece.len());
+            self.buffer.extend_from_slice(&piece);
+            self.buffer.extend_from_slice(b"\r\n");
+            self.offset += piece.len() as u64;
+        }
+        if self.offset >= self.body.len() {
+            self.buffer.extend_from_slice(b"0\r\n\r\n");
+            self.ended = true;
+        }
+        Ok(())
+    }
+}
+
+fn head(work: &Work, deadline: Time) -> Vec<u8> {
+    let mut head = b"POST /call HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n".to_vec();
+    let _ = write!(
+        head,
+        "fn-call-id: {}\r\nfn-deadline: {deadline}\r\nafn-attempt: {}\r\n",
+        work.call, work.attempt
+    );
+    let mut kept = HeaderMap::new();
+    for (name, value) in &work.headers {
+        keep_header(&mut kept, name, value);
+    }
+    if let Some(content_type) = &work.content_type {
+        keep_header(&mut kept, CONTENT_TYPE.as_str(), content_type);
+    }
+    for (name, value) in &kept {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// A caller's header, unless it speaks of the caller's connection, is one of ours, or cannot be written.
+fn keep_header(headers: &mut HeaderMap, name: &str, value: &str) {
+    const OURS_OR_HOP_BY_HOP: [&str; 14] = [
+        "afn-attempt",
+        "connection",
+        "content-length",
+        "expect",
+        "fn-call-id",
+        "fn-deadline",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else { return };
+    if !OURS_OR_HOP_BY_HOP.contains(&name.as_str()) {
+        headers.insert(name, value);
+    }
+}
