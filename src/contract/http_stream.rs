@@ -7,7 +7,6 @@ mod request;
 
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::pin::pin;
@@ -27,6 +26,8 @@ use crate::seam::executor::{Fault, Verdict, Work};
 
 /// Idle connections are closed on our side after this, as Fn does: some servers do not like them older.
 const IDLE_MAX: Duration = Duration::from_secs(1);
+/// A function that answers within this is waited for in the kernel.
+pub const QUICK_MAX: Duration = Duration::from_millis(2);
 /// The wait between two looks for the socket.
 const LOOK_MIN: Duration = Duration::from_millis(1);
 const LOOK_MAX: Duration = Duration::from_millis(20);
@@ -88,6 +89,13 @@ enum Progress {
     /// Nothing of it was sent: the function has closed the connection.
     Unsent,
     Blocked,
+}
+
+/// What came of looking for a piece of an answer.
+enum Read {
+    Answer(Answer),
+    Some,
+    Nothing,
 }
 
 impl Connection {
@@ -173,9 +181,13 @@ impl Connection {
         !matches!(recv(link, &mut [0u8; 1], RecvFlags::PEEK), Err(Errno::AGAIN | Errno::INTR))
     }
 
-    /// What becomes readable when the function answers; `None`: there is no connection yet.
-    pub fn link(&self) -> Option<BorrowedFd<'_>> {
-        self.link.as_ref().map(AsFd::as_fd)
+    /// Lets [`Connection::send`] and [`Connection::receive`] wait in the kernel, each for about [`QUICK_MAX`]; or not, as
+    /// everything else needs it. `None`: it cannot be, or there is no connection yet.
+    pub fn waits(&self, waits: bool) -> Option<()> {
+        let link = self.link.as_ref()?;
+        let limit = waits.then_some(QUICK_MAX);
+        let set = link.set_read_timeout(limit).and_then(|()| link.set_write_timeout(limit));
+        set.and_then(|()| link.set_nonblocking(!waits)).ok()
     }
 
     /// Sends all of a call at once. `None`: it has to be finished.
@@ -191,12 +203,13 @@ impl Connection {
         }
     }
 
-    /// Takes in what there is of an answer. `Some(None)`: more is to come; `None`: it has to be finished.
+    /// Takes in the next piece of an answer. `Some(None)`: more is to come; `None`: it has to be finished.
     pub fn receive(&mut self, exchange: &mut Exchange) -> Option<Option<Verdict>> {
         match self.read(exchange) {
-            Ok(None) => Some(None),
-            Ok(Some(Answer::Verdict { verdict, keep: true })) => Some(Some(verdict)),
-            Ok(Some(answer)) => {
+            Ok(Read::Some) => Some(None),
+            Ok(Read::Nothing) => None,
+            Ok(Read::Answer(Answer::Verdict { verdict, keep: true })) => Some(Some(verdict)),
+            Ok(Read::Answer(answer)) => {
                 exchange.answer = Some(Ok(answer));
                 None
             }
@@ -272,32 +285,36 @@ impl Connection {
             self.link = None;
             return Ok(Progress::Unsent);
         }
-        let answer = attempt(watched, Interest::READABLE, || self.read(exchange).transpose()).transpose()?;
-        Ok(answer.map_or(Progress::Blocked, Progress::Answered))
+        loop {
+            let read = attempt(watched, Interest::READABLE, || match self.read(exchange) {
+                Ok(Read::Nothing) => None,
+                read => Some(read),
+            });
+            match read.transpose()? {
+                Some(Read::Answer(answer)) => return Ok(Progress::Answered(answer)),
+                Some(Read::Some) => {}
+                Some(Read::Nothing) | None => return Ok(Progress::Blocked),
+            }
+        }
     }
 
-    /// Reads until there is an answer or nothing more.
-    fn read(&mut self, exchange: &mut Exchange) -> Result<Option<Answer>, Fault> {
-        let Some(link) = &self.link else { return Ok(None) };
-        let answer = loop {
-            match rustix::io::read(link, &mut *self.inbox) {
-                Ok(0) => break exchange.reading.end(),
-                Ok(length) => {
-                    if let Some(answer) = exchange.reading.take_in(&self.inbox[..length])? {
-                        break answer;
-                    }
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(error) => break Answer::Broken(format!("cannot read its answer: {error}")),
-            }
+    fn read(&mut self, exchange: &mut Exchange) -> Result<Read, Fault> {
+        let Some(link) = &self.link else { return Ok(Read::Nothing) };
+        let answer = match rustix::io::retry_on_intr(|| rustix::io::read(link, &mut *self.inbox)) {
+            Ok(0) => exchange.reading.end(),
+            Ok(length) => match exchange.reading.take_in(&self.inbox[..length])? {
+                Some(answer) => answer,
+                None => return Ok(Read::Some),
+            },
+            Err(Errno::AGAIN) => return Ok(Read::Nothing),
+            Err(error) => Answer::Broken(format!("cannot read its answer: {error}")),
         };
         self.used_at = Instant::now();
         let whole = matches!(answer, Answer::Verdict { keep: true, .. });
         if !whole || !exchange.reading.leaves_open() || !exchange.sending.is_over() {
             self.link = None;
         }
-        Ok(Some(answer))
+        Ok(Read::Answer(answer))
     }
 }
 

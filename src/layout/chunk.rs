@@ -7,9 +7,11 @@ use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
-use super::table::{Table, TableWriter};
+use super::table::{Layout, Table, TableWriter};
 use crate::error::{Error, Result};
 use crate::model::Digest;
+
+const LAYOUT: Layout = Layout { schema: SCHEMA, bulk: &["payload", "headers", "refused"], alike: &[] };
 
 const SCHEMA: &str = "message chunk {
     required int64 number;
@@ -21,8 +23,7 @@ const SCHEMA: &str = "message chunk {
     optional binary input_sha256 (UTF8);
 }";
 
-/// Calls in one row group: what one range message to a few calls has to read at the least.
-const GROUP_ROWS: usize = 64;
+const GROUP_ROWS: usize = 1_024;
 
 /// One call of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +70,7 @@ pub struct InputFacts {
 /// Numbers ascend; there are no gaps.
 pub fn encode(records: &[Record]) -> Result<Bytes> {
     let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
-    let mut table = TableWriter::new(SCHEMA, bytes)?;
+    let mut table = TableWriter::new(&LAYOUT, bytes)?;
     for rows in records.chunks(GROUP_ROWS) {
         table.group(|group| {
             group.int64(&rows.iter().map(|row| row.number as i64).collect::<Vec<_>>())?;

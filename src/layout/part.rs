@@ -6,9 +6,15 @@ use bytes::Bytes;
 use parquet::data_type::ByteArray;
 
 use super::footer::Footer;
-use super::table::{Table, TableWriter};
+use super::table::{Layout, Table, TableWriter};
 use crate::error::{Error, Result};
 use crate::model::{AttemptId, BatchId, Digest, State, Time};
+
+const LAYOUT: Layout = Layout {
+    schema: SCHEMA,
+    bulk: &["result", "result_binary", "result_sha256", "error", "log"],
+    alike: &["call_id", "result_attempt"],
+};
 
 const SCHEMA: &str = "message part {
     required binary call_id (UTF8);
@@ -85,7 +91,7 @@ impl Row {
 }
 
 pub fn encode(batch: BatchId, rows: &[Row], footer: &Footer) -> Result<Bytes> {
-    let mut table = TableWriter::new(SCHEMA, rows.iter().map(Row::bytes).sum())?;
+    let mut table = TableWriter::new(&LAYOUT, rows.iter().map(Row::bytes).sum())?;
     for rows in rows.chunks(GROUP_ROWS) {
         let each = |of: fn(&Row) -> i64| rows.iter().map(of).collect::<Vec<_>>();
         let text = |of: fn(&Row) -> &str| rows.iter().map(|row| ByteArray::from(of(row))).collect::<Vec<_>>();

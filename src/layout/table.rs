@@ -1,16 +1,16 @@
 //! Columns of a Parquet file, written and read whole. Only what chunks and parts need of the format: flat rows,
-//! optional columns, zstd where there is something to compress.
+//! optional columns, zstd where there is something to compress, integers as differences.
 
 use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
+use parquet::basic::{Compression, Encoding, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
 use parquet::column::reader::get_typed_column_reader;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReader};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
@@ -19,13 +19,23 @@ use parquet::schema::types::Type;
 use crate::error::{Error, Result};
 use crate::limits;
 
-/// What compression saves on a file below this is less than what a compressor for each of its columns costs.
+/// What compression saves on a file below this is less than what it costs: a compressor is made for every page, which
+/// asks the processor what it is, and in a virtual machine that alone takes tens of microseconds.
 const COMPRESSED_FROM_BYTES: u64 = 4 * limits::KIB;
 /// The key of the one entry that we add to a file's footer.
 const FOOTER: &str = "afn";
 /// The file's last bytes: length of the metadata, magic number.
 const TAIL_BYTES: usize = 8;
 const MAGIC: &[u8] = b"PAR1";
+
+/// What a table is made of.
+pub struct Layout {
+    pub schema: &'static str,
+    /// Columns of texts of any length and content: these are worth compressing.
+    pub bulk: &'static [&'static str],
+    /// Columns of texts that begin alike.
+    pub alike: &'static [&'static str],
+}
 
 /// Writes a file row group by row group, each as soon as it is whole.
 pub struct TableWriter<W: Write + Send = Vec<u8>> {
@@ -74,12 +84,37 @@ fn zstd() -> Compression {
     Compression::ZSTD(ZstdLevel::default())
 }
 
+fn properties(schema: &Type) -> WriterPropertiesBuilder {
+    let properties = WriterProperties::builder()
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_created_by(concat!("afn version ", env!("CARGO_PKG_VERSION")).to_owned());
+    // Numbers and times ascend, or differ by little.
+    let integers = schema.get_fields().iter().filter(|column| column.get_physical_type() == Physical::INT64);
+    integers.fold(properties, |properties, column| {
+        encoded(properties, column.name(), Encoding::DELTA_BINARY_PACKED)
+    })
+}
+
+fn encoded(properties: WriterPropertiesBuilder, column: &str, encoding: Encoding) -> WriterPropertiesBuilder {
+    properties
+        .set_column_encoding(column.into(), encoding)
+        .set_column_dictionary_enabled(column.into(), false)
+}
+
 impl TableWriter {
     /// `bytes`: about as much is to be written.
-    pub fn new(schema: &str, bytes: u64) -> Result<TableWriter> {
-        let schema = parse_message_type(schema).map_err(|error| internal("schema", error))?;
-        let compression = if bytes < COMPRESSED_FROM_BYTES { Compression::UNCOMPRESSED } else { zstd() };
-        TableWriter::of_schema(Vec::new(), schema, compression)
+    pub fn new(layout: &Layout, bytes: u64) -> Result<TableWriter> {
+        let schema = parse_message_type(layout.schema).map_err(|error| internal("schema", error))?;
+        let mut properties = properties(&schema);
+        if bytes >= COMPRESSED_FROM_BYTES {
+            for column in layout.bulk {
+                properties = properties.set_column_compression((*column).into(), zstd());
+            }
+        }
+        for column in layout.alike {
+            properties = encoded(properties, column, Encoding::DELTA_BYTE_ARRAY);
+        }
+        TableWriter::of_schema(Vec::new(), schema, properties)
     }
 
     pub fn finish(self, footer: String) -> Result<Bytes> {
@@ -94,16 +129,13 @@ impl<W: Write + Send> TableWriter<W> {
             let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
             Type::group_type_builder("table").with_fields(columns).build()
         };
-        TableWriter::of_schema(out, schema().map_err(|error| internal("schema", error))?, zstd())
+        let schema = schema().map_err(|error| internal("schema", error))?;
+        let properties = properties(&schema).set_compression(zstd());
+        TableWriter::of_schema(out, schema, properties)
     }
 
-    fn of_schema(out: W, schema: Type, compression: Compression) -> Result<TableWriter<W>> {
-        let properties = WriterProperties::builder()
-            .set_compression(compression)
-            .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_created_by(concat!("afn version ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build();
-        let file = SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties));
+    fn of_schema(out: W, schema: Type, properties: WriterPropertiesBuilder) -> Result<TableWriter<W>> {
+        let file = SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties.build()));
         Ok(TableWriter { file: file.map_err(|error| internal("begin", error))? })
     }
 
@@ -360,11 +392,15 @@ fn unreadable(name: &str, error: &ParquetError) -> Error {
 mod tests {
     use super::*;
 
+    fn layout(schema: &'static str) -> Layout {
+        Layout { schema, bulk: &["a"], alike: &[] }
+    }
+
     #[test]
     fn only_what_is_worth_it_is_compressed() {
         let bytes = vec![b'a'; 2 * COMPRESSED_FROM_BYTES as usize];
         let written = |told: u64| {
-            let mut table = TableWriter::new("message m { required binary a; }", told).unwrap();
+            let mut table = TableWriter::new(&layout("message m { required binary a; }"), told).unwrap();
             table.group(|group| group.bytes(&[bytes.clone().into()])).unwrap();
             let file = table.finish("{}".to_owned()).unwrap();
             let read = Table::open("x", file.clone()).unwrap().group(0).unwrap().bytes("a").unwrap();
@@ -377,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_footer_is_read_from_the_end_alone() {
-        let mut table = TableWriter::new("message m { required int64 a; }", 0).unwrap();
+        let mut table = TableWriter::new(&layout("message m { required int64 a; }"), 0).unwrap();
         table.group(|group| group.int64(&[1, 2, 3])).unwrap();
         let file = table.finish("{\"x\":1}".to_owned()).unwrap();
         assert_eq!(Table::open("t", file.clone()).unwrap().footer().unwrap(), "{\"x\":1}");

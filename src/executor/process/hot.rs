@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout};
@@ -14,7 +13,7 @@ use super::Folder;
 use super::group::Group;
 use super::output::Output;
 use crate::contract::exit_reason;
-use crate::contract::http_stream::{Answer, Connection, Exchange, NotReady};
+use crate::contract::http_stream::{Answer, Connection, Exchange, NotReady, QUICK_MAX};
 use crate::executor::sandbox::Sandbox;
 use crate::limits;
 use crate::model::Time;
@@ -25,8 +24,7 @@ use crate::seam::{Clock, Heard};
 const LAST_WORDS_MAX: Duration = Duration::from_millis(100);
 /// How long a process may take to end after its connection broke, to be asked why.
 const EXIT_MAX: Duration = Duration::from_millis(500);
-/// A function that answers within this is waited for in the kernel, in stints of no more than the second.
-const QUICK_MAX: Duration = Duration::from_millis(2);
+/// How long a thread is kept for a function that answers quickly.
 const STINT_MAX: Duration = Duration::from_millis(10);
 
 pub struct Hot {
@@ -159,6 +157,16 @@ impl Hot {
 
     /// Calls that are answered quickly, one after another, without leaving the thread.
     fn stint(&mut self, calls: &mut dyn Calls) -> Stint {
+        if self.connection.waits(true).is_none() {
+            self.quick = false;
+            return Stint::Over;
+        }
+        let stint = self.quick_calls(calls);
+        self.connection.waits(false);
+        stint
+    }
+
+    fn quick_calls(&mut self, calls: &mut dyn Calls) -> Stint {
         let ends_at = Instant::now() + STINT_MAX;
         while self.usable && Instant::now() < ends_at {
             let Some(work) = calls.next() else { return Stint::Done };
@@ -175,27 +183,18 @@ impl Hot {
     fn quick_answer(&mut self, work: &Work, begun: &mut Begun) -> Option<Run> {
         self.connection.send(&mut begun.exchange)?;
         loop {
-            let left = QUICK_MAX.checked_sub(begun.at.elapsed())?;
-            let (link, pipe) = (self.connection.link()?, self.output.pipe());
-            // The pipe after the link: what was said before the answer is seen with it.
-            let mut watched = [
-                PollFd::from_borrowed_fd(link, PollFlags::IN),
-                PollFd::from_borrowed_fd(pipe, PollFlags::IN),
-            ];
-            let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
-            poll(&mut watched, Some(&timeout)).ok()?;
-            let [link, pipe] = watched.map(|watched| watched.revents());
-            if pipe.contains(PollFlags::IN) {
-                self.speaks = true;
-                self.output.drain(|piece| work.heard.say(piece));
-            }
-            if link.is_empty() {
-                continue;
-            }
-            if let Some(verdict) = self.connection.receive(&mut begun.exchange)? {
+            let verdict = self.connection.receive(&mut begun.exchange)?;
+            let (took, started_at) = (begun.at.elapsed(), begun.started_at);
+            if let Some(verdict) = verdict {
                 self.usable = true;
-                let (took, started_at) = (begun.at.elapsed(), begun.started_at);
+                self.output.drain(|piece| {
+                    self.speaks = true;
+                    work.heard.say(piece);
+                });
                 return Some(Run { verdict, log: work.heard.take_log(), started_at, took });
+            }
+            if took >= QUICK_MAX {
+                return None;
             }
         }
     }

@@ -1,8 +1,6 @@
 //! What a hot process says on stdout and stderr: one pipe, so that the order is kept, read only while a call runs. No
 //! task watches it.
 
-use std::os::fd::{AsFd as _, BorrowedFd};
-
 use rustix::io::Errno;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
@@ -27,11 +25,6 @@ impl Output {
         command.stdout(writer.try_clone()?).stderr(writer);
         let pipe = Receiver::from_owned_fd(reader.into())?;
         Ok(Output { pipe, piece: vec![0; PIECE_BYTES].into(), ended: false })
-    }
-
-    /// What becomes readable when it says something.
-    pub fn pipe(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
     }
 
     /// Reads until dropped.
