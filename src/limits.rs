@@ -187,6 +187,8 @@ pub const RANGES_AHEAD_MS: u64 = 500;
 pub const SHARES: u32 = 8;
 /// The supervisor looks every clamp(elapsed / 10, MIN, MAX).
 pub const SUPERVISE_MS_MIN: u64 = SECOND_MS;
+/// The same, when nothing is left to do where the supervisor is.
+pub const SUPERVISE_AT_END_MS_MIN: u64 = 250;
 pub const SUPERVISE_MS_MAX: u64 = MINUTE_MS;
 /// Supervisors that one worker keeps.
 pub const SUPERVISORS_MAX: usize = 8;

@@ -1,6 +1,7 @@
 //! A part: outcomes of calls of one chunk, a table that DuckDB, Athena and pandas read as it lies. Persisted, keep stable.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::data_type::ByteArray;
@@ -63,8 +64,9 @@ pub struct Row {
     pub error: Option<String>,
     /// The end of its stdout and stderr.
     pub log: Option<String>,
-    pub worker: String,
-    pub worker_version: String,
+    /// Shared by the rows of a worker.
+    pub worker: Arc<str>,
+    pub worker_version: Arc<str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +96,8 @@ pub fn encode(batch: BatchId, rows: &[Row], footer: &Footer) -> Result<Bytes> {
     let mut table = TableWriter::new(&LAYOUT, rows.iter().map(Row::bytes).sum())?;
     for rows in rows.chunks(GROUP_ROWS) {
         let each = |of: fn(&Row) -> i64| rows.iter().map(of).collect::<Vec<_>>();
-        let text = |of: fn(&Row) -> &str| rows.iter().map(|row| ByteArray::from(of(row))).collect::<Vec<_>>();
+        let text =
+            |of: fn(&Row) -> &str| texts(rows.iter().map(|row| Some(of(row)))).flatten().collect::<Vec<_>>();
         table.group(|group| {
             let ids = rows.iter().map(|row| batch.call(row.number).to_string().into_bytes().into());
             group.bytes(&ids.collect::<Vec<_>>())?;
@@ -107,7 +110,7 @@ pub fn encode(batch: BatchId, rows: &[Row], footer: &Footer) -> Result<Bytes> {
             group.int64(&each(|row| row.run_ms as i64))?;
             group.optional_int64(rows.iter().map(|row| row.started_at.map(|at| at.0 as i64)))?;
             group.int64(&each(|row| row.completed_at.0 as i64))?;
-            group.optional_bytes(rows.iter().map(|row| row.content_type.as_deref().map(Into::into)))?;
+            group.optional_bytes(texts(rows.iter().map(|row| row.content_type.as_deref())))?;
             group.optional_bytes(rows.iter().map(|row| match &row.result {
                 RowResult::Inline(bytes) if is_text(bytes) => Some(bytes.clone().into()),
                 _ => None,
@@ -136,6 +139,17 @@ pub fn encode(batch: BatchId, rows: &[Row], footer: &Footer) -> Result<Bytes> {
         })?;
     }
     table.finish(footer.encode())
+}
+
+/// Most are as the one before, which they share.
+fn texts<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> impl Iterator<Item = Option<ByteArray>> {
+    let mut last: Option<ByteArray> = None;
+    texts.map(move |text| {
+        let text = text?;
+        let same = last.take().filter(|last| last.data() == text.as_bytes());
+        last = Some(same.unwrap_or_else(|| ByteArray::from(text)));
+        last.clone()
+    })
 }
 
 /// Text goes into a column that tools show as text.
@@ -192,8 +206,8 @@ impl Part {
         let mut errors = group.optional_texts("error")?.into_iter();
         let logs = if with_logs { group.optional_texts("log")? } else { Vec::new() };
         let mut logs = logs.into_iter();
-        let mut workers = group.texts("worker")?.into_iter();
-        let mut versions = group.texts("worker_version")?.into_iter();
+        let mut workers = group.shared_texts("worker")?.into_iter();
+        let mut versions = group.shared_texts("worker_version")?.into_iter();
         let mut rows = Vec::with_capacity(group.rows());
         for (index, number) in int("number")?.enumerate() {
             let inline = texts.next().flatten().or(binaries.next().flatten());
@@ -317,8 +331,8 @@ mod tests {
                 result,
                 error,
                 log,
-                worker,
-                worker_version: "0.1.0".to_owned(),
+                worker: worker.into(),
+                worker_version: "0.1.0".into(),
             },
         )
     }
@@ -356,7 +370,7 @@ mod tests {
             let end = end_of("part", &file).unwrap().unwrap();
             prop_assert_eq!(Footer::decode("part", &end.footer().unwrap()).unwrap(), footer);
             let workers = part.all_rows().unwrap().into_iter().map(|row| row.worker);
-            prop_assert_eq!(end.greatest("worker"), workers.max());
+            prop_assert_eq!(end.greatest("worker"), workers.max().as_deref().map(str::to_owned));
         }
     }
 }

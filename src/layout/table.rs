@@ -270,8 +270,17 @@ impl Group<'_> {
         self.optional::<Int64Type>(column)
     }
 
-    pub fn texts(&self, column: &str) -> Result<Vec<String>> {
-        self.bytes(column)?.into_iter().map(|bytes| self.text(column, &bytes)).collect()
+    /// Texts that are as the one before share it.
+    pub fn shared_texts(&self, column: &str) -> Result<Vec<Arc<str>>> {
+        let mut last: Option<Arc<str>> = None;
+        let mut texts = Vec::with_capacity(self.rows);
+        for value in self.required::<ByteArrayType>(column)? {
+            let same = last.take().filter(|last| last.as_bytes() == value.data());
+            let text = same.map_or_else(|| self.text(column, value.data()).map(Arc::from), Ok)?;
+            texts.push(text.clone());
+            last = Some(text);
+        }
+        Ok(texts)
     }
 
     pub fn optional_texts(&self, column: &str) -> Result<Vec<Option<String>>> {
@@ -279,7 +288,7 @@ impl Group<'_> {
         values.map(|bytes| bytes.map(|bytes| self.text(column, &bytes)).transpose()).collect()
     }
 
-    fn text(&self, column: &str, bytes: &Bytes) -> Result<String> {
+    fn text(&self, column: &str, bytes: &[u8]) -> Result<String> {
         String::from_utf8(bytes.to_vec()).map_err(|_| {
             Error::internal(format!(
                 "object `{}` cannot be read: column {column} is not UTF-8",

@@ -231,7 +231,7 @@ impl Log {
     }
 
     fn takes_for_its_own(&self, rows: &[Row]) -> bool {
-        let named = || self.worker() == rows.first().map(|row| row.worker.as_str());
+        let named = || self.worker() == rows.first().map(|row| &*row.worker);
         if planted!(WriterIdentity) {
             return named();
         }
@@ -298,8 +298,8 @@ mod tests {
             result: RowResult::None,
             error: None,
             log: None,
-            worker: who.to_owned(),
-            worker_version: String::new(),
+            worker: who.into(),
+            worker_version: "".into(),
         };
         numbers.into_iter().map(row).collect()
     }
@@ -310,7 +310,7 @@ mod tests {
         for entry in listed.entries {
             let body = store.get(&entry.key, Range::All).await.unwrap().body;
             for row in Part::open(&entry.key, body).unwrap().all_rows().unwrap() {
-                decided.entry(row.number).or_default().push(row.worker);
+                decided.entry(row.number).or_default().push(row.worker.to_string());
             }
         }
         decided

@@ -77,8 +77,8 @@ pub async fn cancel_call(seams: &Seams, call: CallId, by: &str) -> Result<Row> {
         result: RowResult::None,
         error: Some(format!("cancelled by {by}")),
         log: None,
-        worker: by.to_owned(),
-        worker_version: env!("CARGO_PKG_VERSION").to_owned(),
+        worker: by.into(),
+        worker_version: env!("CARGO_PKG_VERSION").into(),
     };
     let mut log = Log::open(&*seams.store, standing.chunk(facts.last)).await?;
     if log.append(&*seams.store, std::slice::from_ref(&row), &BTreeMap::new()).await?.recorded == 1 {

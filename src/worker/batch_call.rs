@@ -33,6 +33,9 @@ pub struct Common {
     pub delivery: DeliveryId,
     /// A wait that is too long to be spent in place is cut to what can be: the mark must not outlive the run.
     pub careful: bool,
+    /// For its rows.
+    pub worker: Arc<str>,
+    pub worker_version: Arc<str>,
 }
 
 /// Executions of a call so far.
@@ -122,8 +125,8 @@ impl Common {
             result: RowResult::None,
             error,
             log: None,
-            worker: shared.config.name.clone(),
-            worker_version: env!("CARGO_PKG_VERSION").to_owned(),
+            worker: self.worker.clone(),
+            worker_version: self.worker_version.clone(),
         }
     }
 }
@@ -276,8 +279,8 @@ pub fn row_of(
         result,
         error,
         log: end_of_log(&run.log),
-        worker: shared.config.name.clone(),
-        worker_version: env!("CARGO_PKG_VERSION").to_owned(),
+        worker: common.worker.clone(),
+        worker_version: common.worker_version.clone(),
     }
 }
 

@@ -68,7 +68,6 @@ async fn supervise(shared: Arc<Shared>, lease: Lease, message: SuperviseMessage)
         app,
         id,
     };
-    let soonest = Duration::from_millis(limits::SUPERVISE_MS_MIN);
     loop {
         let ends = shared.ends.times();
         let looked_at = shared.seams.clock.monotonic();
@@ -85,12 +84,13 @@ async fn supervise(shared: Arc<Shared>, lease: Lease, message: SuperviseMessage)
             biased;
             () = shared.phases.reached(Phase::Drain) => break,
             () = shared.seams.clock.sleep(Duration::from_millis(wait)) => {}
-            // Nothing is left to do here, so this may be the end: whoever waits for it is not kept for a tenth of the
-            // time so far.
+            // Nothing is left to do here, so this may be the end: whoever waits for it is kept for a twentieth of the time
+            // so far and not for a tenth, and not for a second after a short batch.
             () = async {
                 shared.ends.since(ends).await;
+                let soonest = (elapsed_ms / 20).clamp(limits::SUPERVISE_AT_END_MS_MIN, limits::SUPERVISE_MS_MIN);
                 let since = shared.seams.clock.monotonic().saturating_sub(looked_at);
-                shared.seams.clock.sleep(soonest.saturating_sub(since)).await;
+                shared.seams.clock.sleep(Duration::from_millis(soonest).saturating_sub(since)).await;
             } => {}
         }
         if !lease.may_begin(&shared) {

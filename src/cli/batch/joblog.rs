@@ -93,8 +93,8 @@ mod tests {
             result: RowResult::Inline("12345".into()),
             error: error.map(str::to_owned),
             log: None,
-            worker: "w".to_owned(),
-            worker_version: "0".to_owned(),
+            worker: "w".into(),
+            worker_version: "0".into(),
         };
         ResultRow {
             number: 3,

@@ -167,31 +167,27 @@ impl Reading {
         let mut chunked: Option<bool> = None;
         for header in head.headers.iter() {
             let value = header.value;
-            match header.name.to_ascii_lowercase().as_str() {
-                "content-type" => self.content_type = Some(String::from_utf8_lossy(value).into_owned()),
-                "content-length" => {
-                    for said in value.split(|byte| *byte == b',') {
-                        let said = number(said.trim_ascii());
-                        if said.is_none() || length.is_some_and(|length| Some(length) != said) {
-                            return Err(Stop::Broken("its content-length is no number".to_owned()));
-                        }
-                        length = said;
+            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+            let parts = || value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            if is("content-type") {
+                self.content_type = Some(String::from_utf8_lossy(value).into_owned());
+            } else if is("content-length") {
+                for said in parts().map(number) {
+                    if said.is_none() || length.is_some_and(|length| Some(length) != said) {
+                        return Err(Stop::Broken("its content-length is no number".to_owned()));
+                    }
+                    length = said;
+                }
+            } else if is("transfer-encoding") {
+                chunked = parts().next_back().map(|last| last.eq_ignore_ascii_case(b"chunked"));
+            } else if is("connection") {
+                for said in parts() {
+                    if said.eq_ignore_ascii_case(b"close") {
+                        self.stays = false;
+                    } else if said.eq_ignore_ascii_case(b"keep-alive") && !is_new {
+                        self.stays = true;
                     }
                 }
-                "transfer-encoding" => {
-                    let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default();
-                    chunked = Some(last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
-                }
-                "connection" => {
-                    for said in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                        if said.eq_ignore_ascii_case(b"close") {
-                            self.stays = false;
-                        } else if said.eq_ignore_ascii_case(b"keep-alive") && !is_new {
-                            self.stays = true;
-                        }
-                    }
-                }
-                _ => {}
             }
         }
         self.body = Some(match StatusCode::from_u16(status) {

@@ -14,6 +14,9 @@ use crate::seam::executor::{Fault, Work};
 /// Of a body, what is copied for sending at a time.
 const PIECE_BYTES: usize = 64 * limits::KIB as usize;
 
+/// Room for a head without headers of the caller's, and for a small body.
+const HEAD_BYTES: usize = 512;
+
 /// What is still to be sent.
 #[derive(Debug)]
 pub struct Sending {
@@ -99,7 +102,8 @@ impl Sending {
 }
 
 fn head(work: &Work, deadline: Time) -> Vec<u8> {
-    let mut head = b"POST /call HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n".to_vec();
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    head.extend_from_slice(b"POST /call HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n");
     let _ = write!(
         head,
         "fn-call-id: {}\r\nfn-deadline: {deadline}\r\nafn-attempt: {}\r\n",
@@ -109,14 +113,16 @@ fn head(work: &Work, deadline: Time) -> Vec<u8> {
     for (name, value) in &work.headers {
         keep_header(&mut kept, name, value);
     }
-    if let Some(content_type) = &work.content_type {
-        keep_header(&mut kept, CONTENT_TYPE.as_str(), content_type);
+    let content_type = work.content_type.as_deref().filter(|value| HeaderValue::from_str(value).is_ok());
+    if content_type.is_some() {
+        kept.remove(CONTENT_TYPE);
     }
-    for (name, value) in &kept {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
+    let kept = kept.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let content_type = content_type.map(|value| (CONTENT_TYPE.as_str(), value.as_bytes()));
+    for (name, value) in kept.chain(content_type) {
+        for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
+            head.extend_from_slice(piece);
+        }
     }
     head.extend_from_slice(b"\r\n");
     head

@@ -206,7 +206,7 @@ fn decided(app: &AppName, id: CallId, footer: Footer, row: Row) -> CallView {
     view.started_at = row.started_at;
     view.completed_at = Some(row.completed_at);
     view.run_ms = Some(row.run_ms);
-    view.worker = Some(row.worker);
+    view.worker = Some(row.worker.to_string());
     match row.result {
         RowResult::None => {}
         RowResult::Inline(body) => {

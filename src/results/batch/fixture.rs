@@ -40,8 +40,8 @@ pub fn row(number: u64, status: State) -> Row {
         },
         error: (status != State::Success).then(|| "exit code 3".to_owned()),
         log: number.is_multiple_of(2).then(|| format!("log of {number}")),
-        worker: "worker-1".to_owned(),
-        worker_version: "0.1.0".to_owned(),
+        worker: "worker-1".into(),
+        worker_version: "0.1.0".into(),
     }
 }
 

@@ -88,7 +88,7 @@ fn write<W: Write + Send>(
     group.optional_int64(number(|row| row.started_at.map(|at| at.0)))?;
     group.optional_int64(number(|row| Some(row.completed_at.0)))?;
     let outcomes = || rows.iter().map(|flat| flat.row.outcome.as_ref());
-    group.optional_bytes(outcomes().map(|outcome| outcome.map(|outcome| outcome.worker.as_str().into())))?;
+    group.optional_bytes(outcomes().map(|outcome| outcome.map(|outcome| (&*outcome.worker).into())))?;
     if beside.source {
         group.optional_bytes(rows.iter().map(|flat| flat.row.source.as_deref().map(Into::into)))?;
     }

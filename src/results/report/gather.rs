@@ -102,8 +102,8 @@ impl Gathered {
         self.durations.add(outcome.run_ms);
         self.waits.add(outcome.queued_ms);
         self.starts.add(outcome.start_ms);
-        let is_known = self.workers.contains_key(&outcome.worker) || self.workers.len() < WORKERS_MAX;
-        let name = if is_known { outcome.worker.as_str() } else { OTHERS };
+        let is_known = self.workers.contains_key(&*outcome.worker) || self.workers.len() < WORKERS_MAX;
+        let name = if is_known { &*outcome.worker } else { OTHERS };
         // Asked for by reference first: of a million calls few are a worker's first.
         let worker = match self.workers.get_mut(name) {
             Some(worker) => worker,

@@ -53,7 +53,7 @@ async fn names_and_reasons_are_text_and_never_markup() {
     let mut rows: Vec<Row> = (1..=4).map(|number| row(number, State::Error)).collect();
     for row in &mut rows {
         row.error = Some(evil.to_owned());
-        row.worker = evil.to_owned();
+        row.worker = evil.into();
     }
     made.part(4, &rows).await;
     made.sealed(4, &[]).await;
@@ -83,7 +83,7 @@ async fn a_page_of_a_million_calls_is_small() {
         let status = if number % 100 == 0 { State::Error } else { State::Success };
         let mut outcome = row(number, status);
         outcome.result = RowResult::None;
-        outcome.worker = format!("worker-{}", number % 300);
+        outcome.worker = format!("worker-{}", number % 300).into();
         outcome.error =
             (status == State::Error).then(|| format!("reason {}", number.wrapping_mul(2_654_435_761)));
         outcome.run_ms = number.wrapping_mul(2_654_435_761) % 100_000;
@@ -146,7 +146,7 @@ fn sample(number: u64) -> Row {
     };
     let mut row = row(number, status);
     let slot = (number - 1) % 16;
-    row.worker = format!("worker-{}", slot / 4 + 1);
+    row.worker = format!("worker-{}", slot / 4 + 1).into();
     row.run_ms = if status == State::Timeout { 2_000 } else { 180 + noise % 500 + (noise >> 9) % 17 * 10 };
     row.queued_ms = (number - 1) / 16 * 560 + slot * 7;
     row.started_at = Some(NOW.plus_ms(row.queued_ms + 2));

@@ -21,6 +21,8 @@ pub(super) struct Doomed {
 impl Doomed {
     pub(super) async fn record(mut self, numbers: BTreeSet<u64>, reason: String) -> Result<Done, Abandoned> {
         let now = self.shared.seams.now();
+        let worker: Arc<str> = self.shared.config.name.as_str().into();
+        let worker_version: Arc<str> = env!("CARGO_PKG_VERSION").into();
         let row = |number: u64| Row {
             number,
             status: State::Error,
@@ -35,8 +37,8 @@ impl Doomed {
             result: RowResult::None,
             error: Some(reason.clone()),
             log: None,
-            worker: self.shared.config.name.clone(),
-            worker_version: env!("CARGO_PKG_VERSION").to_owned(),
+            worker: worker.clone(),
+            worker_version: worker_version.clone(),
         };
         let rows: Vec<Row> = numbers.into_iter().map(row).collect();
         self.log.append(&*self.shared.seams.store, &rows, &BTreeMap::new()).await?;

@@ -136,6 +136,8 @@ async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Resu
             created_at,
             delivery,
             careful,
+            worker: shared.config.name.as_str().into(),
+            worker_version: env!("CARGO_PKG_VERSION").into(),
         })
     });
     let Some(common) = common else {
