@@ -1,7 +1,7 @@
 //! How workers share a batch: half of a slow range goes to whoever has nothing to do, and ranges that take no time are
 //! received together.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use afn::executor::scripted::{Act, Scripted};
@@ -13,6 +13,7 @@ use afn::seam::queue::Lane;
 use afn::seam::rng::SeededRng;
 use afn::seam::{Queues, Seams};
 use afn::submit::batch::{BatchOptions, BatchRequest, submit};
+use afn::submit::call;
 use afn::submit::source;
 use afn::worker::{Config, Stop, Worker};
 use tokio::sync::watch;
@@ -95,6 +96,58 @@ async fn a_slow_call_keeps_its_own_slot_alone() {
     let (took, _) = shared_unevenly(1, 2, 500, takes).await;
     // Two slots share 79.9 s.
     assert!(took < Duration::from_secs(45), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_behind_a_batch_starts_within_one_call_of_it() {
+    const EACH: Duration = Duration::from_secs(3);
+    let plan = Plan { rates: Rates::default(), ..Plan::draw(&SeededRng::new(1), false) };
+    let stage = Stage::set(Arc::new(World::new(1, plan.rates, plan.page, Journal::default())), plan).await;
+    let process = stage.world.process("worker");
+    let started = Arc::new(Mutex::new(Vec::new()));
+    let executor = {
+        let (world, started) = (stage.world.clone(), started.clone());
+        Scripted::new(process.clock.clone(), move |work: &Work| {
+            if work.call.number().is_none() {
+                started.lock().expect("no panic").push(world.elapsed());
+            }
+            Act::answer("").takes(EACH)
+        })
+    };
+    let mut config = Config::new("worker-1", 4);
+    config.reconcile = false;
+    let (stop, stopped) = watch::channel(Stop::Run);
+    let mut working = JoinSet::new();
+    working.spawn(Worker::new(process.seams, Arc::new(executor), config).run(stopped));
+    let seams = stage.world.process("person").seams;
+    let request = BatchRequest {
+        app: stage.app.clone(),
+        route: "/long".parse().expect("a route"),
+        source: source::text("x\n".repeat(5_000), "lines".parse().expect("a format"), "lines"),
+        options: BatchOptions::default(),
+    };
+    submit(&seams, request, &|_| {}).await.expect("submitted");
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(100_700)).await;
+        let request = call::Request {
+            app: stage.app.clone(),
+            route: "/long".parse().expect("a route"),
+            payload: Default::default(),
+            content_type: None,
+            headers: Default::default(),
+            delay: Duration::ZERO,
+            idempotency_key: None,
+        };
+        call::submit(&seams, request).await.expect("accepted");
+        let submitted = stage.world.elapsed();
+        tokio::time::sleep(2 * EACH).await;
+        let began = started.lock().expect("no panic").pop().expect("it has begun");
+        waits.push(began - submitted);
+    }
+    assert!(waits.iter().all(|wait| *wait < EACH), "{waits:?}");
+    stop.send_replace(Stop::Now);
+    working.join_next().await.expect("a worker").expect("no panic").expect("worked to the end");
 }
 
 #[tokio::test(start_paused = true)]
