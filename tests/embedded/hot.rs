@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use afn::model::Format;
-use afn::seam::Executor as _;
-use afn::seam::executor::{Run, Verdict, Work};
+use afn::seam::executor::{Calls, Fault, Run, Verdict, Work};
+use afn::seam::{Executor as _, Heard};
 use tokio::time::sleep;
 
 use crate::bench::Bench;
@@ -44,6 +44,14 @@ fn handle(call: &Call) -> Result<Answer, Box<dyn std::error::Error>> {
             writeln!(std::io::stdout(), "out {words}")?;
             writeln!(std::io::stderr(), "err {words}")?;
             Ok(Answer::text("said"))
+        }
+        ("shout", bytes) => {
+            std::io::stdout().write_all(&vec![b'!'; bytes.parse()?])?;
+            Ok(Answer::text("shouted"))
+        }
+        ("doze", ms) => {
+            thread::sleep(Duration::from_millis(ms.parse()?));
+            Ok(Answer::text("awake"))
         }
         ("mutter", _) => {
             thread::spawn(|| {
@@ -204,6 +212,87 @@ async fn what_never_listens_says_why() {
     let work = shell("ln -s /tmp/elsewhere.sock ${FN_LISTENER#unix:}; sleep 1000").await;
     let why = bench.fault(&work).await;
     assert_eq!(why, "lsnr.sock is a link to `/tmp/elsewhere.sock`, which leads out of its folder");
+}
+
+/// Calls that are pulled, and what came of them.
+struct Pulled {
+    work: Work,
+    payloads: std::vec::IntoIter<String>,
+    ended: Vec<Result<Run, Fault>>,
+}
+
+impl Calls for Pulled {
+    fn next(&mut self) -> Option<Work> {
+        let payload = self.payloads.next()?.into();
+        Some(Work { payload, heard: Heard::default(), ..self.work.clone() })
+    }
+
+    fn ended(&mut self, run: Result<Run, Fault>) {
+        self.ended.push(run);
+    }
+}
+
+/// Quick ones and slow ones, small and large, silent and loud, and those that take their process along.
+async fn in_a_row() {
+    let bench = Bench::new();
+    let dir = tempfile::tempdir().unwrap();
+    let mut work = itself(&bench, "").await;
+    Arc::make_mut(&mut work.version).limits.timeout_ms = 1_000;
+    let large = "0123456789abcdef".repeat(3 << 16);
+    let hang = format!("hang {}", dir.path().display());
+    let (text, loud) = (|text: &str| text.to_owned(), "!".repeat(300_000));
+    let mut expected: Vec<(String, Result<String, &str>, String)> = Vec::new();
+    for round in 0..40 {
+        let told = format!("attempt {round}");
+        expected.push((told, Ok(format!("{} 1", work.call)), String::new()));
+        expected.push((format!("say {round}"), Ok(text("said")), format!("out {round}\nerr {round}\n")));
+    }
+    expected.extend([
+        (large.clone(), Ok(large.clone()), String::new()),
+        (text("quick"), Ok(text("quick")), String::new()),
+        (text("shout 300000"), Ok(text("shouted")), loud),
+        (text("quick"), Ok(text("quick")), String::new()),
+        (text("doze 30"), Ok(text("awake")), String::new()),
+        (text("quick"), Ok(text("quick")), String::new()),
+        (text("fail so"), Err("so"), text("failed: so\n")),
+        (text("quick"), Ok(text("quick")), String::new()),
+        (text("exit 3"), Err("exit code 3"), text("good bye\n")),
+        (text("quick"), Ok(text("quick")), String::new()),
+        (text("quick"), Ok(text("quick")), String::new()),
+        (hang, Err("timeout"), String::new()),
+        (text("quick"), Ok(text("quick")), String::new()),
+    ]);
+    let payloads: Vec<String> = expected.iter().map(|(payload, ..)| payload.clone()).collect();
+    let mut calls = Pulled { work, payloads: payloads.into_iter(), ended: Vec::new() };
+    let first = calls.next().unwrap();
+    bench.pool.run_many(first, &mut calls).await;
+    assert_eq!(calls.ended.len(), expected.len());
+    for ((payload, answer, log), ended) in expected.into_iter().zip(calls.ended) {
+        let Run { verdict, log: heard, .. } = ended.unwrap();
+        let said = match verdict {
+            Verdict::Success { body, .. } => {
+                Ok(String::from_utf8(body.to_bytes().unwrap().to_vec()).unwrap())
+            }
+            Verdict::Error { reason } => Err(reason),
+            Verdict::Timeout => Err("timeout".to_owned()),
+        };
+        let name: String = payload.chars().take(20).collect();
+        assert!(said == answer.map_err(str::to_owned), "{name}");
+        assert!(heard == log, "{name}: {} bytes of log, not {}", heard.len(), log.len());
+    }
+    all_gone(dir.path()).await;
+    bench.pool.close().await;
+}
+
+#[tokio::test]
+async fn calls_in_a_row_are_each_their_own() {
+    in_a_row().await;
+}
+
+/// Where a thread may be kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_in_a_row_are_each_their_own_on_a_thread_of_their_own() {
+    in_a_row().await;
 }
 
 #[tokio::test]

@@ -174,8 +174,8 @@ impl Ground {
             result: RowResult::None,
             error: (status != State::Success).then(|| "so it is".to_owned()),
             log: None,
-            worker: "worker".to_owned(),
-            worker_version: String::new(),
+            worker: "worker".into(),
+            worker_version: "".into(),
         };
         let rows: Vec<Row> = calls.into_iter().map(row).collect();
         let mut log = Log::open(&*self.seams.store, chunk).await.unwrap();
