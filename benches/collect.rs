@@ -118,8 +118,8 @@ fn row(number: u64) -> Row {
         ),
         error: None,
         log: None,
-        worker: format!("worker-{}", number / 1_000 % 4),
-        worker_version: "0.1.0".to_owned(),
+        worker: format!("worker-{}", number / 1_000 % 4).into(),
+        worker_version: "0.1.0".into(),
     }
 }
 
