@@ -176,6 +176,8 @@ pub const ROW_LOG_BYTES_MAX: u64 = 64 * KIB;
 pub const FLUSH_BYTES: u64 = 8 * MIB;
 /// A slow chunk is flushed every clamp(elapsed / 4, MIN, MAX).
 pub const FLUSH_MS_MIN: u64 = 3 * SECOND_MS;
+/// The same, when what is left takes too little time to be shared.
+pub const FLUSH_REST_MS_MIN: u64 = 20 * SECOND_MS;
 pub const FLUSH_MS_MAX: u64 = 300 * SECOND_MS;
 /// A range is split when its rest takes at least this long.
 pub const SPLIT_REST_MS: u64 = 10 * SECOND_MS;
@@ -185,7 +187,7 @@ pub const SPLIT_EMPTY_RECEIVE_MS: u64 = 20 * SECOND_MS;
 pub const RANGES_AHEAD_MS: u64 = 500;
 /// How often a chunk can be split in all: ranges of one log that live at once (H18).
 pub const SHARES: u32 = 8;
-/// The supervisor looks every clamp(elapsed / 10, MIN, MAX).
+/// The supervisor looks every clamp(elapsed / 20, MIN, MAX).
 pub const SUPERVISE_MS_MIN: u64 = SECOND_MS;
 /// The same, when nothing is left to do where the supervisor is.
 pub const SUPERVISE_AT_END_MS_MIN: u64 = 250;
@@ -258,7 +260,7 @@ pub const ROWS_AHEAD_BYTES: u64 = 16 * MIB;
 pub const EXPORT_BODIES_BYTES: u64 = 32 * MIB;
 /// Columns that the results of a batch are flattened into.
 pub const FLATTEN_COLUMNS_MAX: usize = 1_000;
-/// A batch is looked at every clamp(watched / 10, MIN, MAX).
+/// A batch is looked at every clamp(watched / 20, MIN, MAX).
 pub const WATCH_LOOK_MS_MIN: u64 = SECOND_MS;
 pub const WATCH_LOOK_MS_MAX: u64 = 30 * SECOND_MS;
 /// Between two looks at a queue that tell whether somebody works on it.

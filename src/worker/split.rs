@@ -37,10 +37,14 @@ pub async fn offer(range: &mut Range) {
     }
 }
 
-fn is_worth_it(range: &Range) -> bool {
+/// Whether what is left takes so long that half of it should be somebody else's, as far as can be told.
+pub fn is_worth_it(range: &Range) -> bool {
     let slots = range.shared.config.slots as u64;
-    if range.message.shares < 2 || range.finished == 0 || (range.desk.todo() as u64) < 2 * slots {
+    if range.message.shares < 2 || (range.desk.todo() as u64) < 2 * slots {
         return false;
+    }
+    if range.finished == 0 {
+        return true;
     }
     let each_ms = range.busy.as_millis() as u64 / range.finished;
     each_ms * range.desk.todo() as u64 / slots >= limits::SPLIT_REST_MS

@@ -75,7 +75,7 @@ async fn supervise(shared: Arc<Shared>, lease: Lease, message: SuperviseMessage)
             return Ok(Done::Finished(lease));
         }
         let elapsed_ms = shared.seams.clock.monotonic().saturating_sub(begun).as_millis() as u64;
-        let wait = (elapsed_ms / 10).clamp(limits::SUPERVISE_MS_MIN, limits::SUPERVISE_MS_MAX);
+        let wait = (elapsed_ms / 20).clamp(limits::SUPERVISE_MS_MIN, limits::SUPERVISE_MS_MAX);
         if planted!(SupervisorHops) {
             lease.give_back(Duration::from_millis(wait)).await?;
             return Ok(Done::Left);

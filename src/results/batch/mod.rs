@@ -31,7 +31,7 @@ fn pause(watched: Duration, left: Option<Duration>) -> Duration {
     use crate::limits::{WATCH_LOOK_MS_MAX, WATCH_LOOK_MS_MIN};
     let (soonest, latest) =
         (Duration::from_millis(WATCH_LOOK_MS_MIN), Duration::from_millis(WATCH_LOOK_MS_MAX));
-    let pause = (watched / 10).clamp(soonest, latest);
+    let pause = (watched / 20).clamp(soonest, latest);
     // Who expects the end does not sleep past it; but what is always about to end is not looked at all the time.
     left.map_or(pause, |left| pause.min(left.max(watched / 40).max(soonest)))
 }

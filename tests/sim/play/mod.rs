@@ -27,7 +27,7 @@ use world::World;
 
 /// The days of one run, each with and without sending again by itself.
 pub const SEEDS_FROM: u64 = 1_000;
-pub const SEEDS: u64 = 1_200;
+pub const SEEDS: u64 = 2_000;
 
 /// How long the bad day lasts.
 const TROUBLE: Duration = Duration::from_secs(300);
