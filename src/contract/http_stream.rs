@@ -171,9 +171,7 @@ impl Connection {
             }
         }
     }
-}
 
-impl Connection {
     /// Whether the function has closed the link, or said something unasked.
     fn is_closed(&self) -> bool {
         use rustix::net::{RecvFlags, recv};

@@ -84,8 +84,8 @@ async fn supervise(shared: Arc<Shared>, lease: Lease, message: SuperviseMessage)
             biased;
             () = shared.phases.reached(Phase::Drain) => break,
             () = shared.seams.clock.sleep(Duration::from_millis(wait)) => {}
-            // Nothing is left to do here, so this may be the end: whoever waits for it is kept for a twentieth of the time
-            // so far and not for a tenth, and not for a second after a short batch.
+            // Nothing is left to do here, so this may be the end: whoever waits for it is not kept for a second after a
+            // short batch, nor for more than that after a long one.
             () = async {
                 shared.ends.since(ends).await;
                 let soonest = (elapsed_ms / 20).clamp(limits::SUPERVISE_AT_END_MS_MIN, limits::SUPERVISE_MS_MIN);

@@ -4,16 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afn::executor::scripted::{Act, Scripted};
-use afn::seam::fault::Rates;
-use afn::seam::rng::SeededRng;
-use afn::submit::call::{Request, submit};
+use afn::submit::call::submit;
 use afn::worker::{Config, Stop, Summary, Worker};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::play::plan::Plan;
+use super::calm;
 use super::play::stage::Stage;
-use super::play::world::{Journal, Process, World};
+use super::play::world::Process;
 
 struct Running {
     stage: Stage,
@@ -24,8 +22,7 @@ struct Running {
 
 /// A worker with two slots and a grace of a second, whose functions take a hundred.
 async fn running() -> Running {
-    let plan = Plan { rates: Rates::default(), ..Plan::draw(&SeededRng::new(1), false) };
-    let stage = Stage::set(Arc::new(World::new(1, plan.rates, plan.page, Journal::default())), plan).await;
+    let stage = calm::stage().await;
     let process = stage.world.process("worker");
     let script = |_: &_| Act::answer("").takes(Duration::from_secs(100));
     let executor = Arc::new(Scripted::new(process.clock.clone(), script));
@@ -61,16 +58,7 @@ async fn what_is_handed_back_is_new_to_whoever_takes_it_next() {
     for calls in [1, 3] {
         let mut running = running().await;
         for _ in 0..calls {
-            let request = Request {
-                app: running.stage.app.clone(),
-                route: "/long".parse().expect("a route"),
-                payload: Default::default(),
-                content_type: None,
-                headers: Default::default(),
-                delay: Duration::ZERO,
-                idempotency_key: None,
-            };
-            submit(&running.process.seams, request).await.expect("accepted");
+            submit(&running.process.seams, calm::call(&running.stage)).await.expect("accepted");
         }
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(running.drain().await, Summary { finished: 0, handed_back: calls.min(2) });

@@ -7,21 +7,14 @@ use afn::error::Result;
 use afn::layout::Key;
 use afn::layout::object::{self, Started};
 use afn::model::{DeliveryId, MessageId};
-use afn::seam::fault::{self, Fate, Fault, FaultQueue, Faults, Rates};
-use afn::seam::rng::SeededRng;
+use afn::seam::fault::{self, Fate, Fault, FaultQueue, Faults};
 use afn::seam::store::{PutObject, Store as _};
 use afn::submit::call::{Accepted, Request, submit};
 use tokio::task::JoinSet;
 
-use super::play::plan::Plan;
+use super::calm;
 use super::play::stage::Stage;
-use super::play::world::{Journal, Process, World};
-
-/// A store and queues that are well, with functions and nobody who works.
-async fn stage() -> Stage {
-    let plan = Plan { rates: Rates::default(), ..Plan::draw(&SeededRng::new(1), false) };
-    Stage::set(Arc::new(World::new(1, plan.rates, plan.page, Journal::default())), plan).await
-}
+use super::play::world::Process;
 
 async fn submit_under_key(process: &Process, stage: &Stage, delay: Duration) -> Result<Accepted> {
     let request = Request {
@@ -52,7 +45,7 @@ async fn messages(process: &Process) -> u64 {
 
 #[tokio::test(start_paused = true)]
 async fn many_submissions_at_once_are_one_message() {
-    let stage = stage().await;
+    let stage = calm::stage().await;
     let mut submitters = JoinSet::new();
     for number in 0..8 {
         let (stage, process) = (stage.clone(), stage.world.process(&format!("submitter {number}")));
@@ -70,7 +63,7 @@ async fn many_submissions_at_once_are_one_message() {
 #[tokio::test(start_paused = true)]
 async fn a_repetition_sends_what_was_never_sent_once_it_is_old() {
     for delay in [Duration::ZERO, Duration::from_secs(300)] {
-        let stage = stage().await;
+        let stage = calm::stage().await;
         let mut dead = stage.world.process("dead");
         let calls = &mut dead.seams.queues.calls.live;
         *calls = Arc::new(FaultQueue::new("calls", calls.clone(), dead.clock.clone(), Arc::new(Down)));
@@ -86,7 +79,7 @@ async fn a_repetition_sends_what_was_never_sent_once_it_is_old() {
 
 #[tokio::test(start_paused = true)]
 async fn a_repetition_leaves_alone_what_a_worker_has_begun() {
-    let stage = stage().await;
+    let stage = calm::stage().await;
     let process = stage.world.process("submitter");
     let first = submit_under_key(&process, &stage, Duration::ZERO).await.expect("accepted");
     let delivery = DeliveryId { message: MessageId::new(process.seams.now(), 7), delivery: 1 };

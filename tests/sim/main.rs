@@ -5,6 +5,7 @@
 //! AFN_SIM_SEED=17 cargo test --test sim -- one_seed --nocapture
 //! ```
 
+mod calm;
 mod draining;
 mod keys;
 mod play;

@@ -8,9 +8,7 @@ use afn::executor::scripted::{Act, Scripted};
 use afn::results::batch;
 use afn::seam::count::{CountQueue, CountStore, Counts};
 use afn::seam::executor::Work;
-use afn::seam::fault::Rates;
 use afn::seam::queue::Lane;
-use afn::seam::rng::SeededRng;
 use afn::seam::{Queues, Seams};
 use afn::submit::batch::{BatchOptions, BatchRequest, submit};
 use afn::submit::call;
@@ -19,9 +17,7 @@ use afn::worker::{Config, Stop, Worker};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::play::plan::Plan;
-use super::play::stage::Stage;
-use super::play::world::{Journal, World};
+use super::calm;
 
 /// How long a batch takes, and what that asks for.
 async fn shared(workers: usize, slots: usize, calls: usize, each: Duration) -> (Duration, Arc<Counts>) {
@@ -35,8 +31,7 @@ async fn shared_unevenly(
     calls: usize,
     takes: impl Fn(u64) -> Duration + Copy + Send + Sync + 'static,
 ) -> (Duration, Arc<Counts>) {
-    let plan = Plan { rates: Rates::default(), ..Plan::draw(&SeededRng::new(1), false) };
-    let stage = Stage::set(Arc::new(World::new(1, plan.rates, plan.page, Journal::default())), plan).await;
+    let stage = calm::stage().await;
     let counts = Arc::new(Counts::default());
     let (stop, stopped) = watch::channel(Stop::Run);
     let mut working = JoinSet::new();
@@ -101,8 +96,7 @@ async fn a_slow_call_keeps_its_own_slot_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_call_behind_a_batch_starts_within_one_call_of_it() {
     const EACH: Duration = Duration::from_secs(3);
-    let plan = Plan { rates: Rates::default(), ..Plan::draw(&SeededRng::new(1), false) };
-    let stage = Stage::set(Arc::new(World::new(1, plan.rates, plan.page, Journal::default())), plan).await;
+    let stage = calm::stage().await;
     let process = stage.world.process("worker");
     let started = Arc::new(Mutex::new(Vec::new()));
     let executor = {
@@ -130,16 +124,7 @@ async fn a_call_behind_a_batch_starts_within_one_call_of_it() {
     let mut waits = Vec::new();
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(100_700)).await;
-        let request = call::Request {
-            app: stage.app.clone(),
-            route: "/long".parse().expect("a route"),
-            payload: Default::default(),
-            content_type: None,
-            headers: Default::default(),
-            delay: Duration::ZERO,
-            idempotency_key: None,
-        };
-        call::submit(&seams, request).await.expect("accepted");
+        call::submit(&seams, calm::call(&stage)).await.expect("accepted");
         let submitted = stage.world.elapsed();
         tokio::time::sleep(2 * EACH).await;
         let began = started.lock().expect("no panic").pop().expect("it has begun");

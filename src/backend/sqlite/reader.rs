@@ -36,17 +36,6 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no holder of this lock panics")
     }
-
-    /// The next to read for a thread that is `active`, which it is no longer when there is none.
-    fn next(&self, active: &mut Active) -> Option<Box<dyn FnOnce() + Send>> {
-        let mut state = self.state();
-        let next = state.waiting.pop_front();
-        if next.is_none() {
-            state.active -= 1;
-            active.0 = None;
-        }
-        next
-    }
 }
 
 /// A thread that reads, or one that the runtime has yet to begin, and does not if it ends before.
@@ -55,10 +44,23 @@ struct Active(Option<Arc<Shared>>);
 impl Active {
     /// Reads until nobody waits.
     fn work(mut self) {
-        while let Some(read) = self.0.clone().and_then(|shared| shared.next(&mut self)) {
+        while let Some(read) = self.next() {
             // Whoever asked for it is told by what was dropped with it.
             let _ = catch_unwind(AssertUnwindSafe(read));
         }
+    }
+
+    /// When nobody waits, it is no longer active before anybody else can look whether it is.
+    fn next(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
+        let shared = self.0.take()?;
+        let next = {
+            let mut state = shared.state();
+            let next = state.waiting.pop_front();
+            state.active -= usize::from(next.is_none());
+            next
+        };
+        self.0 = next.is_some().then_some(shared);
+        next
     }
 }
 

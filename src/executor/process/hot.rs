@@ -100,9 +100,7 @@ impl Hot {
         };
         Verdict::Error { reason }
     }
-}
 
-impl Hot {
     /// Costs no system call while it lives.
     fn is_there(&mut self) -> Result<(), Fault> {
         match self.group.wait().now_or_never() {
