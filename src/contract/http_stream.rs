@@ -67,6 +67,8 @@ pub struct Connection {
     used_at: Instant,
     /// What is read into.
     inbox: Box<[u8]>,
+    /// What the last call was sent from.
+    outbox: Vec<u8>,
 }
 
 const INBOX_BYTES: usize = 64 * 1024;
@@ -118,7 +120,13 @@ impl Connection {
             match dir.connect().await {
                 Ok(link) => {
                     let inbox = vec![0; INBOX_BYTES].into();
-                    return Ok(Connection { dir, link: Some(link), used_at: Instant::now(), inbox });
+                    return Ok(Connection {
+                        dir,
+                        link: Some(link),
+                        used_at: Instant::now(),
+                        inbox,
+                        outbox: Vec::new(),
+                    });
                 }
                 Err(ConnectError::NotYet) => {}
                 Err(ConnectError::Broken(why)) => return Err(NotReady::Broken(why)),
@@ -138,20 +146,19 @@ impl Connection {
     /// Hands one call over and takes its answer in, within the version's timeout. Dropped midway, the connection is
     /// of no more use.
     pub async fn call(&mut self, work: &Work, started_at: Time) -> Result<Answer, Fault> {
-        let exchange = self.begin(work, started_at);
+        let exchange = self.begin(work, started_at, Instant::now());
         self.finish(exchange).await
     }
 
     /// For a call that is handed over by [`Connection::send`] and [`Connection::receive`] as far as nobody has to wait,
     /// and then by [`Connection::finish`].
-    pub fn begin(&mut self, work: &Work, started_at: Time) -> Exchange {
+    pub fn begin(&mut self, work: &Work, started_at: Time, now: Instant) -> Exchange {
         let timeout_ms = work.version.limits.timeout_ms;
-        let now = Instant::now();
         if now.duration_since(self.used_at) > IDLE_MAX {
             self.link = None;
         }
         Exchange {
-            sending: Sending::new(work, started_at.plus_ms(timeout_ms)),
+            sending: Sending::new(work, started_at.plus_ms(timeout_ms), std::mem::take(&mut self.outbox)),
             reading: Reading::default(),
             kept: self.link.is_some(),
             ends_at: now + Duration::from_millis(timeout_ms),
@@ -170,6 +177,11 @@ impl Connection {
                 Ok(Answer::Verdict { verdict: Verdict::Timeout, keep: false })
             }
         }
+    }
+
+    /// When its last answer came.
+    pub fn used_at(&self) -> Instant {
+        self.used_at
     }
 
     /// Whether the function has closed the link, or said something unasked.
@@ -312,6 +324,7 @@ impl Connection {
         if !whole || !exchange.reading.leaves_open() || !exchange.sending.is_over() {
             self.link = None;
         }
+        self.outbox = exchange.sending.take_buffer();
         Ok(Read::Answer(answer))
     }
 }

@@ -1,6 +1,7 @@
 //! A part: outcomes of calls of one chunk, a table that DuckDB, Athena and pandas read as it lies. Persisted, keep stable.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -99,8 +100,7 @@ pub fn encode(batch: BatchId, rows: &[Row], footer: &Footer) -> Result<Bytes> {
         let text =
             |of: fn(&Row) -> &str| texts(rows.iter().map(|row| Some(of(row)))).flatten().collect::<Vec<_>>();
         table.group(|group| {
-            let ids = rows.iter().map(|row| batch.call(row.number).to_string().into_bytes().into());
-            group.bytes(&ids.collect::<Vec<_>>())?;
+            group.bytes(&ids(batch, rows))?;
             group.int64(&each(|row| row.number as i64))?;
             group.bytes(&text(|row| row.status.as_str()))?;
             group.int32(&rows.iter().map(|row| row.attempts as i32).collect::<Vec<_>>())?;
@@ -139,6 +139,21 @@ pub fn encode(batch: BatchId, rows: &[Row], footer: &Footer) -> Result<Bytes> {
         })?;
     }
     table.finish(footer.encode())
+}
+
+/// Pieces of one text: a million ids need not be a million allocations.
+fn ids(batch: BatchId, rows: &[Row]) -> Vec<ByteArray> {
+    let mut text = String::new();
+    let ends: Vec<usize> = rows
+        .iter()
+        .map(|row| {
+            let _ = write!(text, "{}", batch.call(row.number));
+            text.len()
+        })
+        .collect();
+    let (text, mut start) = (Bytes::from(text), 0);
+    let id = |end| text.slice(std::mem::replace(&mut start, end)..end).into();
+    ends.into_iter().map(id).collect()
 }
 
 /// Most are as the one before, which they share.

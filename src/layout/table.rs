@@ -262,6 +262,19 @@ impl Group<'_> {
         Ok(self.required::<ByteArrayType>(column)?.into_iter().map(into_bytes).collect())
     }
 
+    /// Pieces of one buffer, for values that are all wanted about as long.
+    pub fn shared_bytes(&self, column: &str) -> Result<Vec<Bytes>> {
+        let values = self.required::<ByteArrayType>(column)?;
+        let mut all = Vec::with_capacity(values.iter().map(ByteArray::len).sum());
+        values.iter().for_each(|value| all.extend_from_slice(value.data()));
+        let (all, mut start) = (Bytes::from(all), 0);
+        let piece = |value: &ByteArray| {
+            let end = start + value.len();
+            all.slice(std::mem::replace(&mut start, end)..end)
+        };
+        Ok(values.iter().map(piece).collect())
+    }
+
     pub fn optional_bytes(&self, column: &str) -> Result<Vec<Option<Bytes>>> {
         Ok(self.optional::<ByteArrayType>(column)?.into_iter().map(|value| value.map(into_bytes)).collect())
     }

@@ -1,7 +1,8 @@
-//! Names, checked once at the edge; inside, a value of these types is a valid name.
+//! Names, checked once at the edge; inside, a value of these types is a valid name, and cheap to clone.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -23,7 +24,7 @@ macro_rules! text_newtype {
             fn from_str(text: &str) -> Result<$name, Error> {
                 let check: fn(&str) -> Result<(), Error> = $check;
                 check(text)?;
-                Ok($name(text.to_owned()))
+                Ok($name(text.into()))
             }
         }
 
@@ -37,7 +38,7 @@ macro_rules! text_newtype {
 
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                name.as_str().to_owned()
             }
         }
 
@@ -52,14 +53,14 @@ macro_rules! text_newtype {
 /// The namespace of functions: up to 30 letters, digits, `-` and `_` (Fn's rule).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct AppName(String);
+pub struct AppName(Arc<str>);
 
 text_newtype!(AppName, |text| word("app name", text, limits::APP_NAME_BYTES_MAX));
 
 /// A function within its app: up to 64 letters, digits, `-` and `_`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct FunctionName(String);
+pub struct FunctionName(Arc<str>);
 
 text_newtype!(FunctionName, |text| word("function name", text, limits::FUNCTION_NAME_BYTES_MAX));
 
@@ -67,7 +68,7 @@ text_newtype!(FunctionName, |text| word("function name", text, limits::FUNCTION_
 /// deployed again is the same version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct VersionId(String);
+pub struct VersionId(Arc<str>);
 
 text_newtype!(VersionId, |text| {
     let ok = !text.is_empty()
@@ -83,7 +84,7 @@ text_newtype!(VersionId, |text| {
 /// The path that a function answers to, with its leading slash: `/asyncfn`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Route(String);
+pub struct Route(Arc<str>);
 
 text_newtype!(Route, |text| {
     if !text.starts_with('/') {
@@ -119,7 +120,7 @@ impl Route {
 /// SHA-256, as 64 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Digest(String);
+pub struct Digest(Arc<str>);
 
 text_newtype!(Digest, |text| {
     let ok = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -137,7 +138,7 @@ impl Digest {
         for byte in bytes {
             let _ = write!(hex, "{byte:02x}");
         }
-        Digest(hex)
+        Digest(hex.into())
     }
 }
 

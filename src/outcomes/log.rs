@@ -1,6 +1,7 @@
 //! The append-only row of parts. A writer remembers all that is decided by every part below its position (H1), puts the
 //! next part only if there is none, and takes in whatever stands there instead, whoever wrote it, itself included (H2).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
@@ -194,7 +195,10 @@ impl Log {
         let mut stood = 0;
         loop {
             let decided = |row: &Row| self.decided.part(row.number).is_some_and(|part| !self.forgets(part));
-            let open: Vec<Row> = rows.iter().filter(|row| !decided(row)).cloned().collect();
+            let open: Cow<'_, [Row]> = match rows.iter().any(decided) {
+                true => rows.iter().filter(|row| !decided(row)).cloned().collect(),
+                false => rows.into(),
+            };
             if open.is_empty() {
                 return Ok(Appended { recorded: 0, adopted: rows.len() as u64, stood });
             }

@@ -126,8 +126,13 @@ impl Body {
 
     /// All of it, in memory.
     pub fn to_bytes(&self) -> io::Result<Bytes> {
+        self.clone().into_bytes()
+    }
+
+    /// The same, of one that is wanted no more.
+    pub fn into_bytes(self) -> io::Result<Bytes> {
         match self {
-            Body::Bytes(bytes) => Ok(bytes.clone()),
+            Body::Bytes(bytes) => Ok(bytes),
             Body::Spool(spool) => spool.read_at(0, spool.bytes as usize),
         }
     }
@@ -206,7 +211,13 @@ impl BodyWriter {
         }
         match &mut self.file {
             Some(file) => file.write_all(piece).map_err(BodyWriterError::Io)?,
-            None => self.memory.extend_from_slice(piece),
+            None => {
+                // Most come in one piece: then nothing is left over, and the bytes are handed on as they lie.
+                if self.memory.is_empty() {
+                    self.memory.reserve_exact(piece.len());
+                }
+                self.memory.extend_from_slice(piece);
+            }
         }
         self.bytes = bytes;
         Ok(())

@@ -46,8 +46,10 @@ pub struct Tried {
     pub function_failures: u32,
 }
 
-pub enum Ended {
-    Row(Box<Row>),
+/// How a call ended: its row, or why it has none.
+pub type Ended = Result<Box<Row>, Undecided>;
+
+pub enum Undecided {
     /// To be tried again after a wait that is too long to be spent here.
     Later(Duration),
     Sick(String),
@@ -62,12 +64,6 @@ pub enum Ended {
 pub struct Open {
     pub record: Record,
     pub tried: Tried,
-}
-
-/// How one call ended, with what is known of it now.
-pub struct Settled {
-    pub open: Open,
-    pub ended: Ended,
 }
 
 /// An execution that somebody else has begun and seen the end of.
@@ -132,13 +128,13 @@ impl Common {
 }
 
 /// From its first attempt on, or from after the one that was `begun`.
-pub async fn run(shared: &Shared, common: &Common, mut open: Open, begun: Option<Begun>) -> Settled {
+pub async fn run(shared: &Shared, common: &Common, mut open: Open, begun: Option<Begun>) -> (Open, Ended) {
     let Open { record, tried } = &mut open;
     let ended = match payload(shared, common, record).await {
         Ok(payload) => attempts(shared, common, record, payload, tried, begun).await,
         Err(ended) => ended,
     };
-    Settled { open, ended }
+    (open, ended)
 }
 
 /// The record's own, or what lies beside the chunk because it is too big for it.
@@ -148,7 +144,9 @@ async fn payload(shared: &Shared, common: &Common, record: &Record) -> Result<Bo
     let what = match shared.seams.store.stream(&key, limits::BODY_BYTES_MAX).await {
         Ok((body, _)) => {
             let read = body.sha256().map_err(|error| {
-                Ended::Failed(Error::internal(format!("cannot read the spooled payload `{key}`: {error}")))
+                Err(Undecided::Failed(Error::internal(format!(
+                    "cannot read the spooled payload `{key}`: {error}"
+                ))))
             })?;
             if read == *sha256 {
                 return Ok(body);
@@ -156,11 +154,11 @@ async fn payload(shared: &Shared, common: &Common, record: &Record) -> Result<Bo
             "is not what was submitted"
         }
         Err(StoreError::NotFound) => "is missing",
-        Err(error) => return Err(Ended::Failed(error.into())),
+        Err(error) => return Err(Err(Undecided::Failed(error.into()))),
     };
     let error = Some(format!("its payload `{key}` {what}"));
     let row = common.row(shared, record.number, State::Error, error, Tried::default());
-    Err(Ended::Row(Box::new(row)))
+    Err(Ok(Box::new(row)))
 }
 
 async fn attempts(
@@ -177,7 +175,7 @@ async fn attempts(
             Some(begun) => begun,
             None => match execute(shared, common.work(record, payload.clone(), tried.attempts)).await {
                 Some(begun) => begun,
-                None => return Ended::HandBack,
+                None => return Err(Undecided::HandBack),
             },
         };
         let failures = match run {
@@ -194,27 +192,27 @@ async fn attempts(
                 if tried.function_failures > limits::FUNCTION_RETRIES {
                     let mut row = common.row(shared, record.number, State::Error, Some(why), *tried);
                     row.log = end_of_log(&heard.take_log());
-                    return Ended::Row(Box::new(row));
+                    return Ok(Box::new(row));
                 }
                 tried.function_failures
             }
             Err(Fault::Worker(why)) => {
                 // The execution says nothing, so it is not counted either.
                 tried.attempts -= 1;
-                return Ended::Sick(why);
+                return Err(Undecided::Sick(why));
             }
-            Err(Fault::Mismatch(mismatch)) => return Ended::Mismatch(mismatch),
+            Err(Fault::Mismatch(mismatch)) => return Err(Undecided::Mismatch(mismatch)),
         };
         let mut wait_ms = common.backoff_ms(failures);
         if wait_ms > limits::RETRY_IN_PLACE_MS_MAX {
             if !common.careful {
-                return Ended::Later(Duration::from_millis(wait_ms));
+                return Err(Undecided::Later(Duration::from_millis(wait_ms)));
             }
             wait_ms = limits::RETRY_IN_PLACE_MS_MAX;
         }
         tokio::select! {
             biased;
-            () = shared.phases.reached(Phase::Drain) => return Ended::HandBack,
+            () = shared.phases.reached(Phase::Drain) => return Err(Undecided::HandBack),
             () = shared.seams.clock.sleep(Duration::from_millis(wait_ms)) => {}
         }
     }
@@ -242,12 +240,12 @@ async fn finish(
         Verdict::Success { body, .. } => {
             match store_result(shared, common, number, tried.attempts, body.clone()).await {
                 Ok(result) => result,
-                Err(error) => return Ended::Failed(error),
+                Err(error) => return Err(Undecided::Failed(error)),
             }
         }
         Verdict::Error { .. } | Verdict::Timeout => RowResult::None,
     };
-    Ended::Row(Box::new(row_of(shared, common, number, tried, taken_at, run, result)))
+    Ok(Box::new(row_of(shared, common, number, tried, taken_at, run, result)))
 }
 
 /// The row of an execution that decides its call.

@@ -38,8 +38,10 @@ pub enum Sent {
 }
 
 impl Sending {
-    pub fn new(work: &Work, deadline: Time) -> Sending {
-        let buffer = head(work, deadline);
+    /// `buffer`: of one that is over, to be used again.
+    pub fn new(work: &Work, deadline: Time, mut buffer: Vec<u8>) -> Sending {
+        buffer.clear();
+        head(&mut buffer, work, deadline);
         Sending { body: work.payload.clone(), offset: 0, buffer, sent: 0, begun: false, ended: false }
     }
 
@@ -50,6 +52,11 @@ impl Sending {
     /// Whether all of it is sent, or was given up.
     pub fn is_over(&self) -> bool {
         self.ended && self.sent == self.buffer.len()
+    }
+
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        self.sent = 0;
+        std::mem::take(&mut self.buffer)
     }
 
     /// Sends until that would block. Whoever closes its end may have answered before: that is for the reader to find.
@@ -101,8 +108,8 @@ impl Sending {
     }
 }
 
-fn head(work: &Work, deadline: Time) -> Vec<u8> {
-    let mut head = Vec::with_capacity(HEAD_BYTES);
+fn head(head: &mut Vec<u8>, work: &Work, deadline: Time) {
+    head.reserve(HEAD_BYTES);
     head.extend_from_slice(b"POST /call HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n");
     let _ = write!(
         head,
@@ -125,7 +132,6 @@ fn head(work: &Work, deadline: Time) -> Vec<u8> {
         }
     }
     head.extend_from_slice(b"\r\n");
-    head
 }
 
 /// A caller's header, unless it speaks of the caller's connection, is one of ours, or cannot be written.

@@ -121,7 +121,8 @@ impl Hot {
         self.usable = false;
         let started_at = self.clock.now();
         work.heard.begins(started_at);
-        Begun { started_at, at: Instant::now(), exchange: self.connection.begin(work, started_at) }
+        let at = Instant::now();
+        Begun { started_at, at, exchange: self.connection.begin(work, started_at, at) }
     }
 
     async fn go_on(&mut self, work: &Work, begun: Begun) -> Result<Run, Fault> {
@@ -166,7 +167,7 @@ impl Hot {
 
     fn quick_calls(&mut self, calls: &mut dyn Calls) -> Stint {
         let ends_at = Instant::now() + STINT_MAX;
-        while self.usable && Instant::now() < ends_at {
+        while self.usable && self.connection.used_at() < ends_at {
             let Some(work) = calls.next() else { return Stint::Done };
             let mut begun = self.begin(&work);
             match self.quick_answer(&work, &mut begun) {
@@ -181,9 +182,8 @@ impl Hot {
     fn quick_answer(&mut self, work: &Work, begun: &mut Begun) -> Option<Run> {
         self.connection.send(&mut begun.exchange)?;
         loop {
-            let verdict = self.connection.receive(&mut begun.exchange)?;
-            let (took, started_at) = (begun.at.elapsed(), begun.started_at);
-            if let Some(verdict) = verdict {
+            if let Some(verdict) = self.connection.receive(&mut begun.exchange)? {
+                let (took, started_at) = (self.connection.used_at() - begun.at, begun.started_at);
                 self.usable = true;
                 self.output.drain(|piece| {
                     self.speaks = true;
@@ -191,7 +191,7 @@ impl Hot {
                 });
                 return Some(Run { verdict, log: work.heard.take_log(), started_at, took });
             }
-            if took >= QUICK_MAX {
+            if begun.at.elapsed() >= QUICK_MAX {
                 return None;
             }
         }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use self::doomed::Doomed;
 use self::runner::Desk;
-use super::batch_call::{Common, Ended, Open, Settled, Tried};
+use super::batch_call::{Common, Open, Tried, Undecided};
 use super::batches::Look;
 use super::demand::Asking;
 use super::lease::Lease;
@@ -225,23 +225,24 @@ impl Range {
     /// Takes in how calls ended.
     async fn settle(&mut self) -> Result<Option<Halt>, Abandoned> {
         let mut halt = None;
-        for Settled { open, ended } in self.desk.take_ended() {
-            match ended {
-                Ended::Row(row) => self.count(*row),
-                Ended::Later(delay) => self.later(open, delay).await,
-                Ended::HandBack => {
+        let (rows, undecided) = self.desk.take_ended();
+        rows.into_iter().for_each(|row| self.count(row));
+        for (open, why) in undecided {
+            match why {
+                Undecided::Later(delay) => self.later(open, delay).await,
+                Undecided::HandBack => {
                     let attempts = open.tried.attempts.saturating_sub(1);
                     self.desk.give_back(Open { tried: Tried { attempts, ..open.tried }, ..open });
                 }
-                Ended::Sick(why) => {
+                Undecided::Sick(why) => {
                     self.desk.give_back(open);
                     halt = halt.or(Some(Halt::Sick(why)));
                 }
-                Ended::Mismatch(mismatch) => {
+                Undecided::Mismatch(mismatch) => {
                     self.desk.give_back(Open { tried: Tried::default(), ..open });
                     halt = halt.or(Some(Halt::Mismatch(mismatch.to_string())));
                 }
-                Ended::Failed(error) => return Err(Abandoned(error)),
+                Undecided::Failed(error) => return Err(Abandoned(error)),
             }
         }
         Ok(halt)
@@ -305,13 +306,10 @@ impl Range {
         let Ok(Some(Look { cancelled: Some(cancelled), .. })) = look else { return };
         self.cancelled = true;
         self.runners.shutdown().await;
-        let mut stopped = Vec::new();
-        for Settled { open, ended } in self.desk.take_ended() {
-            match ended {
-                Ended::Row(row) => self.count(*row),
-                _ => stopped.push((open.record.number, open.tried)),
-            }
-        }
+        let (rows, undecided) = self.desk.take_ended();
+        rows.into_iter().for_each(|row| self.count(row));
+        let mut stopped: Vec<(u64, Tried)> =
+            undecided.into_iter().map(|(open, _)| (open.record.number, open.tried)).collect();
         stopped.extend(self.desk.take_running().into_iter().map(|number| (number, Tried::default())));
         stopped.extend(self.desk.take_todo().into_iter().map(|(number, open)| (number, open.tried)));
         for (number, tried) in stopped {

@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::layout::part::RowResult;
+use crate::layout::part::{Row, RowResult};
 use crate::limits;
 use crate::model::Time;
-use crate::seam::Heard;
 use crate::seam::executor::{Calls, Fault, Run, Verdict, Work};
+use crate::seam::{Body, Heard};
 use crate::worker::Shared;
-use crate::worker::batch_call::{self, Begun, Common, Ended, Open, Settled, Tried};
+use crate::worker::batch_call::{self, Begun, Common, Ended, Open, Tried, Undecided};
 use crate::worker::demand::Asking;
 use crate::worker::phase::Phase;
 use crate::worker::slots::{Class, Slot};
@@ -34,14 +35,16 @@ struct State {
     /// The worker asks for its next chunk when few are left of this one.
     asking: Asking,
     running: BTreeSet<u64>,
-    ended: Vec<Settled>,
-    ended_bytes: u64,
+    /// Of those that are decided.
+    rows: Vec<Row>,
+    rows_bytes: u64,
+    undecided: Vec<(Open, Undecided)>,
 }
 
 impl Desk {
     pub fn new(todo: BTreeMap<u64, Open>, asking: Asking) -> Arc<Desk> {
-        let (running, ended) = Default::default();
-        let mut state = State { todo, asking, running, ended, ended_bytes: 0 };
+        let (running, rows, undecided) = Default::default();
+        let mut state = State { todo, asking, running, rows, rows_bytes: 0, undecided };
         state.tell_demand();
         Arc::new(Desk { state: Mutex::new(state), wants: Notify::new() })
     }
@@ -79,7 +82,7 @@ impl Desk {
     /// pile up.
     pub fn take(&self) -> Option<Open> {
         self.change(|state| {
-            if state.ended_bytes >= limits::FLUSH_BYTES {
+            if state.rows_bytes >= limits::FLUSH_BYTES {
                 return None;
             }
             let (number, open) = state.todo.pop_first()?;
@@ -127,32 +130,41 @@ impl Desk {
         std::mem::take(&mut self.state().running)
     }
 
-    pub fn take_ended(&self) -> Vec<Settled> {
+    /// Rows of those that are decided, and those that ended otherwise.
+    pub fn take_ended(&self) -> (Vec<Row>, Vec<(Open, Undecided)>) {
         let mut state = self.state();
-        state.ended_bytes = 0;
-        std::mem::take(&mut state.ended)
+        state.rows_bytes = 0;
+        (std::mem::take(&mut state.rows), std::mem::take(&mut state.undecided))
     }
 
     /// Whether the range has taken in all that ended.
     pub fn has_settled(&self) -> bool {
-        self.state().ended.is_empty()
+        let state = self.state();
+        state.rows.is_empty() && state.undecided.is_empty()
     }
 
-    fn ended(&self, settled: Settled) {
+    fn decided(&self, row: Row) {
         let mut state = self.state();
-        state.running.remove(&settled.open.record.number);
-        let wants = match &settled.ended {
-            Ended::Row(row) => {
-                state.ended_bytes += row.bytes();
-                state.ended_bytes >= limits::FLUSH_BYTES
-            }
-            _ => true,
-        };
-        state.ended.push(settled);
+        state.running.remove(&row.number);
+        state.rows_bytes += row.bytes();
+        state.rows.push(row);
+        let wants = state.rows_bytes >= limits::FLUSH_BYTES;
         drop(state);
         if wants {
             self.wants.notify_one();
         }
+    }
+
+    fn ended(&self, open: Open, ended: Ended) {
+        let why = match ended {
+            Ok(row) => return self.decided(*row),
+            Err(why) => why,
+        };
+        let mut state = self.state();
+        state.running.remove(&open.record.number);
+        state.undecided.push((open, why));
+        drop(state);
+        self.wants.notify_one();
     }
 
     /// Returns when something has ended that cannot wait for the range's tick.
@@ -170,7 +182,8 @@ impl State {
 /// Runs `open` on a slot, and then, unless the range is careful, what is next as long as that may begin.
 pub async fn run(shared: &Shared, common: &Common, desk: &Desk, open: Open, until: Duration, slot: Slot) {
     if common.careful {
-        desk.ended(batch_call::run(shared, common, open, None).await);
+        let (open, ended) = batch_call::run(shared, common, open, None).await;
+        desk.ended(open, ended);
         drop(slot);
         return;
     }
@@ -186,9 +199,9 @@ pub async fn run(shared: &Shared, common: &Common, desk: &Desk, open: Open, unti
             runner.ended(Err(Fault::Worker("the executor was closed".to_owned())));
         }
         let Some((open, begun)) = runner.long.take() else { break };
-        let settled = batch_call::run(shared, common, open, begun).await;
-        let goes_on = matches!(settled.ended, Ended::Row(_) | Ended::Later(_));
-        desk.ended(settled);
+        let (open, ended) = batch_call::run(shared, common, open, begun).await;
+        let goes_on = matches!(ended, Ok(_) | Err(Undecided::Later(_)));
+        desk.ended(open, ended);
         next = if goes_on { runner.take() } else { None };
     }
     drop(slot);
@@ -253,24 +266,32 @@ impl Calls for Runner<'_> {
 
     fn ended(&mut self, run: Result<Run, Fault>) {
         let Some(InHand { mut open, taken_at, heard }) = self.in_hand.take() else { return };
-        let inline = match &run {
-            Ok(Run { verdict: Verdict::Success { body, .. }, .. })
-                if body.len() <= limits::RESULT_INLINE_BYTES_MAX =>
-            {
-                body.to_bytes().ok()
-            }
-            _ => None,
+        let run = match run {
+            Ok(run) => match inline(run) {
+                Ok((run, bytes)) => {
+                    open.tried.attempts += 1;
+                    let (number, result) = (open.record.number, RowResult::Inline(bytes));
+                    let (shared, common) = (self.shared, self.common);
+                    let row = batch_call::row_of(shared, common, number, open.tried, taken_at, run, result);
+                    return self.desk.decided(row);
+                }
+                Err(run) => Ok(run),
+            },
+            fault => fault,
         };
-        let (run, bytes) = match (run, inline) {
-            (Ok(run), Some(bytes)) => (run, bytes),
-            (run, _) => {
-                self.long = Some((open, Some(Begun { taken_at, heard, run })));
-                return;
-            }
-        };
-        open.tried.attempts += 1;
-        let (number, result) = (open.record.number, RowResult::Inline(bytes));
-        let row = batch_call::row_of(self.shared, self.common, number, open.tried, taken_at, run, result);
-        self.desk.ended(Settled { open, ended: Ended::Row(Box::new(row)) });
+        self.long = Some((open, Some(Begun { taken_at, heard, run })));
+    }
+}
+
+/// A success with what it has as its result, if that lies in memory and fits into a row.
+fn inline(mut run: Run) -> Result<(Run, Bytes), Run> {
+    match &mut run.verdict {
+        Verdict::Success { body: Body::Bytes(body), .. }
+            if body.len() as u64 <= limits::RESULT_INLINE_BYTES_MAX =>
+        {
+            let bytes = std::mem::take(body);
+            Ok((run, bytes))
+        }
+        _ => Err(run),
     }
 }
