@@ -39,6 +39,7 @@ const PAYLOAD: &str = "you";
 const ROUNDS: usize = 3;
 
 fn main() {
+    afn::cli::memory::give_back();
     let mut numbers = world::numbers();
     let calls = numbers.next().unwrap_or(1_000_000);
     let connections = numbers.next().unwrap_or(1).max(1);

@@ -21,6 +21,7 @@ use afn::seam::store::PutObject;
 use self::world::World;
 
 fn main() {
+    afn::cli::memory::give_back();
     let rows = world::numbers().next().unwrap_or(1_000_000);
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

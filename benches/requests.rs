@@ -49,6 +49,7 @@ struct Case {
 }
 
 fn main() {
+    afn::cli::memory::give_back();
     let is_virtual = std::env::args().any(|argument| argument == "virtual");
     let mut numbers = world::numbers();
     let case = Case {

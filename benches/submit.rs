@@ -15,6 +15,7 @@ use afn::submit::source;
 use self::world::World;
 
 fn main() {
+    afn::cli::memory::give_back();
     let mut numbers = world::numbers();
     let (lines, bytes) = (numbers.next().unwrap_or(1_000_000), numbers.next().unwrap_or(100));
     let folder = tempfile::tempdir().expect("a folder");

@@ -10,6 +10,7 @@ mod find;
 mod hint;
 mod json;
 mod lines;
+pub mod memory;
 mod printer;
 mod session;
 mod signal;
@@ -49,6 +50,7 @@ fn variables() -> String {
 
 /// The whole life of the process.
 pub fn main() -> ExitCode {
+    memory::give_back();
     let parsed = definition().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
