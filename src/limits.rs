@@ -174,10 +174,10 @@ pub const RESULT_INLINE_BYTES_MAX: u64 = 16 * KIB;
 pub const ROW_LOG_BYTES_MAX: u64 = 64 * KIB;
 /// A buffer of rows is flushed when it has so many bytes, whatever the time.
 pub const FLUSH_BYTES: u64 = 8 * MIB;
-/// A slow chunk is flushed every clamp(elapsed / 4, MIN, MAX).
+/// A slow chunk is flushed every clamp(elapsed / 3, MIN, MAX); a share of it less often: MIN × [`SHARES`] ÷ its shares.
 pub const FLUSH_MS_MIN: u64 = 3 * SECOND_MS;
 /// The same, when what is left takes too little time to be shared.
-pub const FLUSH_REST_MS_MIN: u64 = 20 * SECOND_MS;
+pub const FLUSH_REST_MS_MIN: u64 = 30 * SECOND_MS;
 pub const FLUSH_MS_MAX: u64 = 300 * SECOND_MS;
 /// A range is split when its rest takes at least this long.
 pub const SPLIT_REST_MS: u64 = 10 * SECOND_MS;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::batch::{BatchStatus, BatchView};
-use super::call::{CallView, reading};
+use super::call::{CallView, load, reading};
 use crate::error::Result;
 use crate::layout::key;
 use crate::layout::object::{self, Unsuited};
@@ -35,7 +35,7 @@ pub async fn why(seams: &Seams, view: &CallView) -> Result<Option<String>> {
         },
         State::Running if view.id.batch().is_none() => match failed(seams.now(), view) {
             Some((failed, _)) => Ok(Some(failed)),
-            None => running(seams, view).await.map(Some),
+            None => running(seams, view).await,
         },
         State::Running
         | State::Success
@@ -62,12 +62,15 @@ fn failed(now: Time, view: &CallView) -> Option<(String, bool)> {
 }
 
 /// That a worker renews its lease cannot be seen; that nobody holds any message can.
-async fn running(seams: &Seams, view: &CallView) -> Result<String> {
+async fn running(seams: &Seams, view: &CallView) -> Result<Option<String>> {
     let depth = seams.queues.calls.live.depth().await?;
+    if depth.in_flight == 0 && has_moved(seams, view).await? {
+        return Ok(None);
+    }
     let worker = view.worker.as_deref().unwrap_or("a worker");
     let since = view.started_at.map(|at| format!(" since {at}")).unwrap_or_default();
     let lease = Duration::from_millis(view.signs.lease_ms.unwrap_or(limits::VISIBILITY_MS));
-    Ok(match (depth.in_flight, depth.visible) {
+    Ok(Some(match (depth.in_flight, depth.visible) {
         (0, 0) => format!("ran on {worker}{since}; no worker holds a message now, it may be lost"),
         (0, waiting) => format!(
             "ran on {worker}{since}; no worker holds a message now, it may be lost: messages waiting {waiting}, \
@@ -77,7 +80,13 @@ async fn running(seams: &Seams, view: &CallView) -> Result<String> {
             "runs on {worker}{since}; were that worker lost, another would take the call over within {}",
             humantime::format_duration(lease)
         ),
-    })
+    }))
+}
+
+/// Whether it went on between its reading and a queue's: then the two tell nothing together.
+async fn has_moved(seams: &Seams, view: &CallView) -> Result<bool> {
+    let now = load(seams, &view.app, view.id).await?;
+    Ok((now.state, now.attempts) != (view.state, view.attempts))
 }
 
 /// What the first worker said that could not run it.
@@ -115,26 +124,50 @@ struct Waiting<'a> {
     taken: &'static str,
     /// What to do about a lost message.
     way_out: String,
-    batch: Option<&'a BatchView>,
+    what: What<'a>,
+}
+
+enum What<'a> {
+    Call(&'a CallView),
+    Batch(&'a BatchView),
 }
 
 impl<'a> Waiting<'a> {
-    fn call(seams: &'a Seams, view: &CallView) -> Waiting<'a> {
+    fn call(seams: &'a Seams, view: &'a CallView) -> Waiting<'a> {
         let lane = if view.id.batch().is_some() { &seams.queues.chunks } else { &seams.queues.calls };
         let taken = "taken by a worker, it runs or is about to";
-        Waiting { lane, since: view.created_at, taken, way_out: "`afn gc` at once".to_owned(), batch: None }
+        let (way_out, what) = ("`afn gc` at once".to_owned(), What::Call(view));
+        Waiting { lane, since: view.created_at, taken, way_out, what }
     }
 
     fn batch(seams: &'a Seams, view: &'a BatchView) -> Waiting<'a> {
         let way_out = format!("`afn batch resume {}` at once", view.batch);
         let (lane, taken) = (&seams.queues.chunks, "workers are busy");
-        Waiting { lane, since: view.created_at, taken, way_out, batch: Some(view) }
+        Waiting { lane, since: view.created_at, taken, way_out, what: What::Batch(view) }
+    }
+
+    fn batch_view(&self) -> Option<&'a BatchView> {
+        match self.what {
+            What::Batch(view) => Some(view),
+            What::Call(_) => None,
+        }
+    }
+
+    /// Whether it went on, or may have, since it was read.
+    async fn has_moved(&self, seams: &Seams) -> Result<bool> {
+        match self.what {
+            What::Call(view) => has_moved(seams, view).await,
+            What::Batch(view) => {
+                let heard_at = view.heard_at.unwrap_or_default();
+                Ok(seams.now().since_ms(heard_at) < limits::WHY_SILENT_MS)
+            }
+        }
     }
 
     /// Of a batch whose workers have recorded nothing for a while: since when, and how it goes on if they are gone. That
     /// they are cannot be seen: a lease stands until it lapses, and a call may take long.
     fn silence(&self, now: Time) -> Option<String> {
-        let view = self.batch?;
+        let view = self.batch_view()?;
         let silent_ms = now.since_ms(view.heard_at.unwrap_or(view.created_at));
         let since = if view.heard_at.is_some() { "" } else { " since it was submitted" };
         (silent_ms >= limits::WHY_SILENT_MS).then(|| {
@@ -153,6 +186,9 @@ async fn queued(seams: &Seams, waiting: &Waiting<'_>) -> Result<Option<String>> 
     let queue = &waiting.lane.live;
     let first = queue.depth().await?;
     if first.visible == 0 && first.in_flight == 0 {
+        if waiting.has_moved(seams).await? {
+            return Ok(None);
+        }
         return no_message(seams, waiting, first).await.map(Some);
     }
     if first.in_flight > 0 {
@@ -164,7 +200,7 @@ async fn queued(seams: &Seams, waiting: &Waiting<'_>) -> Result<Option<String>> 
         return Ok(Some(held(seams.now(), waiting, second)));
     }
     if second.visible == first.visible {
-        let again = match waiting.batch.filter(|view| view.heard_at.is_some()) {
+        let again = match waiting.batch_view().filter(|view| view.heard_at.is_some()) {
             Some(view) => format!(", or go on with `afn batch resume {}`", view.batch),
             None => String::new(),
         };
@@ -209,7 +245,6 @@ fn whole_seconds(ms: u64) -> humantime::FormattedDuration {
 mod tests {
     use super::super::batch;
     use super::super::batch::fixture::{Made, batch_at, rows};
-    use super::super::call::load;
     use super::super::fixture::{NOW, World, attempt, call_at, delivery};
     use super::*;
     use crate::layout::Key;
@@ -326,6 +361,20 @@ mod tests {
         send(&world, true).await;
         let dead = reason(&world, &view).await;
         assert!(dead.contains("dead letters: 1, `afn dlq list`"), "{dead}");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_went_on_meanwhile_is_not_told_of_as_lost() {
+        let world = World::new();
+        let id = call_at(NOW, 1);
+        world.payload(id).await;
+        let queued = load(&world.seams, &world.app, id).await.expect("the call");
+        world.started(id, delivery(1), 1).await;
+        let running = load(&world.seams, &world.app, id).await.expect("the call");
+        assert_eq!((queued.state, running.state), (State::Queued, State::Running));
+        assert_eq!(why(&world.seams, &queued).await.expect("an answer"), None);
+        world.failed(id, attempt(1), None).await;
+        assert_eq!(why(&world.seams, &running).await.expect("an answer"), None);
     }
 
     #[tokio::test]

@@ -89,9 +89,13 @@ impl Range {
 
     fn interval(&self) -> Duration {
         let elapsed = self.shared.seams.clock.monotonic().saturating_sub(self.begun);
-        // What is left is over soon, or cannot be shared: its end is seen early enough, and a log has few parts.
-        let soonest = if split::is_worth_it(self) { limits::FLUSH_MS_MIN } else { limits::FLUSH_REST_MS_MIN };
-        (elapsed / 4).clamp(Duration::from_millis(soonest), Duration::from_millis(limits::FLUSH_MS_MAX))
+        // What is left is over soon, or cannot be shared: its end is seen early enough. And a log that several write to
+        // is written to less often by each.
+        let soonest = match split::is_worth_it(self) {
+            true => limits::FLUSH_MS_MIN * u64::from(limits::SHARES / self.message.shares),
+            false => limits::FLUSH_REST_MS_MIN,
+        };
+        (elapsed / 3).clamp(Duration::from_millis(soonest), Duration::from_millis(limits::FLUSH_MS_MAX))
     }
 
     fn flush_is_due(&self) -> bool {
