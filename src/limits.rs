@@ -174,11 +174,13 @@ pub const RESULT_INLINE_BYTES_MAX: u64 = 16 * KIB;
 pub const ROW_LOG_BYTES_MAX: u64 = 64 * KIB;
 /// A buffer of rows is flushed when it has so many bytes, whatever the time.
 pub const FLUSH_BYTES: u64 = 8 * MIB;
-/// A slow chunk is flushed every clamp(elapsed / 3, MIN, MAX); a share of it less often: MIN × [`SHARES`] ÷ its shares.
+/// A slow chunk is flushed every clamp(elapsed / 3, MIN, MAX).
 pub const FLUSH_MS_MIN: u64 = 3 * SECOND_MS;
-/// The same, when what is left takes too little time to be shared.
+/// The same, when it is shared, or what is left takes too little time to be.
 pub const FLUSH_REST_MS_MIN: u64 = 30 * SECOND_MS;
 pub const FLUSH_MS_MAX: u64 = 300 * SECOND_MS;
+/// A slow range is offered to others every clamp(elapsed / 4, this, [`FLUSH_MS_MAX`]).
+pub const OFFER_MS_MIN: u64 = 3 * SECOND_MS;
 /// A range is split when its rest takes at least this long.
 pub const SPLIT_REST_MS: u64 = 10 * SECOND_MS;
 /// The last empty receive on `chunks` is younger than this, or others may be as busy as we are.

@@ -8,8 +8,8 @@ use crate::limits;
 use crate::planted::planted;
 use crate::submit::send;
 
-/// Called after a flush, so at most once per flush. Sends half of the calls not begun, if what is left takes long and
-/// nothing else waits for whoever is idle; gives them up only once the send is acknowledged (H12, H19).
+/// Sends half of the calls not begun, if what is left takes long and nothing else waits for whoever is idle; gives them up
+/// only once the send is acknowledged (H12, H19).
 pub async fn offer(range: &mut Range) {
     if !is_worth_it(range) || !is_queue_empty(range).await {
         return;

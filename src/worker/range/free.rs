@@ -24,6 +24,9 @@ impl Range {
             self.start_on_free_slots();
             if self.flush_is_due() {
                 self.flush().await?;
+            }
+            if self.offer_is_due() {
+                self.offered = shared.seams.clock.monotonic();
                 split::offer(self).await;
                 self.start_on_free_slots();
             }
@@ -87,24 +90,43 @@ impl Range {
         }
     }
 
-    fn interval(&self) -> Duration {
-        let elapsed = self.shared.seams.clock.monotonic().saturating_sub(self.begun);
-        // What is left is over soon, or cannot be shared: its end is seen early enough. And a log that several write to
-        // is written to less often by each.
-        let soonest = match split::is_worth_it(self) {
-            true => limits::FLUSH_MS_MIN * u64::from(limits::SHARES / self.message.shares),
+    /// How long what has ended may wait to be recorded.
+    fn flush_interval(&self) -> Duration {
+        // What is left is over soon: its end is seen early enough. And a log that several write to is written to less often
+        // by each.
+        let alone = self.message.shares == limits::SHARES;
+        let soonest = match alone && split::is_worth_it(self) {
+            true => limits::FLUSH_MS_MIN,
             false => limits::FLUSH_REST_MS_MIN,
         };
-        (elapsed / 3).clamp(Duration::from_millis(soonest), Duration::from_millis(limits::FLUSH_MS_MAX))
+        self.paced(3, soonest)
     }
 
     fn flush_is_due(&self) -> bool {
         let since = self.shared.seams.clock.monotonic().saturating_sub(self.flushed);
-        self.rows_bytes >= limits::FLUSH_BYTES || (since >= self.interval() && !self.rows.is_empty())
+        self.rows_bytes >= limits::FLUSH_BYTES || (since >= self.flush_interval() && !self.rows.is_empty())
+    }
+
+    /// How long to wait between two offers: whether others are idle costs a request to know.
+    fn offer_interval(&self) -> Duration {
+        self.paced(4, limits::OFFER_MS_MIN)
+    }
+
+    fn offer_is_due(&self) -> bool {
+        let since = self.shared.seams.clock.monotonic().saturating_sub(self.offered);
+        since >= self.offer_interval() && split::is_worth_it(self)
+    }
+
+    /// A share of the time that the range takes already.
+    fn paced(&self, divisor: u32, soonest_ms: u64) -> Duration {
+        let elapsed = self.shared.seams.clock.monotonic().saturating_sub(self.begun);
+        (elapsed / divisor)
+            .clamp(Duration::from_millis(soonest_ms), Duration::from_millis(limits::FLUSH_MS_MAX))
     }
 
     fn next_tick(&self) -> Duration {
-        let due = self.flushed + self.interval();
+        let flush = self.flushed + self.flush_interval();
+        let due = flush.min(self.offered + self.offer_interval());
         due.saturating_sub(self.shared.seams.clock.monotonic()).max(Duration::from_millis(100))
     }
 }

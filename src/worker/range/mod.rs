@@ -61,6 +61,8 @@ pub(super) struct Range {
     /// Of the chunk's payloads.
     bytes: u64,
     flushed: Duration,
+    /// When half of it was last offered to others.
+    offered: Duration,
     /// Of the calls finished here: how many, and their time on a slot.
     pub(super) finished: u64,
     pub(super) busy: Duration,
@@ -163,6 +165,7 @@ async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Resu
         begun: now,
         bytes,
         flushed: now,
+        offered: now,
         finished: 0,
         busy: Duration::ZERO,
         suspects,
