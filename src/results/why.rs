@@ -373,7 +373,7 @@ mod tests {
         let running = load(&world.seams, &world.app, id).await.expect("the call");
         assert_eq!((queued.state, running.state), (State::Queued, State::Running));
         assert_eq!(why(&world.seams, &queued).await.expect("an answer"), None);
-        world.done(id, State::Success, "/asyncfn").await;
+        world.status(id, &world.outcome(id, State::Success, "/asyncfn")).await;
         assert_eq!(why(&world.seams, &running).await.expect("an answer"), None);
     }
 
