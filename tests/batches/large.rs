@@ -12,32 +12,29 @@ use crate::world::{APP, World, count};
 
 everywhere!(results_of_two_mebibytes, bodies_of_files_and_objects);
 
-/// How many, where the default is not enough.
-const COUNT: &str = "AFN_TEST_LARGE_RESULTS";
-const COUNT_DEFAULT: u64 = 100;
+const RESULTS: u64 = 1_000;
 const BYTES: u64 = 2 * MIB;
 /// Of a worker with four slots, unoptimised: far below what goes through it.
 const PROCESS_BYTES_MAX: u64 = 128 * MIB;
 const MIB: u64 = 1024 * 1024;
 
 async fn results_of_two_mebibytes(world: World) {
-    let calls = std::env::var(COUNT).map_or(COUNT_DEFAULT, |count| count.parse().expect("a number"));
     let script = format!("read -r line; printf '%s\\n%{}s' \"$line\" ''", BYTES - 16);
     world.deploy("large", &format!("{{ {script}; }} | head -c {BYTES}")).await;
-    world.write("in.txt", lines(calls));
+    world.write("in.txt", lines(RESULTS));
     let batch = world.submit("large", "in.txt", "").await;
     let worker = world.worker("-j 4").await;
     world.over(batch).await;
     let peak = worker.peak_bytes();
     println!("peak: {peak} bytes");
     assert!(peak < PROCESS_BYTES_MAX, "{peak} bytes of memory");
-    one_outcome_each(&world, batch, calls).await;
+    one_outcome_each(&world, batch, RESULTS).await;
     // Unoptimised it takes its time to hash two gibibytes.
     world.spawn(&format!("batch results {batch} -o out/")).gone().await;
     let files = std::fs::read_dir(world.path("out")).expect("a folder");
     let mut names: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
     names.sort();
-    assert_eq!(names.len() as u64, calls);
+    assert_eq!(names.len() as u64, RESULTS);
     for (number, path) in (1..).zip(names) {
         let mut file = std::fs::File::open(&path).expect("a file");
         let mut begin = vec![0; format!("line {number}\n").len()];
