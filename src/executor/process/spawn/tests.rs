@@ -81,7 +81,7 @@ async fn what_a_process_leaves_behind_goes_when_it_ends() {
 }
 
 #[tokio::test]
-async fn a_process_has_a_session_of_its_own_and_dumps_no_core() {
+async fn a_process_has_a_session_of_its_own_gives_way_and_dumps_no_core() {
     let spawner = Spawner::start().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("/bin/sh");
@@ -92,6 +92,8 @@ async fn a_process_has_a_session_of_its_own_and_dumps_no_core() {
     let fields: Vec<&str> = stat.split(' ').collect();
     let (pid, group, session) = (fields[0], fields[4], fields[5]);
     assert_eq!((group, session), (pid, pid));
+    #[cfg(target_os = "linux")]
+    assert_eq!(fields[40].parse(), Ok(libc::SCHED_BATCH));
     assert_eq!(fs::read_to_string(dir.path().join("core")).unwrap().trim(), "0");
 }
 
