@@ -84,6 +84,34 @@ pub enum RowResult {
 }
 
 impl Row {
+    /// Of a call that ends without an execution to tell of. `worker`: who ends it.
+    pub fn without_run(
+        number: u64,
+        status: State,
+        error: Option<String>,
+        created_at: Time,
+        now: Time,
+        worker: Arc<str>,
+    ) -> Row {
+        Row {
+            number,
+            status,
+            attempts: 0,
+            created_at,
+            queued_ms: now.since_ms(created_at),
+            start_ms: 0,
+            run_ms: 0,
+            started_at: None,
+            completed_at: now,
+            content_type: None,
+            result: RowResult::None,
+            error,
+            log: None,
+            worker,
+            worker_version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+
     /// About what it adds to a part.
     pub fn bytes(&self) -> u64 {
         let inline = if let RowResult::Inline(bytes) = &self.result { bytes.len() } else { 0 };

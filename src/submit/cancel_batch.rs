@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::standing::Standing;
 use crate::error::{Error, Result};
 use crate::layout::batch::Cancelled;
-use crate::layout::part::{Part, Row, RowResult};
+use crate::layout::part::{Part, Row};
 use crate::layout::{Key, key, object};
 use crate::model::{BatchId, CallId, State};
 use crate::outcomes::Log;
@@ -63,23 +63,8 @@ pub async fn cancel_call(seams: &Seams, call: CallId, by: &str) -> Result<Row> {
     if facts.first > number {
         return Err(not_yet());
     }
-    let row = Row {
-        number,
-        status: State::Cancelled,
-        attempts: 0,
-        created_at: entry.modified_at,
-        queued_ms: seams.now().since_ms(entry.modified_at),
-        start_ms: 0,
-        run_ms: 0,
-        started_at: None,
-        completed_at: seams.now(),
-        content_type: None,
-        result: RowResult::None,
-        error: Some(format!("cancelled by {by}")),
-        log: None,
-        worker: by.into(),
-        worker_version: env!("CARGO_PKG_VERSION").into(),
-    };
+    let reason = Some(format!("cancelled by {by}"));
+    let row = Row::without_run(number, State::Cancelled, reason, entry.modified_at, seams.now(), by.into());
     let mut log = Log::open(&*seams.store, standing.chunk(facts.last)).await?;
     if log.append(&*seams.store, std::slice::from_ref(&row), &BTreeMap::new()).await?.recorded == 1 {
         return Ok(row);

@@ -107,23 +107,8 @@ impl Common {
         tried: Tried,
     ) -> Row {
         let now = shared.seams.now();
-        Row {
-            number,
-            status,
-            attempts: tried.attempts,
-            created_at: self.created_at,
-            queued_ms: now.since_ms(self.created_at),
-            start_ms: 0,
-            run_ms: 0,
-            started_at: None,
-            completed_at: now,
-            content_type: None,
-            result: RowResult::None,
-            error,
-            log: None,
-            worker: self.worker.clone(),
-            worker_version: self.worker_version.clone(),
-        }
+        let row = Row::without_run(number, status, error, self.created_at, now, self.worker.clone());
+        Row { attempts: tried.attempts, ..row }
     }
 }
 
