@@ -166,6 +166,9 @@ pub const SUBMIT_BYTES_IN_FLIGHT: u64 = 32 * MIB;
 pub const SUBMIT_CHUNKS_IN_FLIGHT: usize = 32;
 /// A chunk's message waits this long for others to share a request with.
 pub const SUBMIT_SEND_WAIT_MS: u64 = 100;
+/// Records of a pipe wait for others to fill a chunk: clamp(elapsed / 20, MIN, MAX).
+pub const SUBMIT_LINGER_MS_MIN: u64 = SECOND_MS;
+pub const SUBMIT_LINGER_MS_MAX: u64 = 60 * SECOND_MS;
 /// A submitter looks this often whether its batch was cancelled.
 pub const SUBMIT_LOOK_MS: u64 = SECOND_MS;
 /// A result up to here lies in its row.

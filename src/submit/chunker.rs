@@ -1,5 +1,5 @@
 //! Cuts records into chunks. Where it cuts is a pure function of the records, the chunk's index and the numbers that the
-//! batch was begun with (H3), however the records come in.
+//! batch was begun with (H3), however the records come in; but for a pause of a pipe, which nobody reads a second time.
 
 use std::collections::BTreeMap;
 
@@ -102,7 +102,12 @@ impl Chunker {
         Ok(())
     }
 
-    /// What is left at the end of the records.
+    /// The first of the records that wait for others to fill a chunk.
+    pub fn waiting(&self) -> Option<u64> {
+        (!self.open.records.is_empty()).then(|| self.first())
+    }
+
+    /// What waits, at the end of the records or where they pause.
     pub fn finish(&mut self) -> Option<Cut> {
         if self.open.records.is_empty() {
             return None;

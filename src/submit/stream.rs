@@ -1,6 +1,7 @@
 //! From a source to stored chunks, messages and `sealed`: the part that a submission and a resume have in common.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -8,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::batch::{End, OnBadRecord, OnProgress, Progress, Submitted, put_sealed, resume_hint};
 use super::chunker::{Chunker, Cut};
-use super::source::{Bad, Item, Source};
+use super::source::{Bad, Item, STDIN, Source};
 use super::window::{Window, changed};
 use crate::error::{Code, Error, Result};
 use crate::layout::batch::{SEALED_BY_SUBMITTER, Sealed};
@@ -18,7 +19,7 @@ use crate::model::{AppName, BatchId, Digest};
 use crate::outcomes::chunks::read_facts;
 use crate::planted::planted;
 use crate::seam::store::List;
-use crate::seam::{Seams, StoreExt as _};
+use crate::seam::{Clock, Seams, StoreExt as _};
 
 pub(super) struct Stream<'a> {
     pub(super) seams: &'a Seams,
@@ -114,7 +115,8 @@ impl Stream<'_> {
         // Read, checked and cut beside the writing; one chunk waits for room.
         let (cuts, mut next) = mpsc::channel(1);
         let mut reader = JoinSet::new();
-        reader.spawn(read(source, first, chunker, self.on_bad_record, cuts));
+        let linger = Linger::new(&*source, self.seams.clock.clone());
+        reader.spawn(read(source, first, chunker, linger, self.on_bad_record, cuts));
         let mut intake = Intake::new(self.batch, stored);
         let mut window = Window::new(self.seams, self.app.clone(), self.batch);
         let look = Duration::from_millis(limits::SUBMIT_LOOK_MS);
@@ -229,6 +231,7 @@ async fn read(
     mut source: Box<dyn Source>,
     first: Vec<Item>,
     mut chunker: Chunker,
+    mut linger: Linger,
     on_bad_record: OnBadRecord,
     cuts: mpsc::Sender<Cut>,
 ) -> Result<Read> {
@@ -247,10 +250,48 @@ async fn read(
                 let _ = cuts.send(cut).await;
             }
         }
-        items = source.next().await?;
+        let mut next = source.next();
+        items = loop {
+            tokio::select! {
+                biased;
+                items = &mut next => break items?,
+                () = linger.over(chunker.waiting()) => if let Some(cut) = chunker.finish() {
+                    let _ = cuts.send(cut).await;
+                }
+            }
+        };
     }
     if let Some(cut) = chunker.finish() {
         let _ = cuts.send(cut).await;
     }
     Ok(Read { records: chunker.records(), bad })
+}
+
+/// How long records of a pipe wait for others to share a chunk with: whoever writes to it may pause for long. A pipe cannot
+/// be read again, so nobody has to cut it alike a second time (H3).
+struct Linger {
+    clock: Arc<dyn Clock>,
+    is_pipe: bool,
+    begun: Duration,
+    /// The first record that waits, and since when.
+    waits: Option<(u64, Duration)>,
+}
+
+impl Linger {
+    fn new(source: &dyn Source, clock: Arc<dyn Clock>) -> Linger {
+        let (is_pipe, begun) = (source.origin().location == STDIN, clock.monotonic());
+        Linger { clock, is_pipe, begun, waits: None }
+    }
+
+    /// Returns when what waits, from record `first` on, has waited long enough; the longer it all goes on, the longer.
+    async fn over(&mut self, first: Option<u64>) {
+        let Some(first) = first.filter(|_| self.is_pipe) else { return std::future::pending().await };
+        let now = self.clock.monotonic();
+        let since = self.waits.filter(|(waits, _)| *waits == first).map_or(now, |(_, since)| since);
+        self.waits = Some((first, since));
+        let (soonest, latest) = (limits::SUBMIT_LINGER_MS_MIN, limits::SUBMIT_LINGER_MS_MAX);
+        let limit =
+            ((now - self.begun) / 20).clamp(Duration::from_millis(soonest), Duration::from_millis(latest));
+        self.clock.sleep((since + limit).saturating_sub(now)).await;
+    }
 }

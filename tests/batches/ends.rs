@@ -113,8 +113,8 @@ async fn a_dead_stdin_is_sealed(mut world: World) {
     let mut stdin = submitter.stdin.take().expect("a pipe");
     stdin.write_all(lines(1_000).as_bytes()).await.expect("it reads");
     let batch = crate::submitters::begun(&world).await;
-    // Twelve chunks are full, one is not; what is on its way arrives.
-    world.until(batch, "stored", |view| view.stored == 896).await;
+    // Full chunks at once, and what waits for more after a second.
+    world.until(batch, "stored", |view| view.stored == 1_000).await;
     submitter.start_kill().expect("it runs");
     submitter.wait().await.expect("it ends");
     drop(stdin);
@@ -146,8 +146,8 @@ async fn a_dead_stdin_is_sealed(mut world: World) {
     };
     world.afn(&format!("batch seal {batch}")).await.ok();
     let view = world.over(batch).await;
-    assert_eq!((view.calls, count(&view, State::Success)), (Some(896), 896));
-    one_outcome_each(&world, batch, 896).await;
+    assert_eq!((view.calls, count(&view, State::Success)), (Some(1_000), 1_000));
+    one_outcome_each(&world, batch, 1_000).await;
 }
 
 async fn failures_are_retried_once(world: World) {
