@@ -126,7 +126,8 @@ impl Range {
 
     fn next_tick(&self) -> Duration {
         let flush = self.flushed + self.flush_interval();
-        let due = flush.min(self.offered + self.offer_interval());
+        let offer = split::is_worth_it(self).then(|| self.offered + self.offer_interval());
+        let due = offer.map_or(flush, |offer| flush.min(offer));
         due.saturating_sub(self.shared.seams.clock.monotonic()).max(Duration::from_millis(100))
     }
 }
