@@ -20,10 +20,10 @@ async fn every_line_is_answered(world: &World, batch: BatchId, calls: u64) {
 }
 
 async fn workers_killed_again_and_again(world: World) {
-    const CALLS: u64 = 1_000;
-    world.deploy("slow", "read -r line; sleep 0.02; printf '%s' \"$line\"").await;
+    const CALLS: u64 = 10_000;
+    world.deploy("echo", "read -r line; printf '%s' \"$line\"").await;
     world.write("in.txt", lines(CALLS));
-    let batch = world.submit("slow", "in.txt", "").await;
+    let batch = world.submit("echo", "in.txt", "").await;
     let mut workers = vec![world.worker("-j 4").await, world.worker("-j 4").await];
     let mut killed = 0;
     for _ in 0..5 {
