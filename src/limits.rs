@@ -333,6 +333,11 @@ const _: () = assert!(
         && VISIBILITY_MS_MAX <= LEASE_MS_MAX,
     "a lease may be as long as it is by default, and never longer than the queue lets it be"
 );
+const _: () = assert!(
+    FLUSH_MS_MIN <= FLUSH_REST_MS_MIN && FLUSH_REST_MS_MIN <= FLUSH_MS_MAX && OFFER_MS_MIN <= FLUSH_MS_MAX,
+    "the paces of a range lie between their bounds"
+);
+const _: () = assert!(SUBMIT_LINGER_MS_MIN <= SUBMIT_LINGER_MS_MAX, "a pause of a pipe has bounds in order");
 const _: () = assert!(RETRY_BACKOFF_MS_MAX <= DELAY_MS_MAX, "a retry's wait fits a delayed message");
 const _: () =
     assert!(REQUEST_MS_MAX <= VISIBILITY_MS, "a request is given up before a lease of its own length lapses");

@@ -93,7 +93,7 @@ pub fn decode(name: &str, file: Bytes) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     for index in 0..table.groups() {
         let group = table.group(index)?;
-        let mut payloads = group.shared_bytes("payload")?.into_iter();
+        let mut payloads = group.bytes("payload")?.into_iter();
         let mut content_types = group.optional_texts("content_type")?.into_iter();
         let mut headers = group.optional_bytes("headers")?.into_iter();
         let mut refused = group.optional_texts("refused")?.into_iter();

@@ -258,12 +258,8 @@ impl Group<'_> {
         self.required::<Int32Type>(column)
     }
 
-    pub fn bytes(&self, column: &str) -> Result<Vec<Bytes>> {
-        Ok(self.required::<ByteArrayType>(column)?.into_iter().map(into_bytes).collect())
-    }
-
     /// Pieces of one buffer, for values that are all wanted about as long.
-    pub fn shared_bytes(&self, column: &str) -> Result<Vec<Bytes>> {
+    pub fn bytes(&self, column: &str) -> Result<Vec<Bytes>> {
         let values = self.required::<ByteArrayType>(column)?;
         let mut all = Vec::with_capacity(values.iter().map(ByteArray::len).sum());
         values.iter().for_each(|value| all.extend_from_slice(value.data()));

@@ -126,13 +126,8 @@ impl Body {
 
     /// All of it, in memory.
     pub fn to_bytes(&self) -> io::Result<Bytes> {
-        self.clone().into_bytes()
-    }
-
-    /// The same, of one that is wanted no more.
-    pub fn into_bytes(self) -> io::Result<Bytes> {
         match self {
-            Body::Bytes(bytes) => Ok(bytes),
+            Body::Bytes(bytes) => Ok(bytes.clone()),
             Body::Spool(spool) => spool.read_at(0, spool.bytes as usize),
         }
     }
