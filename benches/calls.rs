@@ -22,7 +22,7 @@ use std::time::Duration;
 use afn::deploy::pack::pack;
 use afn::event::{Event, Listener};
 use afn::executor::pool::Pool;
-use afn::executor::process::{ProcessLauncher, ProcessOptions};
+use afn::executor::process::{ProcessLauncher, ProcessOptions, Scope};
 use afn::layout::Key;
 use afn::model::{AppName, Digest, Format, Source};
 use afn::seam::clock::SystemClock;
@@ -30,7 +30,7 @@ use afn::seam::store::PutObject;
 use afn::seam::{Clock as _, Executor as _};
 use afn::submit::batch::{BatchOptions, BatchRequest, submit};
 use afn::submit::source;
-use afn::worker::{Config, Stop, Worker};
+use afn::worker::{Config, Phase, Worker};
 use tokio::sync::{Notify, watch};
 
 use self::world::World;
@@ -39,7 +39,7 @@ const PAYLOAD: &str = "you";
 const ROUNDS: usize = 3;
 
 fn main() {
-    afn::cli::memory::give_back();
+    afn::embedded::memory::give_back();
     let mut numbers = world::numbers();
     let calls = numbers.next().unwrap_or(1_000_000);
     let connections = numbers.next().unwrap_or(1).max(1);
@@ -217,35 +217,38 @@ impl Listener for Ended {
 async fn engine(function: &Function, place: &Path, calls: u64, connections: u64) -> Measured {
     std::fs::create_dir(place).expect("a folder");
     let ended = Arc::new(Ended::default());
-    let World { seams, counts } = world::open_with(place, ended.clone());
+    let World { deps, counts } = world::open_with(place, ended.clone());
     let app: AppName = "bench".parse().expect("a name");
     let archive = pack(&function.folder).expect("packed");
     let sha256 = Digest::of(&archive);
-    let key = Key::Archive(app.clone(), sha256.clone()).to_string();
+    let key = Key::Archive(app.clone(), sha256.clone());
     let source = Source::Archive { sha256, bytes: archive.len() as u64 };
-    seams.store.put(&key, PutObject::create(archive)).await.expect("stored");
-    world::publish(&seams, &app, source, Format::HttpStream, &function.command).await;
+    deps.store.put(&key, PutObject::create(archive)).await.expect("stored");
+    world::publish(&deps, &app, source, Format::HttpStream, &function.command).await;
     let lines = place.join("lines.txt");
     std::fs::write(&lines, format!("{PAYLOAD}\n").repeat(calls as usize)).expect("written");
     let source = source::open(lines.to_str().expect("a path"), None, None, None).await.expect("a source");
     let options = BatchOptions::default();
     let request = BatchRequest { app, route: "/f".parse().expect("a route"), source, options };
-    let submitted = submit(&seams, request, &|_| {}).await.expect("submitted");
+    let submitted = submit(&deps, request, &|_| {}).await.expect("submitted");
     assert_eq!(submitted.calls, calls);
 
     let launcher = ProcessLauncher::new(ProcessOptions {
-        archives: seams.store.clone(),
-        clock: seams.clock.clone(),
+        archives: deps.store.clone(),
+        clock: deps.clock.clone(),
         work_dir: place.join("work"),
+        run_dir: place.join("run"),
+        scope: Scope::all(),
+        users: None,
     });
-    let pool = Arc::new(Pool::new(Arc::new(launcher), seams.clock.clone(), connections as usize));
+    let pool = Arc::new(Pool::new(Arc::new(launcher), deps.clock.clone(), connections as usize));
     let mut config = Config::new("bench", connections as usize);
     config.counts = Some(counts.clone());
     let before = counts.snapshot().requests();
     let cpu = cpu_seconds();
-    let begun = seams.clock.monotonic();
-    let (stop, wanted) = watch::channel(Stop::Run);
-    let worker = Worker::new(seams.clone(), pool.clone(), config);
+    let begun = deps.clock.monotonic();
+    let (stop, wanted) = watch::channel(Phase::Run);
+    let worker = Worker::new(deps.clone(), pool.clone(), config);
     let mut working = tokio::task::JoinSet::new();
     working.spawn(worker.run(wanted));
     let mut held = Vec::new();
@@ -260,8 +263,8 @@ async fn engine(function: &Function, place: &Path, calls: u64, connections: u64)
         () = ended.0.notified() => {}
         () = held_every_second => {}
     }
-    let seconds = (seams.clock.monotonic() - begun).as_secs_f64();
-    stop.send_replace(Stop::Now);
+    let seconds = (deps.clock.monotonic() - begun).as_secs_f64();
+    stop.send_replace(Phase::HandBack);
     working.join_next().await.expect("a worker").expect("no panic").expect("worked");
     pool.close().await;
     let requests = counts.snapshot().requests() - before;

@@ -6,22 +6,21 @@
 
 mod world;
 
-use std::collections::BTreeMap;
-
 use afn::layout::batch::{Batch, BatchSource, Chunking, Pointer, SEALED_BY_SUBMITTER, Sealed};
 use afn::layout::part::{Row, RowResult};
 use afn::layout::{Key, object};
 use afn::model::{BatchId, Nonce, State, Time};
+use afn::outcomes::log::Addition;
 use afn::outcomes::{Chunk, Log};
 use afn::results::export::{Format, Options as ExportOptions, to_path};
 use afn::results::rows::{Options, Rows};
-use afn::seam::Seams;
+use afn::seam::Deps;
 use afn::seam::store::PutObject;
 
 use self::world::World;
 
 fn main() {
-    afn::cli::memory::give_back();
+    afn::embedded::memory::give_back();
     let rows = world::numbers().next().unwrap_or(1_000_000);
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -29,15 +28,15 @@ fn main() {
 }
 
 async fn run(folder: &std::path::Path, rows: u64) {
-    let World { seams, .. } = world::open(folder);
-    let batch = fill(&seams, rows).await;
+    let World { deps, .. } = world::open(folder);
+    let batch = fill(&deps, rows).await;
     for format in [Format::JsonLines, Format::Csv, Format::Parquet] {
         let path = folder.join(format!("out.{format}"));
-        let begun = seams.clock.monotonic();
-        let reading = Rows::open(&seams, batch, Options::default()).await.expect("rows");
-        let exported = to_path(&seams, reading, &path, format, ExportOptions::default(), |_| {}).await;
+        let begun = deps.clock.monotonic();
+        let reading = Rows::open(&deps, batch, Options::default()).await.expect("rows");
+        let exported = to_path(&deps, reading, &path, format, ExportOptions::default()).await;
         assert_eq!(exported.expect("written").rows, rows);
-        let seconds = (seams.clock.monotonic() - begun).as_secs_f64();
+        let seconds = (deps.clock.monotonic() - begun).as_secs_f64();
         let bytes = std::fs::metadata(&path).expect("there").len();
         println!(
             "{format}: {rows} rows, {} MiB in {seconds:.2} s: {:.0} rows/s, peak memory {} MiB so far",
@@ -49,11 +48,10 @@ async fn run(folder: &std::path::Path, rows: u64) {
 }
 
 /// A batch with an outcome for every call, in two parts a chunk whose numbers interleave.
-async fn fill(seams: &Seams, rows: u64) -> BatchId {
-    let id = BatchId::new(seams.now(), 1);
+async fn fill(deps: &Deps, rows: u64) -> BatchId {
+    let id = BatchId::new(deps.now(), 1);
     let app: afn::model::AppName = "bench".parse().expect("a name");
     let body = Batch {
-        v: 1,
         function: "price".parse().expect("a name"),
         version: "0.0.1-000000000000".parse().expect("a version"),
         route: "/price".parse().expect("a route"),
@@ -70,25 +68,26 @@ async fn fill(seams: &Seams, rows: u64) -> BatchId {
         attempts_max: None,
         retry_backoff_ms: None,
         retry_of: None,
-        created_at: seams.now(),
+        created_at: deps.now(),
         nonce: Nonce::new(1),
     };
-    let pointer = Pointer { v: 1, app: app.clone(), nonce: Nonce::new(2) };
+    let pointer = Pointer { app: app.clone(), nonce: Nonce::new(2) };
     let sealed =
-        Sealed { v: 1, last: rows, missing: Vec::new(), at: seams.now(), by: SEALED_BY_SUBMITTER.to_owned() };
-    put(seams, Key::Pointer(id), object::encode(&pointer)).await;
-    put(seams, Key::Batch(app.clone(), id), object::encode(&body)).await;
-    put(seams, Key::Sealed(app.clone(), id), object::encode(&sealed)).await;
+        Sealed { last: rows, missing: Vec::new(), at: deps.now(), by: SEALED_BY_SUBMITTER.to_owned() };
+    put(deps, Key::Pointer(id), object::encode(&pointer)).await;
+    put(deps, Key::Batch(app.clone(), id), object::encode(&body)).await;
+    put(deps, Key::Sealed(app.clone(), id), object::encode(&sealed)).await;
     let (mut first, mut index) = (1, 0);
     while first <= rows {
         let last = rows.min(first + body.chunking.calls(index) - 1);
         // Its payloads are not read.
-        put(seams, Key::Chunk(app.clone(), id, last), bytes::Bytes::new()).await;
+        put(deps, Key::Chunk(app.clone(), id, last), bytes::Bytes::new()).await;
         let mut log = Log::fresh(Chunk::of(&app, id, &body, last));
         for odd in [0, 1] {
             let numbers = (first..=last).filter(|number| number % 2 == odd);
             let part: Vec<Row> = numbers.map(row).collect();
-            log.append(&*seams.store, &part, &BTreeMap::new()).await.expect("appended");
+            let addition = Addition { rows: part, worker: "bench".to_owned(), ..Addition::default() };
+            log.append(&*deps.store, &addition).await.expect("appended");
         }
         first = last + 1;
         index += 1;
@@ -124,6 +123,6 @@ fn row(number: u64) -> Row {
     }
 }
 
-async fn put(seams: &Seams, key: Key, body: bytes::Bytes) {
-    seams.store.put(&key.to_string(), PutObject::create(body)).await.expect("written");
+async fn put(deps: &Deps, key: Key, body: bytes::Bytes) {
+    deps.store.put(&key, PutObject::create(body)).await.expect("written");
 }

@@ -21,21 +21,21 @@ use afn::event::Silent;
 use afn::layout::Key;
 use afn::layout::batch::Batch;
 use afn::layout::object;
-use afn::model::{AppName, BatchId, Digest, Format as FunctionFormat, Source, Time, Version};
+use afn::model::{AppName, BatchId, BatchRef, Digest, Format as FunctionFormat, Source, Time, Version};
 use afn::outcomes::Logs;
 use afn::results;
 use afn::results::cost::{Cost, together};
 use afn::results::export::{Format, Options as ExportOptions, to_path};
 use afn::results::rows::{Options, Rows};
 use afn::seam::count::{CountQueue, CountStore, Counts, Snapshot};
-use afn::seam::executor::{Executor, Fault, Mismatch, Run, Verdict, Work};
-use afn::seam::queue::{Lane, Queues};
+use afn::seam::executor::{Execution, Executor, Fault, Invocation, Mismatch, Verdict};
+use afn::seam::queue::{QueuePair, Queues};
 use afn::seam::rng::SystemRng;
-use afn::seam::store::Range;
-use afn::seam::{Clock, Queue, Seams};
+use afn::seam::store::ByteRange;
+use afn::seam::{Clock, Deps, Queue};
 use afn::submit::batch::{BatchOptions, BatchRequest, submit};
 use afn::submit::source;
-use afn::worker::{Config, Stop, Worker};
+use afn::worker::{Config, Phase, Worker};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -49,7 +49,7 @@ struct Case {
 }
 
 fn main() {
-    afn::cli::memory::give_back();
+    afn::embedded::memory::give_back();
     let is_virtual = std::env::args().any(|argument| argument == "virtual");
     let mut numbers = world::numbers();
     let case = Case {
@@ -69,41 +69,41 @@ fn main() {
     }
 }
 
-async fn run(World { seams, counts }: World, folder: &Path, case: &Case) {
+async fn run(World { deps, counts }: World, folder: &Path, case: &Case) {
     let app: AppName = "bench".parse().expect("a name");
     let nothing = Source::Archive { sha256: Digest::of(b""), bytes: 0 };
-    world::publish(&seams, &app, nothing, FunctionFormat::Default, &["true"]).await;
+    world::publish(&deps, &app, nothing, FunctionFormat::Default, &["true"]).await;
     let lines = folder.join("lines.txt");
     std::fs::write(&lines, "you\n".repeat(case.calls as usize)).expect("written");
     let before = counts.snapshot();
-    let begun = seams.clock.monotonic();
+    let begun = deps.clock.monotonic();
 
-    let (stop, wanted) = watch::channel(Stop::Run);
+    let (stop, wanted) = watch::channel(Phase::Run);
     let waits: Arc<dyn Executor> =
-        Arc::new(Waits { clock: seams.clock.clone(), time: Duration::from_millis(case.ms) });
+        Arc::new(Waits { clock: deps.clock.clone(), time: Duration::from_millis(case.ms) });
     let mut working = tokio::task::JoinSet::new();
     for number in 0..case.workers {
         let config = Config::new(format!("bench-{number}"), case.slots as usize);
-        working.spawn(Worker::new(seams.clone(), waits.clone(), config).run(wanted.clone()));
+        working.spawn(Worker::new(deps.clone(), waits.clone(), config).run(wanted.clone()));
     }
     let source = source::open(lines.to_str().expect("a path"), None, None, None).await.expect("a source");
     let options = BatchOptions::default();
     let request = BatchRequest { app: app.clone(), route: "/f".parse().expect("a route"), source, options };
-    let batch = submit(&seams, request, &|_| {}).await.expect("submitted").batch;
-    let ended = results::batch::wait(&seams, batch, None, |_| {}).await.expect("ended");
+    let batch = submit(&deps, request, &|_| {}).await.expect("submitted").batch;
+    let ended = results::batch::wait(&deps, batch, None, |_| {}).await.expect("ended");
     assert_eq!((ended.decided, ended.failed()), (case.calls, 0));
-    let worked = seams.clock.monotonic() - begun;
-    let rows = Rows::open(&seams, batch, Options::default()).await.expect("rows");
+    let worked = deps.clock.monotonic() - begun;
+    let rows = Rows::open(&deps, batch, Options::default()).await.expect("rows");
     let out = folder.join("out.jsonl");
-    let exported = to_path(&seams, rows, &out, Format::JsonLines, ExportOptions::default(), |_| {}).await;
+    let exported = to_path(&deps, rows, &out, Format::JsonLines, ExportOptions::default()).await;
     assert_eq!(exported.expect("written").rows, case.calls);
     let spent = since(counts.snapshot(), before);
-    stop.send_replace(Stop::Now);
+    stop.send_replace(Phase::HandBack);
     while let Some(ended) = working.join_next().await {
         ended.expect("no panic").expect("worked");
     }
     tell(case, spent, worked);
-    tell_parts(&seams, &app, batch, case).await;
+    tell_parts(&deps, &app, batch, case).await;
 }
 
 fn tell(case: &Case, spent: BTreeMap<String, u64>, worked: Duration) {
@@ -128,13 +128,13 @@ fn tell(case: &Case, spent: BTreeMap<String, u64>, worked: Duration) {
 }
 
 /// Parts per chunk, against what they are to be: 8, and one for every 30 s that a worker has with the chunk's calls.
-async fn tell_parts(seams: &Seams, app: &AppName, batch: BatchId, case: &Case) {
-    let key = Key::Batch(app.clone(), batch).to_string();
-    let body = seams.store.get(&key, Range::All).await.expect("there").body;
+async fn tell_parts(deps: &Deps, app: &AppName, batch: BatchId, case: &Case) {
+    let key = Key::Batch(app.clone(), batch);
+    let body = deps.store.get(&key, ByteRange::Whole(u64::MAX)).await.expect("there").body;
     let definition: Batch = object::decode(&key, &body).expect("a batch");
-    let mut logs = Logs::new(app, batch, &definition);
-    let listing = logs.list(&*seams.store).await.expect("listed");
-    logs.take_in(&*seams.store, &listing).await.expect("read");
+    let mut logs = Logs::new(&BatchRef::new(app, batch), &definition);
+    let listing = logs.list(&*deps.store).await.expect("listed");
+    logs.take_in(&*deps.store, &listing).await.expect("read");
     let most = |log: &afn::outcomes::Log| 8 + log.run_ms() / case.slots / 30_000;
     let (chunks, parts) =
         logs.ranges().fold((0, 0), |(chunks, parts), (_, _, log)| (chunks + 1, parts + log.parts()));
@@ -169,13 +169,13 @@ impl Executor for Waits {
         Ok(())
     }
 
-    async fn run(&self, _: Work) -> Result<Run, Fault> {
+    async fn run(&self, _: Invocation) -> Result<Execution, Fault> {
         let started_at = self.clock.now();
         if !self.time.is_zero() {
             self.clock.sleep(self.time).await;
         }
         let verdict = Verdict::Success { content_type: None, body: "ok".into() };
-        Ok(Run { verdict, log: Default::default(), started_at, took: self.time })
+        Ok(Execution { verdict, log: Default::default(), started_at, took: self.time })
     }
 
     async fn probe(&self) -> Result<(), String> {
@@ -209,13 +209,13 @@ fn in_memory() -> World {
     let queue = || -> Arc<dyn Queue> {
         Arc::new(CountQueue::new(Arc::new(MemoryQueue::new(clock.clone())), counts.clone()))
     };
-    let lane = || Lane { live: queue(), dead: queue() };
-    let seams = Seams {
+    let lane = || QueuePair { live: queue(), dead: queue() };
+    let deps = Deps {
         store: Arc::new(CountStore::new(Arc::new(MemoryStore::new(clock.clone())), counts.clone())),
         queues: Queues { calls: lane(), chunks: lane(), batches: lane() },
         clock,
         rng: Arc::new(SystemRng),
         events: Arc::new(Silent),
     };
-    World { seams, counts }
+    World { deps, counts }
 }

@@ -15,7 +15,7 @@ use afn::submit::source;
 use self::world::World;
 
 fn main() {
-    afn::cli::memory::give_back();
+    afn::embedded::memory::give_back();
     let mut numbers = world::numbers();
     let (lines, bytes) = (numbers.next().unwrap_or(1_000_000), numbers.next().unwrap_or(100));
     let folder = tempfile::tempdir().expect("a folder");
@@ -43,18 +43,18 @@ fn write_lines(file: &std::path::Path, lines: u64, bytes: u64) -> std::io::Resul
 }
 
 async fn run(folder: &std::path::Path, file: &std::path::Path, lines: u64) {
-    let World { seams, counts } = world::open(folder);
+    let World { deps, counts } = world::open(folder);
     let app: AppName = "bench".parse().expect("a name");
     let nothing = Source::Archive { sha256: Digest::of(b""), bytes: 0 };
-    world::publish(&seams, &app, nothing, Format::Default, &["true"]).await;
+    world::publish(&deps, &app, nothing, Format::Default, &["true"]).await;
     let before = counts.snapshot().requests();
-    let started = seams.clock.monotonic();
+    let started = deps.clock.monotonic();
     let location = file.to_str().expect("a path");
     let source = source::open(location, None, None, None).await.expect("a source");
     let options = BatchOptions::default();
     let request = BatchRequest { app, route: "/f".parse().expect("a route"), source, options };
-    let submitted = submit(&seams, request, &|_| {}).await.expect("submitted");
-    let took = (seams.clock.monotonic() - started).as_secs_f64();
+    let submitted = submit(&deps, request, &|_| {}).await.expect("submitted");
+    let took = (deps.clock.monotonic() - started).as_secs_f64();
     assert_eq!(submitted.calls, lines);
     println!(
         "{} lines, {} MB, {} chunks in {took:.2} s: {:.0} lines/s, {:.1} MB/s, {} requests, peak memory {} MiB",

@@ -1,32 +1,34 @@
-//! Unpacking a function's archive: a tar, gzipped, as `deploy::pack` makes it. Who made it is not known here, so every
-//! entry is checked: it stays inside the folder, nothing is written through a link, and size and number are bounded.
+//! Unpacks a function's archive: a gzipped tar, as `deploy::pack` makes it. The archive is not trusted. Every entry is
+//! checked: it stays inside the folder, nothing is written through a link, and size and number are bounded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use tar::EntryType;
 
 use crate::error::{Error, Result};
+use crate::folder;
 use crate::limits;
 
 /// Unpacks into a folder, which is made when it is missing and has to be empty. Blocks. After an error the folder
 /// holds a part.
 ///
-/// Files keep whether they can be executed; owners, times and all other bits are the unpacker's own.
+/// Files keep whether they can be executed; owners and times are the unpacker's own. All of it is its user's alone, and
+/// nothing can be written: [`folder::remove`] removes it.
 pub fn unpack(archive: impl Read, folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(|error| local(folder, error))?;
+    make(folder)?;
     let mut tar = tar::Archive::new(GzDecoder::new(archive));
-    // Raw: the long names that the crate would read into memory whatever their size are read below, bounded.
+    // Raw: the crate would read long names into memory whatever their size. They are read below, with a limit.
     let entries = tar.entries().map_err(broken)?.raw(true);
     let mut budget =
         Budget { bytes: limits::ARCHIVE_UNPACKED_BYTES_MAX, entries: limits::ARCHIVE_ENTRIES_MAX };
     let mut long = LongNames::default();
-    // Made when all files are written: until then no path leads through a link of the archive's.
-    let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
+    // Made after all files are written: until then no path leads through a link of the archive.
+    let mut links: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
     let mut paths = BTreeSet::new();
     for entry in entries {
         let mut entry = entry.map_err(broken)?;
@@ -45,13 +47,11 @@ pub fn unpack(archive: impl Read, folder: &Path) -> Result<()> {
         }
         let target = folder.join(&inside);
         match kind {
-            EntryType::Directory => fs::create_dir_all(&target).map_err(|error| local(&target, error))?,
+            EntryType::Directory => make(&target)?,
             EntryType::Regular => {
-                if let Some(parent) = target.parent() {
-                    fs::create_dir_all(parent).map_err(|error| local(parent, error))?;
-                }
+                make(target.parent().unwrap_or(folder))?;
                 let can_execute = entry.header().mode().map_err(broken)? & 0o100 != 0;
-                write(&target, &mut entry, if can_execute { 0o755 } else { 0o644 })?;
+                write(&target, &mut entry, if can_execute { 0o500 } else { 0o400 })?;
             }
             EntryType::Symlink => {
                 let to = match long.link.take() {
@@ -59,26 +59,47 @@ pub fn unpack(archive: impl Read, folder: &Path) -> Result<()> {
                     None => entry.link_name().map_err(broken)?.unwrap_or_default().into_owned(),
                 };
                 if !stays_inside(&inside, &to) {
-                    return Err(bad(
-                        &path,
-                        &format!("is a link that leads out of the folder: {}", to.display()),
-                    ));
+                    let why = format!("is a link that leads out of the folder: {}", to.display());
+                    return Err(bad(&path, &why));
                 }
-                links.push((inside, to));
+                links.insert(inside, to);
             }
             _ => return Err(bad(&path, "is neither file nor folder nor link")),
         }
     }
-    // What comes behind the end of a tar is padding, and then gzip's checksum.
+    // After the end of the tar come padding and gzip's checksum.
     io::copy(&mut tar.into_inner().take(limits::MIB), &mut io::sink()).map_err(broken)?;
+    make_links(folder, &links)?;
+    seal(folder).map_err(|error| local(folder, error))
+}
+
+fn make(folder: &Path) -> Result<()> {
+    folder::make(folder).map_err(|error| local(folder, error))
+}
+
+/// Makes the links. Each must be in a real folder: inside another link, it would not be the link that was checked.
+fn make_links(folder: &Path, links: &BTreeMap<PathBuf, PathBuf>) -> Result<()> {
     for (link, to) in links {
-        let target = folder.join(link);
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).map_err(|error| local(parent, error))?;
+        if let Some(around) = link.ancestors().skip(1).find(|above| links.contains_key(*above)) {
+            return Err(bad(link, &format!("lies in a link, `{}`", around.display())));
         }
+        let target = folder.join(link);
+        make(target.parent().unwrap_or(folder))?;
         symlink(to, &target).map_err(|error| local(&target, error))?;
     }
     Ok(())
+}
+
+/// Makes every folder read-only, so that no process can leave anything there for the next one.
+fn seal(folder: &Path) -> io::Result<()> {
+    // Read as a whole first: folders may be nested deeper than the limit of open files.
+    let entries: Vec<fs::DirEntry> = fs::read_dir(folder)?.collect::<io::Result<_>>()?;
+    for entry in entries {
+        if entry.file_type()?.is_dir() {
+            seal(&entry.path())?;
+        }
+    }
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o500))
 }
 
 /// Whether a link at `link`, a path inside a folder, can only lead to what is inside it too. Steps up may stand at the
@@ -188,7 +209,7 @@ fn broken(error: io::Error) -> Error {
     Error::invalid(format!("the archive cannot be read: {error}"))
 }
 
-/// This machine's failure, unless two of the archive's entries are in each other's way.
+/// This machine's failure, unless two entries of the archive conflict.
 fn local(path: &Path, error: io::Error) -> Error {
     use io::ErrorKind::{AlreadyExists, InvalidFilename, IsADirectory, NotADirectory};
     let message = format!("cannot write {}: {error}", path.display());
@@ -280,6 +301,24 @@ mod tests {
         assert!(!folder.path().join("d/x").exists());
         let twice = archive(&[("x", FILE, "", b"1"), ("./x", FILE, "", b"2")]);
         assert_eq!(refusal(&twice), "the archive's entry `./x` comes twice");
+    }
+
+    /// Each link stays inside by its own path; the second is made where the first leads to, two folders higher.
+    #[test]
+    fn links_do_not_lead_out_through_links() {
+        let chain = archive(&[("a/b/up", LINK, "../..", b""), ("a/b/up/out", LINK, "../../../outside", b"")]);
+        assert_eq!(refusal(&chain), "the archive's entry `a/b/up/out` lies in a link, `a/b/up`");
+    }
+
+    #[test]
+    fn what_is_unpacked_is_its_users_alone_and_read_only() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("code");
+        let packed = archive(&[("d", EntryType::Directory, "", b""), ("d/x", FILE, "", b"1")]);
+        unpack(&packed[..], &folder).unwrap();
+        let mode = |path: &str| fs::metadata(folder.join(path)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(""), mode("d"), mode("d/x")), (0o500, 0o500, 0o400));
+        folder::remove(&folder).unwrap();
     }
 
     #[test]

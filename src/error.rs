@@ -1,18 +1,19 @@
-//! One error for everything a person may see: a code that decides exit status and HTTP status, a lowercase message
-//! that fits "failed to …" and names subject and limit, a hint that says what to do.
+//! One error for everything a user may see: a code that decides exit status and HTTP status, a lowercase message that
+//! fits "failed to …" and names subject and limit, a hint that says what to do.
 
 use std::fmt;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of failure this is, for whoever has to act on it.
+/// The kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Code {
     /// The input is wrong: a name, a limit, a file.
     Invalid,
     /// No such app, function, call, context.
     NotFound,
-    /// It exists already, or differs from what stands.
+    /// It exists already, or differs from what exists.
     Conflict,
     /// The call was waited for, and failed.
     CallFailed,
@@ -24,65 +25,43 @@ pub enum Code {
     Stopped,
     /// Ctrl-C.
     Interrupted,
-    /// What lies in the store contradicts the rules, or this program does.
+    /// An object breaks the rules of the layout, or this program has a bug.
     Internal,
 }
 
 impl Code {
-    /// The word for it in JSON.
+    /// The word for it in JSON, and the HTTP status with the same meaning.
+    fn names(self) -> (&'static str, u16) {
+        match self {
+            Code::Invalid => ("invalid", 400),
+            Code::NotFound => ("not_found", 404),
+            Code::Conflict => ("conflict", 409),
+            Code::CallFailed => ("call_failed", 502),
+            Code::WaitTimedOut => ("wait_timed_out", 504),
+            Code::Unreachable => ("unreachable", 503),
+            Code::Stopped => ("stopped", 503),
+            Code::Interrupted => ("interrupted", 503),
+            Code::Internal => ("internal", 500),
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
-        match self {
-            Code::Invalid => "invalid",
-            Code::NotFound => "not_found",
-            Code::Conflict => "conflict",
-            Code::CallFailed => "call_failed",
-            Code::WaitTimedOut => "wait_timed_out",
-            Code::Unreachable => "unreachable",
-            Code::Stopped => "stopped",
-            Code::Interrupted => "interrupted",
-            Code::Internal => "internal",
-        }
-    }
-
-    /// The HTTP status that says the same.
-    pub fn status(self) -> u16 {
-        match self {
-            Code::Invalid => 400,
-            Code::NotFound => 404,
-            Code::Conflict => 409,
-            Code::CallFailed => 502,
-            Code::WaitTimedOut => 504,
-            Code::Unreachable => 503,
-            Code::Stopped | Code::Interrupted => 503,
-            Code::Internal => 500,
-        }
-    }
-
-    /// Whether the same request may succeed later.
-    pub fn is_retryable(self) -> bool {
-        match self {
-            Code::Unreachable | Code::WaitTimedOut => true,
-            Code::Invalid
-            | Code::NotFound
-            | Code::Conflict
-            | Code::CallFailed
-            | Code::Stopped
-            | Code::Interrupted
-            | Code::Internal => false,
-        }
+        self.names().0
     }
 }
 
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Error {
     code: Code,
     message: String,
     hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Error {
-        Error { code, message: message.into(), hint: None }
+        Error { code, message: message.into(), hint: None, source: None }
     }
 
     pub fn invalid(message: impl Into<String>) -> Error {
@@ -106,8 +85,14 @@ impl Error {
     }
 
     /// What to do about it; printed on a line of its own.
-    pub fn hint(mut self, hint: impl Into<String>) -> Error {
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Keeps the error behind this one for programs. The message has its text already.
+    pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+        self.source = Some(Box::new(source));
         self
     }
 
@@ -119,6 +104,10 @@ impl Error {
 
     pub fn code(&self) -> Code {
         self.code
+    }
+
+    pub fn http_status(&self) -> u16 {
+        self.code.names().1
     }
 
     pub fn message(&self) -> &str {
@@ -136,4 +125,8 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

@@ -4,23 +4,23 @@
 use crate::error::Result;
 use crate::layout::Key;
 use crate::model::Time;
-use crate::seam::Seams;
+use crate::seam::Deps;
 use crate::seam::store::PutObject;
 
 /// Writes a small object, reads when the store says it was written, deletes it.
-pub async fn now(seams: &Seams) -> Result<Time> {
+pub async fn now(deps: &Deps) -> Result<Time> {
     loop {
-        let key = Key::Probe(seams.nonce()).to_string();
-        match seams.store.put(&key, PutObject::create("")).await {
+        let key = Key::Probe(deps.nonce());
+        match deps.store.put(&key, PutObject::create("")).await {
             Ok(_) | Err(crate::seam::StoreError::Exists) => {}
             Err(error) => return Err(error.into()),
         }
-        let info = match seams.store.head(&key).await {
+        let info = match deps.store.head(&key).await {
             // Somebody who cleans up was faster.
             Err(crate::seam::StoreError::NotFound) => continue,
             info => info?,
         };
-        seams.store.delete(&[key]).await?;
+        deps.store.delete(&[key]).await?;
         return Ok(info.modified_at);
     }
 }

@@ -10,12 +10,12 @@ use afn::event::{Listener, Silent};
 use afn::model::{AppName, Format, Kind, Limits, Source, Version};
 use afn::seam::clock::SystemClock;
 use afn::seam::count::{CountQueue, CountStore, Counts};
-use afn::seam::queue::{Lane, Queues};
+use afn::seam::queue::{QueuePair, Queues};
 use afn::seam::rng::SystemRng;
-use afn::seam::{Clock, Seams};
+use afn::seam::{Clock, Deps};
 
 pub struct World {
-    pub seams: Seams,
+    pub deps: Deps,
     pub counts: Arc<Counts>,
 }
 
@@ -27,26 +27,26 @@ pub fn open_with(folder: &Path, events: Arc<dyn Listener>) -> World {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let sqlite = Sqlite::open(folder.join("afn.db"), clock.clone()).expect("a database");
     let counts = Arc::new(Counts::default());
-    let lane = |name: &str| Lane {
+    let lane = |name: &str| QueuePair {
         live: Arc::new(CountQueue::new(sqlite.queue(name), counts.clone())),
         dead: sqlite.queue(&format!("{name}-dead")),
     };
-    let seams = Seams {
+    let deps = Deps {
         store: Arc::new(CountStore::new(sqlite.store(), counts.clone())),
         queues: Queues { calls: lane("calls"), chunks: lane("chunks"), batches: lane("batches") },
         clock,
         rng: Arc::new(SystemRng),
         events,
     };
-    World { seams, counts }
+    World { deps, counts }
 }
 
 /// Publishes a function at `/f`.
-pub async fn publish(seams: &Seams, app: &AppName, source: Source, format: Format, command: &[&str]) {
+pub async fn publish(deps: &Deps, app: &AppName, source: Source, format: Format, command: &[&str]) {
     let version = Version {
         format,
         command: command.iter().map(|word| (*word).to_owned()).collect(),
-        ..Version::new("0.0.1", source, Limits::default(), seams.now()).expect("a version")
+        ..Version::new("0.0.1", source, Limits::default(), deps.now()).expect("a version")
     };
     let publish = Publish {
         name: "f".parse().expect("a name"),
@@ -56,7 +56,7 @@ pub async fn publish(seams: &Seams, app: &AppName, source: Source, format: Forma
         annotations: Default::default(),
         version,
     };
-    Catalog::new(seams.clone()).publish(app, publish).await.expect("published");
+    Catalog::new(deps.clone()).publish(app, publish).await.expect("published");
 }
 
 /// The numbers among the arguments; Cargo's own are words.

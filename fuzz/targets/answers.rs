@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use afn::contract::http_stream::{Answer, Connection, SOCKET_NAME};
 use afn::model::{CallId, Config, Digest, Format, Function, Kind, Limits, Nonce, Source, Time, Version};
-use afn::seam::executor::{Verdict, Work};
+use afn::seam::executor::{Verdict, Invocation};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -58,12 +58,11 @@ fn answer_to(pieces: Vec<Vec<u8>>) -> Answer {
     })
 }
 
-fn work() -> Work {
-    Work {
+fn work() -> Invocation {
+    Invocation {
         app: "app".parse().expect("a name"),
         app_config: Config::new().into(),
         function: Function {
-            v: 1,
             name: "f".parse().expect("a name"),
             route: "/f".parse().expect("a route"),
             kind: Kind::Async,
@@ -76,7 +75,6 @@ fn work() -> Work {
         }
         .into(),
         version: Version {
-            v: 1,
             id: "0.0.1-000000000000".parse().expect("a version"),
             label: "0.0.1".to_owned(),
             source: Source::Archive { sha256: Digest::of(b""), bytes: 0 },
@@ -95,7 +93,7 @@ fn work() -> Work {
         headers: Default::default(),
         content_type: None,
         payload: Bytes::from_static(b"hello").into(),
-        heard: Default::default(),
+        execution_log: Default::default(),
     }
 }
 

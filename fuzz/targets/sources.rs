@@ -2,14 +2,14 @@
 //! same items come of it whole.
 #![no_main]
 
-use afn::submit::source::{Compression, Format, Item, Kind, pieces_of_text};
+use afn::submit::source::{Compression, Format, Kind, SourceRecord, pieces_of_text};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 
 /// Of what a few bytes inflate to, no more is held.
 const ITEMS_MAX: usize = 10_000;
 
-fn read(pieces: Vec<Bytes>, format: Format) -> (Vec<Item>, bool) {
+fn read(pieces: Vec<Bytes>, format: Format) -> (Vec<SourceRecord>, bool) {
     let mut source = pieces_of_text(pieces, format, "x");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {

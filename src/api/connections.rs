@@ -1,4 +1,4 @@
-//! Accepts connections and serves them, as many as the limit allows, all owned by one future.
+//! Accepts connections and serves them, up to a limit. One future owns them all.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -12,19 +12,25 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::Listeners;
 use crate::limits;
 use crate::seam::Clock;
 
-/// The address that a request came in on.
+/// How a request arrived.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LocalAddress(pub SocketAddr);
+pub(super) enum Entrance {
+    /// The address that was connected to.
+    Tcp(SocketAddr),
+    /// A socket that only its owner may open.
+    Unix,
+}
 
 pub(super) async fn serve(
-    listener: TcpListener,
+    listeners: Listeners,
     router: Router,
     clock: Arc<dyn Clock>,
     stop: impl Future<Output = ()>,
@@ -33,43 +39,72 @@ pub(super) async fn serve(
     let mut stop = pin!(stop);
     let mut connections = JoinSet::new();
     loop {
-        tokio::select! {
+        let accepted = tokio::select! {
             biased;
             () = &mut stop => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < limits::API_CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), stopping.subscribe()));
-                }
-                // Out of file handles, or a client that was gone at once: others go on, and so does this.
-                Err(_) => clock.sleep(Duration::from_millis(limits::REQUEST_BACKOFF_MS_MIN)).await,
-            },
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listeners), if connections.len() < limits::API_CONNECTIONS_MAX => accepted,
+        };
+        match accepted {
+            Ok((stream, entrance)) => {
+                connections.spawn(connection(stream, entrance, router.clone(), stopping.subscribe()));
+            }
+            // Out of file handles, or the client is gone already: go on with the others.
+            Err(_) => clock.sleep(AFTER_A_FAILURE).await,
         }
     }
-    drop(listener);
+    drop(listeners);
     stopping.send_replace(true);
     tokio::select! {
         biased;
         () = async { while connections.join_next().await.is_some() {} } => {}
-        () = clock.sleep(Duration::from_millis(limits::API_STOP_MS_MAX)) => {}
+        () = clock.sleep(limits::API_STOP_MAX) => {}
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
-    let Ok(local) = stream.local_addr() else { return };
+const AFTER_A_FAILURE: Duration = limits::REQUEST_BACKOFF_MIN;
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn accept(listeners: &Listeners) -> std::io::Result<(Box<dyn Stream>, Entrance)> {
+    let unix = async {
+        match &listeners.unix {
+            Some(listener) => listener.accept().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        accepted = unix => Ok((Box::new(accepted?.0), Entrance::Unix)),
+        accepted = listeners.tcp.accept() => {
+            let (stream, _) = accepted?;
+            let entrance = Entrance::Tcp(stream.local_addr()?);
+            Ok((Box::new(stream), entrance))
+        }
+    }
+}
+
+async fn connection(
+    stream: Box<dyn Stream>,
+    entrance: Entrance,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(LocalAddress(local));
+        request.extensions_mut().insert(entrance);
         router.call(request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits::API_HEAD_MS_MAX))
+        .header_read_timeout(limits::API_HEAD_MAX)
         // `Fn_call_id`, as Fn writes it.
         .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    // How a connection ends is its client's affair.
+    // Errors of a connection are ignored: its client sees them.
     tokio::select! {
         biased;
         _ = connection.as_mut() => return,

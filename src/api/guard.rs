@@ -1,25 +1,61 @@
-//! Who may ask. A browser lets any page send requests to this machine, and a name that its owner points here makes them
-//! look like the page's own: so a request must name this server as its host, and must not come from a page of another
-//! origin. Programs that are no browsers (curl, Fn's CLI) send nothing that is refused.
+//! Decides who may send requests. Over TCP a client needs the token: other users of this machine can connect too.
+//!
+//! A browser lets any page send requests to this machine, and a foreign host name that points here makes them look like
+//! requests of the page's own server. So a request must name this server as its host, and must not come from a page of
+//! another origin. Programs that are no browsers (curl, Fn's CLI) send nothing that is refused. Every response tells
+//! browsers not to run it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use axum::extract::Request;
-use axum::http::header::{HOST, ORIGIN};
+use axum::extract::{Request, State};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_SECURITY_POLICY, HOST, ORIGIN, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::connections::LocalAddress;
-use super::error::ApiError;
+use super::Shared;
+use super::connections::Entrance;
+use super::response::ApiError;
+use crate::model::Digest;
 
-pub(super) async fn guard(request: Request, next: Next) -> Response {
-    let local = request.extensions().get::<LocalAddress>().map(|local| local.0);
-    match check(request.uri().authority(), request.headers(), local) {
-        Ok(()) => next.run(request).await,
+pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let entrance = request.extensions().get::<Entrance>().copied();
+    let local = match entrance {
+        Some(Entrance::Tcp(address)) => Some(address),
+        Some(Entrance::Unix) | None => None,
+    };
+    let token = shared.token.as_ref().filter(|_| !matches!(entrance, Some(Entrance::Unix)));
+    let mut response = match check(request.uri().authority(), request.headers(), local) {
         Err(why) => ApiError::new(StatusCode::FORBIDDEN, why).into_response(),
-    }
+        Ok(()) if token.is_some_and(|token| !has_token(request.headers(), token)) => unauthorized(),
+        Ok(()) => next.run(request).await,
+    };
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox");
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
+/// Compares digests: the time that takes reveals nothing of the token.
+fn has_token(headers: &HeaderMap, token: &Digest) -> bool {
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    let (Some(given), None) = (given.next(), given.next()) else { return false };
+    let Some((scheme, given)) = given.to_str().ok().and_then(|given| given.split_once(' ')) else {
+        return false;
+    };
+    scheme.eq_ignore_ascii_case("bearer") && Digest::of(given.trim().as_bytes()) == *token
+}
+
+fn unauthorized() -> Response {
+    let why = "the token is missing or wrong: send `Authorization: Bearer TOKEN` with the one that `afn start` \
+               printed, or use its unix socket";
+    let mut response = ApiError::new(StatusCode::UNAUTHORIZED, why).into_response();
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
 }
 
 fn check(target: Option<&Authority>, headers: &HeaderMap, local: Option<SocketAddr>) -> Result<(), String> {
@@ -36,12 +72,12 @@ fn check(target: Option<&Authority>, headers: &HeaderMap, local: Option<SocketAd
         }
     }
     for origin in headers.get_all(ORIGIN) {
-        // Another port of this machine is another origin: whatever runs there is not this server's page.
+        // Another port of this machine is another origin.
         if origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")) != Some(host) {
             return Err(format!("requests from pages of origin {origin:?} are refused"));
         }
     }
-    // A page that loads a picture sends no `Origin`, but browsers tell this.
+    // A page that loads a picture sends no `Origin`, but the browser adds this header.
     if let Some(site) = headers.get("sec-fetch-site")
         && site != "same-origin"
         && site != "none"
@@ -53,7 +89,7 @@ fn check(target: Option<&Authority>, headers: &HeaderMap, local: Option<SocketAd
     Ok(())
 }
 
-/// Names can be pointed here by anybody, addresses cannot; of names only `localhost` is known to be this machine.
+/// Anybody can point a host name at this machine, except `localhost`. Addresses cannot be faked that way.
 fn is_ours(authority: &str, local: Option<SocketAddr>) -> bool {
     let Ok(authority) = authority.parse::<Authority>() else { return false };
     if authority.as_str().contains('@') {
@@ -72,8 +108,6 @@ fn is_ours(authority: &str, local: Option<SocketAddr>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn answer(headers: &[(&str, &str)]) -> Result<(), String> {
@@ -115,6 +149,24 @@ mod tests {
         }
         assert!(answer(&[]).is_err());
         assert!(answer(&[("host", "localhost"), ("host", "evil.example")]).is_err());
+    }
+
+    #[test]
+    fn the_token_is_shown_as_a_bearers() {
+        let token = Digest::of(b"secret");
+        let shown = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            values
+                .iter()
+                .for_each(|value| _ = headers.append(AUTHORIZATION, HeaderValue::from_static(value)));
+            has_token(&headers, &token)
+        };
+        assert!(shown(&["Bearer secret"]) && shown(&["bearer  secret"]));
+        for wrong in
+            [&[][..], &["secret"], &["Bearer secre"], &["Basic secret"], &["Bearer x", "Bearer secret"]]
+        {
+            assert!(!shown(wrong), "{wrong:?}");
+        }
     }
 
     #[test]

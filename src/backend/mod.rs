@@ -1,6 +1,7 @@
-//! Implementations of the store and queue seams. They know the seams and nothing of the engine.
+//! Implementations of the store and queue deps. They know the deps and nothing of the engine.
 
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod memory;
 pub mod sqlite;
+mod watched;

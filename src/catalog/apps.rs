@@ -4,40 +4,34 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::definition::Created;
-use super::{BODY_VERSION, Catalog, LOOKS_IN_FLIGHT};
+use super::{Catalog, READS_IN_FLIGHT, suggest};
 use crate::error::{Error, Result};
-use crate::layout::{Key, key};
+use crate::layout::key;
 use crate::model::app::{App, Config, check_config};
-use crate::model::nearest::nearest;
 use crate::model::{AppName, FunctionName};
-use crate::seam::StoreExt as _;
-use crate::seam::store::List;
+use crate::seam::{Created, StoreExt as _};
 
 impl Catalog {
     pub async fn app(&self, app: &AppName) -> Result<App> {
-        match self.read(&Key::App(app.clone()).to_string()).await? {
-            Some(standing) => Ok(standing.body),
+        match self.read::<App>(app).await? {
+            Some(current) => Ok(current.body),
             None => Err(self.no_app(app).await?),
         }
     }
 
     /// In order of their names. An app that was deleted may still have calls under its prefix: its definition decides.
     pub async fn list_apps(&self) -> Result<Vec<AppName>> {
-        let listed = self.seams.store.list_all(List::grouped(key::apps())).await?;
-        let names = listed.prefixes.iter().map(|prefix| {
-            let name = prefix.strip_prefix(&key::apps()).and_then(|name| name.strip_suffix('/'));
-            name.unwrap_or_default().parse::<AppName>()
-        });
+        let names = self.names_under::<AppName>(&key::apps()).await?;
         // Gathered first: a future that holds the closure cannot be sent to another thread.
-        let looks = names.map(|name| async move {
-            let name = name?;
-            let exists = self.seams.store.exists(&Key::App(name.clone()).to_string()).await?;
-            Ok::<_, Error>(exists.then_some(name))
-        });
-        let looks: Vec<_> = looks.collect();
-        let found: Vec<Option<AppName>> = stream::iter(looks).buffered(LOOKS_IN_FLIGHT).try_collect().await?;
-        Ok(found.into_iter().flatten().collect())
+        let reads: Vec<_> =
+            names
+                .into_iter()
+                .map(|name| async move {
+                    Ok::<_, Error>((self.deps.store.fact_exists::<App>(&name).await?, name))
+                })
+                .collect();
+        let apps: Vec<(bool, AppName)> = stream::iter(reads).buffered(READS_IN_FLIGHT).try_collect().await?;
+        Ok(apps.into_iter().filter_map(|(exists, name)| exists.then_some(name)).collect())
     }
 
     pub async fn create_app(
@@ -48,35 +42,34 @@ impl Catalog {
     ) -> Result<App> {
         check_config(&config)?;
         let body = self.new_app(config, annotations);
-        match self.create(&Key::App(app.clone()).to_string(), &body).await? {
-            Created::Own => Ok(body),
-            Created::Other(_) => Err(Error::conflict(format!("app `{app}` already exists"))
-                .hint(format!("`afn update app {app}` changes it"))),
+        match self.create(app, &body).await? {
+            Created::New => Ok(body),
+            Created::Existing(_) => Err(Error::conflict(format!("app `{app}` already exists"))
+                .with_hint(format!("`afn update app {app}` changes it"))),
         }
     }
 
-    /// The app as it stands, created when there is none.
+    /// The app, created when there is none.
     pub async fn ensure_app(&self, app: &AppName) -> Result<App> {
-        let key = Key::App(app.clone()).to_string();
-        if let Some(standing) = self.read(&key).await? {
-            return Ok(standing.body);
+        if let Some(current) = self.read(app).await? {
+            return Ok(current.body);
         }
         let body = self.new_app(Config::new(), BTreeMap::new());
-        match self.create(&key, &body).await? {
-            Created::Own => Ok(body),
-            Created::Other(standing) => Ok(standing.body),
+        match self.create(app, &body).await? {
+            Created::New => Ok(body),
+            Created::Existing(current) => Ok(current.body),
         }
     }
 
-    /// `change` may run more than once, each time on what stands then: see that it says what the app should become.
+    /// `change` may run more than once, each time on the current app: it must set values, not add to them.
     pub async fn update_app(
         &self,
         app: &AppName,
         change: impl Fn(&mut App) -> Result<()> + Send + Sync,
     ) -> Result<App> {
-        let now = self.seams.now();
+        let now = self.deps.now();
         let changed = self
-            .change(&Key::App(app.clone()).to_string(), |body: &mut App| {
+            .change(app, |body: &mut App| {
                 change(body)?;
                 check_config(&body.config)?;
                 body.updated_at = now;
@@ -91,16 +84,16 @@ impl Catalog {
 
     /// Its calls stay: they are facts, and go when `afn gc` finds them old enough.
     ///
-    /// A deploy may cross this: it writes its function first and then looks whether the app is there, and here the app
-    /// is deleted first and then looked for functions. Whoever comes last sees the other and puts the app back.
+    /// A deploy may run at the same time: it writes its function first and then checks that the app is there, and here the
+    /// app is deleted first and then checked for functions. The later check sees the other's write and puts the app back.
     pub async fn delete_app(&self, app: &AppName) -> Result<()> {
         let body = self.app(app).await?;
         self.refuse_if_used(app, &self.function_names(app).await?)?;
-        self.remove(Key::App(app.clone()).to_string()).await?;
+        self.remove::<App>(app).await?;
         let functions = self.function_names(app).await?;
         if !functions.is_empty() {
-            let body = App { nonce: self.seams.nonce(), ..body };
-            self.create(&Key::App(app.clone()).to_string(), &body).await?;
+            let body = App { nonce: self.deps.nonce(), ..body };
+            self.create(app, &body).await?;
         }
         self.refuse_if_used(app, &functions)
     }
@@ -112,24 +105,20 @@ impl Catalog {
             count => format!("{count} functions, `{first}` among them"),
         };
         Err(Error::conflict(format!("app `{app}` still has {count}"))
-            .hint(format!("delete what it has first: `afn delete function {app} {first}`")))
+            .with_hint(format!("delete what it has first: `afn delete function {app} {first}`")))
     }
 
     fn new_app(&self, config: Config, annotations: BTreeMap<String, serde_json::Value>) -> App {
-        let now = self.seams.now();
-        let nonce = self.seams.nonce();
-        App { v: BODY_VERSION, config, annotations, created_at: now, updated_at: now, nonce }
+        let now = self.deps.now();
+        let nonce = self.deps.nonce();
+        App { config, annotations, created_at: now, updated_at: now, nonce }
     }
 
     pub(super) async fn no_app(&self, app: &AppName) -> Result<Error> {
         let names = self.list_apps().await?;
+        let names: Vec<&str> = names.iter().map(AppName::as_str).collect();
         let error = Error::not_found(format!("app `{app}` not found"));
-        Ok(match nearest(app.as_str(), names.iter().map(AppName::as_str)) {
-            Some(near) => error.hint(format!("did you mean `{near}`? `afn list apps` shows all")),
-            None if names.is_empty() => {
-                error.hint(format!("there are no apps here; `afn deploy --app {app}` creates it"))
-            }
-            None => error.hint("`afn list apps` shows those there are"),
-        })
+        let none = format!("there are no apps here; `afn deploy --app {app}` creates it");
+        Ok(suggest(error, app.as_str(), &names, "afn list apps", &none, "`afn list apps` shows all"))
     }
 }

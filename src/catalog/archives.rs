@@ -7,12 +7,12 @@ use crate::error::{Error, Result};
 use crate::layout::Key;
 use crate::limits;
 use crate::model::{AppName, Digest};
-use crate::seam::store::{PutObject, Range};
-use crate::seam::{StoreError, StoreExt as _};
+use crate::seam::StoreExt as _;
+use crate::seam::store::PutObject;
 
 impl Catalog {
-    /// Stores an archive, unless it is there. Its size alone is compared with what stands: a write is whole or not at
-    /// all, and whoever reads it checks the digest.
+    /// Stores an archive, unless it is there. Only the size of an existing one is compared: a write is atomic, and readers
+    /// check the digest.
     pub async fn put_archive(&self, app: &AppName, archive: Bytes) -> Result<Digest> {
         if archive.len() as u64 > limits::ARCHIVE_BYTES_MAX {
             return Err(Error::invalid(format!(
@@ -22,16 +22,14 @@ impl Catalog {
             )));
         }
         let digest = Digest::of(&archive);
-        let key = Key::Archive(app.clone(), digest.clone()).to_string();
-        if !self.seams.store.exists(&key).await? {
+        let key = Key::Archive(app.clone(), digest.clone());
+        if !self.deps.store.exists(&key).await? {
             let put = PutObject::create(archive.clone()).content_type("application/gzip");
-            match self.seams.store.put(&key, put).await {
-                Ok(_) => return Ok(digest),
-                Err(StoreError::Exists) => {}
-                Err(error) => return Err(error.into()),
+            if self.deps.store.create(&key, put).await? {
+                return Ok(digest);
             }
         }
-        if self.seams.store.head(&key).await?.bytes == archive.len() as u64 {
+        if self.deps.store.head(&key).await?.bytes == archive.len() as u64 {
             Ok(digest)
         } else {
             Err(damaged(&key))
@@ -39,19 +37,16 @@ impl Catalog {
     }
 
     pub async fn get_archive(&self, app: &AppName, digest: &Digest) -> Result<Bytes> {
-        let key = Key::Archive(app.clone(), digest.clone()).to_string();
-        let found = match self.seams.store.get(&key, Range::All).await {
-            Err(StoreError::NotFound) => {
-                return Err(Error::not_found(format!("archive `{digest}` not found in app `{app}`"))
-                    .hint("deploy the function again"));
-            }
-            found => found?,
-        };
+        let key = Key::Archive(app.clone(), digest.clone());
+        let found = self.deps.store.find(&key, limits::ARCHIVE_BYTES_MAX).await?.ok_or_else(|| {
+            Error::not_found(format!("archive `{digest}` not found in app `{app}`"))
+                .with_hint("deploy the function again")
+        })?;
         if Digest::of(&found.body) == *digest { Ok(found.body) } else { Err(damaged(&key)) }
     }
 }
 
-fn damaged(key: &str) -> Error {
+fn damaged(key: &Key) -> Error {
     Error::internal(format!("object `{key}` is not what its name says"))
-        .hint("delete the object and deploy the function again")
+        .with_hint("delete the object and deploy the function again")
 }

@@ -1,23 +1,21 @@
 //! How a definition is created and changed: by compare-and-swap, with a fresh nonce in every body.
 //!
-//! The nonce is the identity of a write. A write whose answer was lost and that is asked for again finds itself in the
-//! way; reading what stands and comparing nonces tells one's own write from a rival's.
+//! The nonce is the identity of a write. When the answer to a write is lost, the retry finds an object; comparing nonces
+//! tells its own earlier write from a rival's.
 
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::Catalog;
 use crate::error::{Error, Result};
-use crate::layout::object;
+use crate::layout::object::RouteTarget;
+use crate::layout::{Fact, Key};
 use crate::limits;
 use crate::model::{App, Function, Nonce};
-use crate::seam::store::{ETag, PutObject};
-use crate::seam::{RngExt as _, StoreError, StoreExt as _};
+use crate::seam::store::ETag;
+use crate::seam::{Created, RngExt as _, StoreError, StoreExt as _};
 
 /// A body that may be changed.
-pub(super) trait Definition: Serialize + DeserializeOwned + Send + Sync {
+pub(super) trait Definition: Fact {
     fn nonce(&self) -> Nonce;
     fn set_nonce(&mut self, nonce: Nonce);
 }
@@ -36,102 +34,83 @@ macro_rules! definition {
     )+};
 }
 
-definition!(App, Function, object::RouteTarget);
+definition!(App, Function, RouteTarget);
 
-/// What stands after an attempt to create.
-pub(super) enum Created<T> {
-    /// What was asked for.
-    Own,
-    /// Somebody else's.
-    Other(Standing<T>),
-}
-
-/// A definition as it was read.
-pub(super) struct Standing<T> {
+/// A definition, and the ETag that a replacement of it needs.
+pub(super) struct Versioned<T> {
     pub body: T,
     pub etag: ETag,
 }
 
 impl Catalog {
-    pub(super) async fn read<T: Definition>(&self, key: &str) -> Result<Option<Standing<T>>> {
-        match self.seams.store.find(key).await? {
-            Some(object) => {
-                Ok(Some(Standing { body: object::decode(key, &object.body)?, etag: object.info.etag }))
-            }
-            None => Ok(None),
-        }
+    pub(super) async fn read<T: Definition>(&self, id: &T::Id) -> Result<Option<Versioned<T>>> {
+        let found = self.deps.store.find_with_etag(id).await?;
+        Ok(found.map(|(body, etag)| Versioned { body, etag }))
     }
 
-    pub(super) async fn create<T: Definition>(&self, key: &str, body: &T) -> Result<Created<T>> {
+    pub(super) async fn create<T: Definition>(&self, id: &T::Id, body: &T) -> Result<Created<Versioned<T>>> {
         for tries in 1..=limits::DEFINITION_TRIES_MAX {
-            match self.seams.store.put(key, put(PutObject::create(object::encode(body)))).await {
-                Ok(_) => return Ok(Created::Own),
-                Err(StoreError::Exists) => {}
-                Err(error) => return Err(error.into()),
+            if self.deps.store.put_fact(id, body).await? {
+                return Ok(Created::New);
             }
-            match self.read::<T>(key).await? {
-                Some(standing) if standing.body.nonce() == body.nonce() => return Ok(Created::Own),
-                Some(standing) => return Ok(Created::Other(standing)),
+            match self.read::<T>(id).await? {
+                Some(current) if current.body.nonce() == body.nonce() => return Ok(Created::New),
+                Some(current) => return Ok(Created::Existing(current)),
                 // Deleted between the two requests.
                 None => self.give_way(tries).await,
             }
         }
-        Err(contended(key))
+        Err(contended(&T::key(id)))
     }
 
-    /// Applies `change` to what stands and writes it back, until nobody came between. `None` when there is nothing.
+    /// Applies `change` to the current definition and writes it, until no rival wrote in between. `None` without a definition.
     ///
-    /// `change` may be applied more than once, each time to what stands then. When the answer to a write was lost *and*
-    /// a rival wrote on top of it, it is applied again after the rival's, as if it had come last: so a change says what
-    /// the definition should become, never by how much.
+    /// `change` may be applied more than once. When the answer to a write was lost *and* a rival wrote on top of it, it is
+    /// applied again after the rival's: so a change must set values, not add to them.
     pub(super) async fn change<T: Definition>(
         &self,
-        key: &str,
+        id: &T::Id,
         change: impl Fn(&mut T) -> Result<()>,
     ) -> Result<Option<T>> {
         for tries in 1..=limits::DEFINITION_TRIES_MAX {
-            let Some(Standing { mut body, etag }) = self.read::<T>(key).await? else { return Ok(None) };
+            let Some(Versioned { mut body, etag }) = self.read::<T>(id).await? else { return Ok(None) };
             change(&mut body)?;
-            if self.replace(key, &mut body, etag).await? {
+            if self.replace(id, &mut body, etag).await? {
                 return Ok(Some(body));
             }
             self.give_way(tries).await;
         }
-        Err(contended(key))
+        Err(contended(&T::key(id)))
     }
 
-    /// Puts `body`, with a fresh nonce, in the place of what was read. False when it no longer stands.
-    pub(super) async fn replace<T: Definition>(&self, key: &str, body: &mut T, etag: ETag) -> Result<bool> {
-        body.set_nonce(self.seams.nonce());
-        match self.seams.store.put(key, put(PutObject::replace(object::encode(body), etag))).await {
+    /// Replaces the version that has this ETag by `body` with a fresh nonce. False when another one is current.
+    pub(super) async fn replace<T: Definition>(&self, id: &T::Id, body: &mut T, etag: ETag) -> Result<bool> {
+        body.set_nonce(self.deps.nonce());
+        match self.deps.store.replace_fact(id, body, etag).await {
             Ok(_) => Ok(true),
             Err(StoreError::Changed) => {
-                Ok(self.read::<T>(key).await?.is_some_and(|standing| standing.body.nonce() == body.nonce()))
+                Ok(self.read::<T>(id).await?.is_some_and(|current| current.body.nonce() == body.nonce()))
             }
             Err(StoreError::NotFound) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
-    pub(super) async fn remove(&self, key: String) -> Result<()> {
-        Ok(self.seams.store.delete(&[key]).await?)
+    pub(super) async fn remove<T: Definition>(&self, id: &T::Id) -> Result<()> {
+        Ok(self.deps.store.delete(&[T::key(id)]).await?)
     }
 
     async fn give_way(&self, tries: u32) {
-        let most = limits::REQUEST_BACKOFF_MS_MIN.saturating_mul(u64::from(tries));
-        let wait = self.seams.rng.below(most.min(limits::REQUEST_BACKOFF_MS_MAX));
-        self.seams.clock.sleep(Duration::from_millis(wait)).await;
+        let most = limits::ms(limits::REQUEST_BACKOFF_MIN).saturating_mul(u64::from(tries));
+        let wait = self.deps.rng.below(most.min(limits::ms(limits::REQUEST_BACKOFF_MAX)));
+        self.deps.clock.sleep(Duration::from_millis(wait)).await;
     }
 }
 
-fn put(object: PutObject) -> PutObject {
-    object.content_type("application/json")
-}
-
-fn contended(key: &str) -> Error {
+fn contended(key: &Key) -> Error {
     Error::conflict(format!(
-        "`{key}` was changed by somebody else {} times in a row while it was to be changed here",
+        "`{key}` was changed by others {} times in a row while this change was tried",
         limits::DEFINITION_TRIES_MAX
     ))
-    .hint("try again when nobody else deploys or configures it")
+    .with_hint("try again when no other deploy or change is running")
 }

@@ -5,15 +5,12 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
 
-use super::definition::Created;
-use super::{BODY_VERSION, Catalog, LOOKS_IN_FLIGHT};
+use super::{Catalog, READS_IN_FLIGHT, suggest};
 use crate::error::{Error, Result};
-use crate::layout::{Key, key};
+use crate::layout::key;
 use crate::model::app::{Config, check_config};
-use crate::model::nearest::nearest;
 use crate::model::{AppName, Function, FunctionName, Kind, Route, Version};
-use crate::seam::StoreExt as _;
-use crate::seam::store::List;
+use crate::seam::{Created, StoreExt as _};
 
 /// What a deploy makes of a function.
 #[derive(Debug, Clone)]
@@ -41,7 +38,7 @@ impl Catalog {
     pub async fn list_functions(&self, app: &AppName) -> Result<Vec<Function>> {
         let functions = self.existing_functions(app).await?;
         if functions.is_empty() {
-            // Nothing to list, or no such app: the one is an answer, the other an error.
+            // An error if there is no such app.
             self.app(app).await?;
         }
         Ok(functions)
@@ -49,9 +46,9 @@ impl Catalog {
 
     /// Makes `publish.version` the current version of the function, which is created when there is none, as is its app.
     ///
-    /// The route is claimed before the function says so, and held on to after it: of two functions that want one route
-    /// at once, one gets it and the other is told. A step that was done before is no error, so a deploy that was cut off
-    /// is simply repeated. The route that a function had before leads nowhere from then on.
+    /// The route is claimed before the function is written, and confirmed after it: of two functions that want one route at
+    /// the same time, one gets it and the other an error. Every step can be repeated, so a deploy that was interrupted is
+    /// simply repeated. The function's previous route leads nowhere from then on.
     pub async fn publish(&self, app: &AppName, publish: Publish) -> Result<Function> {
         check_config(publish.config.as_ref().unwrap_or(&Config::new()))?;
         self.ensure_app(app).await?;
@@ -64,17 +61,17 @@ impl Catalog {
         Ok(function)
     }
 
-    /// `change` may run more than once, each time on what stands then: see that it says what the function should
-    /// become. Name, route and version are not for it to change.
+    /// `change` may run more than once, each time on the current function: it must set values, not add to them. It must not
+    /// change name, route and version.
     pub async fn update_function(
         &self,
         app: &AppName,
         function: &FunctionName,
         change: impl Fn(&mut Function) -> Result<()> + Send + Sync,
     ) -> Result<Function> {
-        let now = self.seams.now();
+        let now = self.deps.now();
         let changed = self
-            .change(&Key::Function(app.clone(), function.clone()).to_string(), |body: &mut Function| {
+            .change(&(app.clone(), function.clone()), |body: &mut Function| {
                 let (name, route, version) = (body.name.clone(), body.route.clone(), body.version.clone());
                 change(body)?;
                 if (&name, &route, &version) != (&body.name, &body.route, &body.version) {
@@ -93,40 +90,29 @@ impl Catalog {
         }
     }
 
-    /// Takes the definitions away, the route first, so that nothing leads to what is half gone. Versions and archives
-    /// stay: accepted calls run on the version that was current then.
+    /// Deletes the definitions, the route first, so that no route leads to a function that is half deleted. Versions and
+    /// archives stay: an accepted call runs on the version that was current then.
     pub async fn delete_function(&self, app: &AppName, function: &FunctionName) -> Result<()> {
         let body = self.function(app, function).await?;
         self.delete_route(app, &body.route, function).await?;
-        self.remove(Key::Function(app.clone(), function.clone()).to_string()).await
+        self.remove::<Function>(&(app.clone(), function.clone())).await
     }
 
     async fn put_function(&self, app: &AppName, publish: &Publish, version: &Version) -> Result<Function> {
-        let key = Key::Function(app.clone(), publish.name.clone()).to_string();
-        let now = self.seams.now();
+        let id = (app.clone(), publish.name.clone());
+        let now = self.deps.now();
         let apply = |function: &mut Function| {
             function.route = publish.route.clone();
             function.kind = publish.kind;
             function.version = version.id.clone();
-            for (key, value) in publish.config.iter().flatten() {
-                if value.is_empty() {
-                    function.config.remove(key);
-                } else {
-                    function.config.insert(key.clone(), value.clone());
-                }
+            if let Some(config) = &publish.config {
+                merge(&mut function.config, config, String::is_empty);
             }
-            for (key, value) in &publish.annotations {
-                if value.is_null() {
-                    function.annotations.remove(key);
-                } else {
-                    function.annotations.insert(key.clone(), value.clone());
-                }
-            }
+            merge(&mut function.annotations, &publish.annotations, Value::is_null);
             function.updated_at = now;
             check_config(&function.config)
         };
         let mut fresh = Function {
-            v: BODY_VERSION,
             name: publish.name.clone(),
             route: publish.route.clone(),
             kind: publish.kind,
@@ -135,14 +121,14 @@ impl Catalog {
             annotations: BTreeMap::new(),
             created_at: now,
             updated_at: now,
-            nonce: self.seams.nonce(),
+            nonce: self.deps.nonce(),
         };
         apply(&mut fresh)?;
-        match self.create(&key, &fresh).await? {
-            Created::Own => Ok(fresh),
-            Created::Other(_) => self.change(&key, apply).await?.ok_or_else(|| {
+        match self.create(&id, &fresh).await? {
+            Created::New => Ok(fresh),
+            Created::Existing(_) => self.change(&id, apply).await?.ok_or_else(|| {
                 Error::conflict(format!("function `{}` was deleted while it was deployed", publish.name))
-                    .hint("deploy it again")
+                    .with_hint("deploy it again")
             }),
         }
     }
@@ -152,22 +138,15 @@ impl Catalog {
         app: &AppName,
         function: &FunctionName,
     ) -> Result<Option<Function>> {
-        let key = Key::Function(app.clone(), function.clone()).to_string();
-        Ok(self.read(&key).await?.map(|standing| standing.body))
+        self.deps.store.find_fact(&(app.clone(), function.clone())).await
     }
 
-    /// Whether or not the app is there.
+    /// The functions of an app, which need not exist.
     pub(super) async fn existing_functions(&self, app: &AppName) -> Result<Vec<Function>> {
-        let prefix = key::functions(app);
-        let listed = self.seams.store.list_all(List::grouped(prefix.clone())).await?;
-        let names = listed.prefixes.iter().map(|under| {
-            let name = under.strip_prefix(&prefix).and_then(|name| name.strip_suffix('/'));
-            name.unwrap_or_default().parse::<FunctionName>()
-        });
-        // Gathered first: a future that holds the closure cannot be sent to another thread.
-        let looks: Vec<_> = names.map(|name| async move { self.find_function(app, &name?).await }).collect();
+        let names = self.names_under::<FunctionName>(&key::functions(app)).await?;
+        let reads: Vec<_> = names.iter().map(|name| self.find_function(app, name)).collect();
         let found: Vec<Option<Function>> =
-            stream::iter(looks).buffered(LOOKS_IN_FLIGHT).try_collect().await?;
+            stream::iter(reads).buffered(READS_IN_FLIGHT).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
     }
 
@@ -178,13 +157,24 @@ impl Catalog {
     pub(super) async fn no_function(&self, app: &AppName, function: &FunctionName) -> Result<Error> {
         self.app(app).await?;
         let names = self.function_names(app).await?;
+        let names: Vec<&str> = names.iter().map(FunctionName::as_str).collect();
         let error = Error::not_found(format!("function `{function}` not found in app `{app}`"));
-        Ok(match nearest(function.as_str(), names.iter().map(FunctionName::as_str)) {
-            Some(near) => error.hint(format!("did you mean `{near}`? `afn list functions {app}` shows all")),
-            None if names.is_empty() => {
-                error.hint(format!("the app has no functions yet; `afn deploy --local --app {app}` adds one"))
-            }
-            None => error.hint(format!("`afn list functions {app}` shows those there are")),
-        })
+        let command = format!("afn list functions {app}");
+        let others = format!("`{command}` shows all");
+        Ok(suggest(error, function.as_str(), &names, &command, &no_functions(app), &others))
+    }
+}
+
+pub(super) fn no_functions(app: &AppName) -> String {
+    format!("the app has no functions yet; `afn deploy --local --app {app}` adds one")
+}
+
+/// Sets keys; a value that is unset removes its key.
+fn merge<V: Clone>(into: &mut BTreeMap<String, V>, from: &BTreeMap<String, V>, is_unset: fn(&V) -> bool) {
+    for (key, value) in from {
+        match is_unset(value) {
+            true => into.remove(key),
+            false => into.insert(key.clone(), value.clone()),
+        };
     }
 }

@@ -16,22 +16,41 @@ mod tests;
 pub use functions::Publish;
 pub use versions::version_id;
 
-use crate::seam::Seams;
+use std::str::FromStr;
 
-/// Reads and changes definitions. Keeps nothing between calls: what it answers is what stood in the store.
+use crate::error::{Error, Result};
+use crate::model::nearest::nearest;
+use crate::seam::store::List;
+use crate::seam::{Deps, StoreExt as _};
+
+/// Reads and changes definitions. Caches nothing: each call reads the store.
 #[derive(Clone)]
 pub struct Catalog {
-    seams: Seams,
+    deps: Deps,
 }
 
 impl Catalog {
-    pub fn new(seams: Seams) -> Catalog {
-        Catalog { seams }
+    pub fn new(deps: Deps) -> Catalog {
+        Catalog { deps }
+    }
+
+    /// The names of the folders under a prefix, in order.
+    async fn names_under<N: FromStr<Err = Error>>(&self, prefix: &str) -> Result<Vec<N>> {
+        let listed = self.deps.store.list_all(List::grouped(prefix)).await?;
+        let names = listed.prefixes.iter().map(|folder| folder.strip_prefix(prefix)?.strip_suffix('/'));
+        names.map(|name| name.unwrap_or_default().parse()).collect()
     }
 }
 
-/// The version of every body written here.
-const BODY_VERSION: u32 = 1;
+/// Definitions read in parallel when a list needs one request for each.
+const READS_IN_FLIGHT: usize = 16;
 
-/// Definitions looked at side by side when a list needs one request for each.
-const LOOKS_IN_FLIGHT: usize = 16;
+/// Adds a hint to an error about an unknown name: the nearest known name, or `none` or `others` without one. `command`
+/// lists all names.
+fn suggest(error: Error, unknown: &str, known: &[&str], command: &str, none: &str, others: &str) -> Error {
+    match nearest(unknown, known.iter().copied()) {
+        Some(near) => error.with_hint(format!("did you mean `{near}`? `{command}` shows all")),
+        None if known.is_empty() => error.with_hint(none),
+        None => error.with_hint(others),
+    }
+}

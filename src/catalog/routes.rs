@@ -1,24 +1,22 @@
 //! Routes: which function a path leads to.
 //!
-//! A route's object alone does not make a route: the function it names must say the same of its route. So an object
-//! that is left behind, by a deploy that was cut off or that gave the function another route, leads nowhere, and whoever
-//! wants the route takes it over. A deploy claims the route, writes the function and then writes the route again, if only
-//! with a fresh nonce: whoever judged the claim as left behind, before the function was there, no longer finds the ETag
-//! that its own claim rests on.
+//! A route's object alone does not make a route: the function that it names must have this route. An object that is left
+//! behind, by a deploy that was interrupted or that gave the function another route, leads nowhere, and another function
+//! may take the route. A deploy claims the route, writes the function and then writes the route again with a fresh nonce:
+//! a rival that saw the claim before the function was there no longer finds the ETag that its own claim needs.
 
-use super::definition::{Created, Standing};
-use super::{BODY_VERSION, Catalog};
+use super::functions::no_functions;
+use super::{Catalog, suggest};
 use crate::error::{Error, Result};
-use crate::layout::Key;
 use crate::layout::object::RouteTarget;
-use crate::model::nearest::nearest;
 use crate::model::{AppName, Function, FunctionName, Route};
+use crate::seam::{Created, StoreExt as _};
 
 impl Catalog {
     /// The function that a route leads to.
     pub async fn resolve(&self, app: &AppName, route: &Route) -> Result<Function> {
-        let key = Key::Route(app.clone(), route.clone()).to_string();
-        if let Some(Standing { body: RouteTarget { function, .. }, .. }) = self.read(&key).await?
+        let target: Option<RouteTarget> = self.deps.store.find_fact(&(app.clone(), route.clone())).await?;
+        if let Some(RouteTarget { function, .. }) = target
             && let Some(function) = self.find_function(app, &function).await?
             && function.route == *route
         {
@@ -27,10 +25,10 @@ impl Catalog {
         Err(self.no_route(app, route).await?)
     }
 
-    /// Whether `function` could have the route: an error says that it leads to another one.
+    /// An error if the route leads to another function.
     pub async fn check_route(&self, app: &AppName, route: &Route, function: &FunctionName) -> Result<()> {
-        match self.read::<RouteTarget>(&Key::Route(app.clone(), route.clone()).to_string()).await? {
-            Some(standing) => self.refuse_taken(app, route, function, &standing.body.function).await,
+        match self.read::<RouteTarget>(&(app.clone(), route.clone())).await? {
+            Some(current) => self.refuse_taken(app, route, function, &current.body.function).await,
             None => Ok(()),
         }
     }
@@ -42,20 +40,19 @@ impl Catalog {
         route: &Route,
         function: &FunctionName,
     ) -> Result<()> {
-        let key = Key::Route(app.clone(), route.clone()).to_string();
-        let mut target =
-            RouteTarget { v: BODY_VERSION, function: function.clone(), nonce: self.seams.nonce() };
-        let Created::Other(standing) = self.create(&key, &target).await? else { return Ok(()) };
-        if standing.body.function == *function {
+        let id = (app.clone(), route.clone());
+        let mut target = RouteTarget { function: function.clone(), nonce: self.deps.nonce() };
+        let Created::Existing(current) = self.create(&id, &target).await? else { return Ok(()) };
+        if current.body.function == *function {
             return Ok(());
         }
-        self.refuse_taken(app, route, function, &standing.body.function).await?;
-        if self.replace(&key, &mut target, standing.etag).await? {
+        self.refuse_taken(app, route, function, &current.body.function).await?;
+        if self.replace(&id, &mut target, current.etag).await? {
             return Ok(());
         }
-        match self.read::<RouteTarget>(&key).await? {
-            Some(standing) if standing.body.function == *function => Ok(()),
-            Some(standing) => Err(taken(app, route, &standing.body.function)),
+        match self.read::<RouteTarget>(&id).await? {
+            Some(current) if current.body.function == *function => Ok(()),
+            Some(current) => Err(taken(app, route, &current.body.function)),
             None => Err(deleted(route)),
         }
     }
@@ -76,15 +73,15 @@ impl Catalog {
         }
     }
 
-    /// After the function said that this is its route: makes sure that the route says so too, from now on.
+    /// Confirms the route after the function was written with it.
     pub(super) async fn hold_route(
         &self,
         app: &AppName,
         route: &Route,
         function: &FunctionName,
     ) -> Result<()> {
-        let key = Key::Route(app.clone(), route.clone()).to_string();
-        let held = self.change(&key, |target: &mut RouteTarget| {
+        let id = (app.clone(), route.clone());
+        let held = self.change(&id, |target: &mut RouteTarget| {
             if target.function == *function { Ok(()) } else { Err(taken(app, route, &target.function)) }
         });
         match held.await? {
@@ -93,16 +90,16 @@ impl Catalog {
         }
     }
 
-    /// Deletes a route that leads to `function`; one that leads elsewhere by now is left alone.
+    /// Deletes a route that leads to `function`. A route that leads to another function by now stays.
     pub(super) async fn delete_route(
         &self,
         app: &AppName,
         route: &Route,
         function: &FunctionName,
     ) -> Result<()> {
-        let key = Key::Route(app.clone(), route.clone()).to_string();
-        match self.read::<RouteTarget>(&key).await? {
-            Some(standing) if standing.body.function == *function => self.remove(key).await,
+        let id = (app.clone(), route.clone());
+        match self.read::<RouteTarget>(&id).await? {
+            Some(current) if current.body.function == *function => self.remove::<RouteTarget>(&id).await,
             _ => Ok(()),
         }
     }
@@ -113,25 +110,22 @@ impl Catalog {
         let functions = self.existing_functions(app).await?;
         let error = Error::not_found(format!("route `{route}` not found in app `{app}`"));
         let routes: Vec<&str> = functions.iter().map(|function| function.route.as_str()).collect();
-        let named =
-            routes.iter().take(NAMED_MAX).map(|route| format!("`{route}`")).collect::<Vec<_>>().join(", ");
-        Ok(match nearest(route.as_str(), routes.iter().copied()) {
-            Some(near) => error.hint(format!("did you mean `{near}`? `afn list functions {app}` shows all")),
-            None if routes.is_empty() => {
-                error.hint(format!("the app has no functions yet; `afn deploy --local --app {app}` adds one"))
-            }
-            None if routes.len() <= NAMED_MAX => error.hint(format!("the app has {named}")),
-            None => error.hint(format!("the app has {named} and more: `afn list functions {app}`")),
-        })
+        let named: Vec<String> = routes.iter().take(NAMED_MAX).map(|route| format!("`{route}`")).collect();
+        let command = format!("afn list functions {app}");
+        let more = if routes.len() > NAMED_MAX { format!(" and more: `{command}`") } else { String::new() };
+        let others = format!("the app has {}{more}", named.join(", "));
+        Ok(suggest(error, route.as_str(), &routes, &command, &no_functions(app), &others))
     }
 }
 
 fn taken(app: &AppName, route: &Route, function: &FunctionName) -> Error {
-    Error::conflict(format!("route `{route}` of app `{app}` leads to function `{function}`")).hint(format!(
-        "give this one another `path:` in func.yaml, or `afn delete function {app} {function}` first"
-    ))
+    Error::conflict(format!("route `{route}` of app `{app}` leads to function `{function}`")).with_hint(
+        format!(
+            "give this one another `path:` in func.yaml, or `afn delete function {app} {function}` first"
+        ),
+    )
 }
 
 fn deleted(route: &Route) -> Error {
-    Error::conflict(format!("route `{route}` was deleted while it was deployed")).hint("deploy it again")
+    Error::conflict(format!("route `{route}` was deleted while it was deployed")).with_hint("deploy it again")
 }

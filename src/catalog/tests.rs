@@ -17,7 +17,7 @@ use crate::model::{
     App, AppName, Config, Digest, Format, Function, FunctionName, Kind, Limits, Route, Source, Time, Version,
 };
 use crate::seam::fault::{Fate, Fault, FaultStore, Faults, Operation, Rates, Request, SeededFaults};
-use crate::seam::queue::{Lane, Queues};
+use crate::seam::queue::{QueuePair, Queues};
 use crate::seam::retry::{Policy, RetryStore};
 use crate::seam::rng::SeededRng;
 use crate::seam::store::{ETag, PutObject};
@@ -45,18 +45,18 @@ fn clock() -> Arc<dyn Clock> {
     Arc::new(PausedClock(tokio::time::Instant::now()))
 }
 
-fn seams(store: Arc<dyn Store>, clock: Arc<dyn Clock>, seed: u64) -> Seams {
-    let lane = || Lane {
+fn deps(store: Arc<dyn Store>, clock: Arc<dyn Clock>, seed: u64) -> Deps {
+    let lane = || QueuePair {
         live: Arc::new(MemoryQueue::new(clock.clone())),
         dead: Arc::new(MemoryQueue::new(clock.clone())),
     };
     let queues = Queues { calls: lane(), chunks: lane(), batches: lane() };
-    Seams { store, queues, rng: Arc::new(SeededRng::new(seed)), events: Arc::new(Silent), clock }
+    Deps { store, queues, rng: Arc::new(SeededRng::new(seed)), events: Arc::new(Silent), clock }
 }
 
 fn catalog() -> Catalog {
     let clock = clock();
-    Catalog::new(seams(Arc::new(MemoryStore::new(clock.clone())), clock, 1))
+    Catalog::new(deps(Arc::new(MemoryStore::new(clock.clone())), clock, 1))
 }
 
 /// A catalog on a store that errs as `faults` say, with the retries that production has.
@@ -64,7 +64,7 @@ fn faulty(inner: Arc<dyn Store>, clock: &Arc<dyn Clock>, faults: Arc<dyn Faults>
     let store = Arc::new(FaultStore::new(inner, clock.clone(), faults));
     let rng = Arc::new(SeededRng::new(seed));
     let policy = Policy { tries_max: 100, elapsed_max: Duration::from_secs(3600), ..Policy::default() };
-    Catalog::new(seams(Arc::new(RetryStore::new(store, clock.clone(), rng, policy)), clock.clone(), seed))
+    Catalog::new(deps(Arc::new(RetryStore::new(store, clock.clone(), rng, policy)), clock.clone(), seed))
 }
 
 fn app() -> AppName {
@@ -227,9 +227,9 @@ async fn a_route_leads_to_one_function() {
 #[tokio::test(start_paused = true)]
 async fn a_deploy_that_was_cut_off_blocks_nobody() {
     let catalog = catalog();
-    let key = Key::Route(app(), route("/r")).to_string();
-    let left = RouteTarget { v: 1, function: name("gone"), nonce: catalog.seams.nonce() };
-    catalog.seams.store.put(&key, PutObject::create(object::encode(&left))).await.unwrap();
+    let key = Key::Route(app(), route("/r"));
+    let left = RouteTarget { function: name("gone"), nonce: catalog.deps.nonce() };
+    catalog.deps.store.put(&key, PutObject::create(object::encode(&left))).await.unwrap();
     catalog.ensure_app(&app()).await.unwrap();
     assert_eq!(catalog.resolve(&app(), &route("/r")).await.unwrap_err().code(), Code::NotFound);
     catalog.publish(&app(), publish("here", "/r")).await.unwrap();
@@ -241,12 +241,12 @@ async fn who_took_a_claim_for_left_behind_cannot_take_it_after_all() {
     let catalog = catalog();
     // `slow` has read the claim of `quick` before the function of `quick` was there ...
     catalog.claim_route(&app(), &route("/r"), &name("quick")).await.unwrap();
-    let key = Key::Route(app(), route("/r")).to_string();
-    let seen: ETag = catalog.seams.store.head(&key).await.unwrap().etag;
+    let key = Key::Route(app(), route("/r"));
+    let seen: ETag = catalog.deps.store.head(&key).await.unwrap().etag;
     // ... and writes its own after the deploy of `quick` has ended.
     catalog.publish(&app(), publish("quick", "/r")).await.unwrap();
-    let mut target = RouteTarget { v: 1, function: name("slow"), nonce: catalog.seams.nonce() };
-    assert!(!catalog.replace(&key, &mut target, seen).await.unwrap());
+    let mut target = RouteTarget { function: name("slow"), nonce: catalog.deps.nonce() };
+    assert!(!catalog.replace(&(app(), route("/r")), &mut target, seen).await.unwrap());
     assert_eq!(catalog.resolve(&app(), &route("/r")).await.unwrap().name, name("quick"));
 }
 
@@ -288,8 +288,8 @@ async fn an_archive_is_what_its_digest_says() {
     assert_eq!(catalog.get_archive(&app(), &digest).await.unwrap(), "packed");
     let other = Digest::of(b"other");
     assert_eq!(catalog.get_archive(&app(), &other).await.unwrap_err().code(), Code::NotFound);
-    let key = Key::Archive(app(), other.clone()).to_string();
-    catalog.seams.store.put(&key, PutObject::create("damaged")).await.unwrap();
+    let key = Key::Archive(app(), other.clone());
+    catalog.deps.store.put(&key, PutObject::create("damaged")).await.unwrap();
     assert_eq!(catalog.get_archive(&app(), &other).await.unwrap_err().code(), Code::Internal);
     assert_eq!(catalog.put_archive(&app(), "other".into()).await.unwrap_err().code(), Code::Internal);
 }
@@ -298,10 +298,10 @@ async fn an_archive_is_what_its_digest_says() {
 async fn a_version_that_is_not_what_its_name_says_is_found_out() {
     let catalog = catalog();
     let function = catalog.publish(&app(), publish("asyncfn", "/asyncfn")).await.unwrap();
-    let key = Key::Version(app(), function.name.clone(), function.version.clone()).to_string();
-    catalog.seams.store.delete(std::slice::from_ref(&key)).await.unwrap();
+    let key = Key::Version(app(), function.name.clone(), function.version.clone());
+    catalog.deps.store.delete(std::slice::from_ref(&key)).await.unwrap();
     let forged = Version { id: function.version.clone(), label: "9.9.9".to_owned(), ..version("0.0.2") };
-    catalog.seams.store.put(&key, PutObject::create(object::encode(&forged))).await.unwrap();
+    catalog.deps.store.put(&key, PutObject::create(object::encode(&forged))).await.unwrap();
     let error = catalog.publish(&app(), publish("asyncfn", "/asyncfn")).await.unwrap_err();
     assert_eq!(error.code(), Code::Internal);
 }
@@ -365,7 +365,7 @@ async fn on_a_bad_day_no_change_is_lost() {
             }
         });
         let races = join_all(rivals).await;
-        let catalog = Catalog::new(seams(inner, clock, 1));
+        let catalog = Catalog::new(deps(inner, clock, 1));
         let keys: Vec<String> = catalog.app(&app()).await.unwrap().config.into_keys().collect();
         assert_eq!(keys, ["K0", "K1", "K2", "K3", "K4", "K5"], "seed {seed}");
         for rival in 0..RIVALS {
@@ -393,7 +393,7 @@ async fn an_app_that_is_deleted_beside_a_deploy_is_there_or_has_no_function() {
     for seed in 0..60 {
         let clock = clock();
         let inner: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
-        Catalog::new(seams(inner.clone(), clock.clone(), 1)).ensure_app(&app()).await.unwrap();
+        Catalog::new(deps(inner.clone(), clock.clone(), 1)).ensure_app(&app()).await.unwrap();
         let slow = Rates { slow: 8_000, slow_max: Duration::from_millis(50), ..Rates::default() };
         let faults = Arc::new(SeededFaults::new(Arc::new(SeededRng::new(seed)), slow));
         let deployer = faulty(inner.clone(), &clock, faults.clone(), seed + 1);
@@ -402,7 +402,7 @@ async fn an_app_that_is_deleted_beside_a_deploy_is_there_or_has_no_function() {
         let (published, _) =
             tokio::join!(deployer.publish(&app, publish("f", "/f")), deleter.delete_app(&app));
         published.unwrap();
-        let catalog = Catalog::new(seams(inner, clock, 1));
+        let catalog = Catalog::new(deps(inner, clock, 1));
         assert_eq!(catalog.list_functions(&app).await.expect("the app is there").len(), 1, "seed {seed}");
     }
 }

@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use super::Catalog;
 use crate::error::{Error, Result};
-use crate::layout::{Key, object};
+use crate::layout::Fact as _;
+use crate::layout::envelope::Envelope;
 use crate::model::{AppName, Digest, FunctionName, Version, VersionId};
-use crate::seam::store::PutObject;
-use crate::seam::{StoreError, StoreExt as _};
+use crate::seam::{Created, StoreExt as _};
 
 /// Hex digits of the content's digest in an id.
 const DIGITS: usize = 12;
@@ -15,7 +15,7 @@ const DIGITS: usize = 12;
 /// The label, `-`, twelve hex digits of the SHA-256 of what the version says, except its id and when it was made: so
 /// the same content deployed again is the same version.
 pub fn version_id(version: &Version) -> Result<VersionId> {
-    let mut content = serde_json::to_value(version).expect("a version has string keys");
+    let mut content = serde_json::to_value(Envelope::of(version)).expect("a version has string keys");
     if let Value::Object(fields) = &mut content {
         fields.shift_remove("id");
         fields.shift_remove("created_at");
@@ -31,17 +31,14 @@ impl Catalog {
         function: &FunctionName,
         version: &VersionId,
     ) -> Result<Version> {
-        let key = Key::Version(app.clone(), function.clone(), version.clone()).to_string();
-        match self.seams.store.find(&key).await? {
-            Some(found) => object::decode(&key, &found.body),
-            None => Err(Error::not_found(format!(
-                "version `{version}` of function `{function}` not found in app `{app}`"
-            ))),
-        }
+        let id = (app.clone(), function.clone(), version.clone());
+        self.deps.store.find_fact(&id).await?.ok_or_else(|| {
+            Error::not_found(format!("version `{version}` of function `{function}` not found in app `{app}`"))
+        })
     }
 
-    /// Stores a version under the id that its content gives it. One that stands already is the same, but for when it
-    /// was made; what stands is answered.
+    /// Stores a version under the id that its content gives it. An existing one is the same but for its creation time, and
+    /// is returned.
     pub async fn put_version(
         &self,
         app: &AppName,
@@ -49,19 +46,42 @@ impl Catalog {
         mut version: Version,
     ) -> Result<Version> {
         version.id = version_id(&version)?;
-        let key = Key::Version(app.clone(), function.clone(), version.id.clone()).to_string();
-        let put = PutObject::create(object::encode(&version)).content_type("application/json");
-        match self.seams.store.put(&key, put).await {
-            Ok(_) => return Ok(version),
-            Err(StoreError::Exists) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let standing = self.version(app, function, &version.id).await?;
-        if (Version { created_at: version.created_at, ..standing.clone() }) == version {
-            Ok(standing)
+        let id = (app.clone(), function.clone(), version.id.clone());
+        let Created::Existing(existing) = self.deps.store.create_fact(&id, &version).await? else {
+            return Ok(version);
+        };
+        if (Version { created_at: version.created_at, ..existing.clone() }) == version {
+            Ok(existing)
         } else {
-            Err(Error::internal(format!("object `{key}` is another version than its name says"))
-                .hint("give the function another `version:` in func.yaml and deploy again"))
+            Err(Error::internal(format!(
+                "object `{}` holds another version than its name says",
+                Version::key(&id)
+            ))
+            .with_hint("give the function another `version:` in func.yaml and deploy again"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Limits, Source, Time};
+
+    /// Another digest would make another version of everything that is deployed again.
+    #[test]
+    fn an_id_is_of_the_same_bytes_as_ever() {
+        let source = Source::Image { reference: "f:1".to_owned(), digest: None };
+        let version = Version::new("0.0.2", source, Limits::default(), Time(1)).unwrap();
+        let content = concat!(
+            r#"{"v":1,"label":"0.0.2","source":{"image":{"reference":"f:1","digest":null}},"os":null,"#,
+            r#""arch":null,"runtime":null,"format":"default","command":[],"content_type":null,"#,
+            r#""limits":{"timeout_ms":30000,"idle_timeout_ms":30000,"memory_mib":128,"cpu_millis":0,"#,
+            r#""attempts_max":1,"retry_backoff_ms":1000,"network":false,"tmpfs_mib":0}}"#
+        );
+        let digest = Digest::of(content.as_bytes());
+        assert_eq!(
+            version_id(&version).unwrap().to_string(),
+            format!("0.0.2-{}", &digest.as_str()[..DIGITS])
+        );
     }
 }

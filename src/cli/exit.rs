@@ -4,81 +4,79 @@ use std::fmt::Write as _;
 
 use crate::error::Code;
 use crate::model::State;
+use crate::results::batch::BatchStatus;
+use crate::worker::Phase;
 
-/// What a command's exit status says.
+/// A command's exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitCode {
-    Success,
-    /// The call, or some calls, failed; only of commands that wait for them.
-    CallFailed,
-    /// The command line, the input or what stands in the store does not allow it.
-    Usage,
-    NotFound,
-    WaitTimedOut,
-    Unreachable,
-    Stopped,
-    /// A bug, or a store that contradicts the rules.
-    Internal,
-    Interrupted,
+    Success = 0,
+    CallFailed = 1,
+    Usage = 2,
+    NotFound = 3,
+    WaitTimedOut = 4,
+    Unreachable = 5,
+    Stopped = 6,
+    Internal = 70,
+    Interrupted = 130,
 }
 
 impl ExitCode {
-    pub const ALL: [ExitCode; 9] = [
-        ExitCode::Success,
-        ExitCode::CallFailed,
-        ExitCode::Usage,
-        ExitCode::NotFound,
-        ExitCode::WaitTimedOut,
-        ExitCode::Unreachable,
-        ExitCode::Stopped,
-        ExitCode::Internal,
-        ExitCode::Interrupted,
+    /// Each status with its meaning, as help and README list them.
+    pub const MEANINGS: [(ExitCode, &str); 9] = [
+        (ExitCode::Success, "done; reading a call that failed is done too"),
+        (ExitCode::CallFailed, "the call, or some of a batch, failed, of commands that wait for it"),
+        (ExitCode::Usage, "wrong usage or input, or it conflicts with what exists"),
+        (ExitCode::NotFound, "no such app, function, call, context"),
+        (ExitCode::WaitTimedOut, "the wait ended before the call did"),
+        (ExitCode::Unreachable, "store, queues or another service did not answer, or refused"),
+        (ExitCode::Stopped, "stopped early, or the call or batch was cancelled"),
+        (ExitCode::Internal, "a bug, or what is stored contradicts the rules"),
+        (ExitCode::Interrupted, "interrupted by Ctrl-C"),
     ];
 
     pub fn number(self) -> u8 {
-        match self {
-            ExitCode::Success => 0,
-            ExitCode::CallFailed => 1,
-            ExitCode::Usage => 2,
-            ExitCode::NotFound => 3,
-            ExitCode::WaitTimedOut => 4,
-            ExitCode::Unreachable => 5,
-            ExitCode::Stopped => 6,
-            ExitCode::Internal => 70,
-            ExitCode::Interrupted => 130,
-        }
+        self as u8
     }
 
-    pub fn about(self) -> &'static str {
-        match self {
-            ExitCode::Success => "done; reading a call that failed is done too",
-            ExitCode::CallFailed => "the call, or some of a batch, failed, of commands that wait for it",
-            ExitCode::Usage => "wrong usage or input, or it conflicts with what is there",
-            ExitCode::NotFound => "no such app, function, call, context",
-            ExitCode::WaitTimedOut => "the wait ended before the call did",
-            ExitCode::Unreachable => "store, queues or another service did not answer, or refused",
-            ExitCode::Stopped => "stopped early, or the call or batch was cancelled",
-            ExitCode::Internal => "a bug, or what is stored contradicts the rules",
-            ExitCode::Interrupted => "interrupted by Ctrl-C",
-        }
-    }
-
-    /// How a command ends that waited for a call and saw it reach this state.
+    /// Of a command that waited for a call, by the state that it saw last.
     pub fn of_call(state: State) -> ExitCode {
         match state {
             State::Success => ExitCode::Success,
             State::Error | State::Timeout | State::Killed => ExitCode::CallFailed,
             State::Cancelled => ExitCode::Stopped,
-            // Not an end; whoever waits sees these only when it gave up.
+            // The command gave up before the call ended.
             State::Delayed | State::Queued | State::Running => ExitCode::WaitTimedOut,
+        }
+    }
+
+    /// Of a command that waited for a batch, by the status that it saw last.
+    pub fn of_batch(status: BatchStatus) -> ExitCode {
+        match status {
+            BatchStatus::Success => ExitCode::Success,
+            BatchStatus::Failed => ExitCode::CallFailed,
+            BatchStatus::Cancelled => ExitCode::Stopped,
+            // The command gave up before the batch ended.
+            BatchStatus::Submitting
+            | BatchStatus::Queued
+            | BatchStatus::Running
+            | BatchStatus::Cancelling => ExitCode::WaitTimedOut,
+        }
+    }
+
+    /// Of a command that ran a worker. A worker that drained stopped well; one that handed its calls back stopped early.
+    pub fn of_worker(stopped: Phase) -> ExitCode {
+        match stopped {
+            Phase::Run | Phase::Drain => ExitCode::Success,
+            Phase::HandBack => ExitCode::Stopped,
         }
     }
 
     /// The table in `afn --help`.
     pub fn table() -> String {
         let mut table = String::from("Exit codes:\n");
-        for code in ExitCode::ALL {
-            let _ = writeln!(table, "  {:>3}  {}", code.number(), code.about());
+        for (code, meaning) in ExitCode::MEANINGS {
+            let _ = writeln!(table, "  {:>3}  {meaning}", code.number());
         }
         table
     }
@@ -111,7 +109,7 @@ mod tests {
 
     #[test]
     fn numbers_differ_and_are_all_in_the_table() {
-        let mut numbers: Vec<u8> = ExitCode::ALL.iter().map(|code| code.number()).collect();
+        let mut numbers: Vec<u8> = ExitCode::MEANINGS.iter().map(|(code, _)| code.number()).collect();
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 70, 130]);

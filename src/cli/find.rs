@@ -1,17 +1,30 @@
-//! From the way people name things to the things.
+//! From the names on a command line to what they name in the store.
 
-use super::args::{FunctionRef, Which};
+use super::batch::receipt::Receipts;
+use super::options::FunctionArgs;
+use super::parse::{FunctionRef, Reference};
+use super::session::Session;
 use crate::catalog::Catalog;
+use crate::embedded::Engine;
 use crate::error::{Code, Error, Result};
-use crate::model::{AppName, Function, Route};
+use crate::model::{AppName, BatchId, CallId, Function, Route};
 use crate::results::CallView;
 use crate::results::call::{find, load};
 use crate::results::list::{Filter, list};
-use crate::seam::Seams;
+use crate::seam::Deps;
 
-/// A name without a slash is a function's name, else the route that lacks its slash, as Fn takes it.
-pub async fn function(catalog: &Catalog, app: &AppName, which: &FunctionRef) -> Result<Function> {
-    let name = match which {
+/// A route is taken as it is: the submission looks it up anyway.
+pub async fn route(catalog: &Catalog, named: &FunctionArgs) -> Result<Route> {
+    match &named.function {
+        FunctionRef::Route(route) => Ok(route.clone()),
+        FunctionRef::Name(_) => Ok(function(catalog, named).await?.route),
+    }
+}
+
+/// A name without a slash is a function's name, else the route without its slash, as in Fn.
+pub async fn function(catalog: &Catalog, named: &FunctionArgs) -> Result<Function> {
+    let app = &named.app;
+    let name = match &named.function {
         FunctionRef::Route(route) => return catalog.resolve(app, route).await,
         FunctionRef::Name(name) => name,
     };
@@ -25,23 +38,40 @@ pub async fn function(catalog: &Catalog, app: &AppName, which: &FunctionRef) -> 
     }
 }
 
-pub async fn call(seams: &Seams, app: &AppName, which: Which) -> Result<CallView> {
-    let id = match which {
-        Which::Call(id) => return load(seams, app, id).await,
-        Which::Newest => list(seams, app, &Filter { max: 1, ..Filter::default() }).await?,
-    };
-    id.calls.into_iter().next().ok_or_else(|| {
-        Error::not_found(format!("app `{app}` has no calls"))
-            .hint(format!("`afn call {app} ROUTE` makes one"))
-    })
+/// Without an app, searches all apps.
+pub async fn call(deps: &Deps, app: Option<&AppName>, call: Reference<CallId>) -> Result<CallView> {
+    match (app, call) {
+        (Some(app), Reference::Id(id)) => load(deps, app, id).await,
+        (None, Reference::Id(id)) => find(deps, id).await,
+        (Some(app), Reference::Newest) => {
+            let newest = list(deps, app, &Filter { max: 1, ..Filter::default() }).await?;
+            newest.calls.into_iter().next().ok_or_else(|| {
+                Error::not_found(format!("app `{app}` has no calls"))
+                    .with_hint(format!("`afn call {app} ROUTE` makes one"))
+            })
+        }
+        (None, Reference::Newest) => Err(Error::invalid("the newest call of which app?").with_hint(
+            "put the app before it: `APP last`; of batches, `afn batch status last` takes the newest",
+        )),
+    }
 }
 
-/// Without an app, each is looked into.
-pub async fn call_anywhere(seams: &Seams, app: Option<&AppName>, which: Which) -> Result<CallView> {
-    match (app, which) {
-        (Some(app), call) => self::call(seams, app, call).await,
-        (None, Which::Call(id)) => find(seams, id).await,
-        (None, Which::Newest) => Err(Error::invalid("the newest call of which app?")
-            .hint("put the app before it: `APP last`; of batches, `afn batch status last` takes the newest")),
+/// Opens the context, and finds the batch in it.
+pub async fn batch(session: &Session, batch: Reference<BatchId>) -> Result<(Engine, BatchId)> {
+    let engine = session.open().await?;
+    let batch = batch_in(session, &engine, batch)?;
+    Ok((engine, batch))
+}
+
+/// The newest batch is the newest that was submitted from this machine in this context.
+pub fn batch_in(session: &Session, engine: &Engine, batch: Reference<BatchId>) -> Result<BatchId> {
+    let context = engine.context.name.as_str();
+    match batch {
+        Reference::Id(batch) => Ok(batch),
+        Reference::Newest => match Receipts::of(session)?.newest(context)? {
+            Some(receipt) => Ok(receipt.batch),
+            None => Err(Error::not_found(format!("no batch was submitted from here in context {context}"))
+                .with_hint("`afn batch list APP` lists the batches of an app")),
+        },
     }
 }

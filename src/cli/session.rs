@@ -1,41 +1,43 @@
-//! What a command works with: the printer, the context, and the engine on top of it once it is opened.
+//! What a command works with: the printer, and the context that it opens.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::args::Global;
-use super::lines;
+use super::log::LogWriter;
+use super::options::Global;
 use super::printer::Printer;
-use crate::catalog::Catalog;
 use crate::context::{self, Context, Contexts, Env, Flags};
+use crate::embedded::{Engine, Executors};
 use crate::error::Result;
 use crate::event::{Event, Listener};
+use crate::seam::Store;
 use crate::seam::count::Counts;
-use crate::seam::{Seams, Store};
+
+/// A risk of functions in containers that ask for a network.
+pub const METADATA_OPEN: &str = "functions that ask for a network reach this machine and its cloud's metadata service: \
+                                 a worker that is root, beside Docker, closes both";
+/// A risk of functions that run as child processes of root, and why they do.
+pub fn processes_of_root(why: &str) -> String {
+    format!(
+        "functions that run as child processes can read and change all files of root ({why}); another user, or \
+         --executor docker, keeps them from it"
+    )
+}
 
 pub struct Session {
     pub printer: Printer,
     pub env: Env,
     flags: Flags,
+    /// Of the context that was opened.
+    counts: OnceLock<Arc<Counts>>,
 }
 
-/// An opened context.
-pub struct Engine {
-    pub context: Context,
-    pub seams: Seams,
-    pub catalog: Catalog,
-    counts: Arc<Counts>,
-    printer: Printer,
-}
+/// Passes on the events that explain why a command takes long, and drops all others.
+struct DelayListener(Arc<dyn Listener>);
 
-/// Of all that the engine says, what a command that works nothing off has to tell: why it takes so long.
-struct Delays(Printer);
-
-impl Listener for Delays {
+impl Listener for DelayListener {
     fn on(&self, event: Event) {
-        if let Event::RequestRepeated { .. } = &event
-            && let Some(line) = lines::line(&event, self.0.palette())
-        {
-            self.0.note(line);
+        if let Event::RequestRepeated { .. } = &event {
+            self.0.on(event);
         }
     }
 }
@@ -43,7 +45,14 @@ impl Listener for Delays {
 impl Session {
     pub fn new(global: Global, printer: Printer) -> Session {
         let flags = Flags { context: global.context, ..Flags::default() };
-        Session { printer, env: Env::system(), flags }
+        Session { printer, env: Env::system(), flags, counts: OnceLock::new() }
+    }
+
+    /// `alice@laptop`, recorded with what this user does to calls of others.
+    pub fn user(&self) -> Result<String> {
+        let user = self.env.text("USER")?.unwrap_or_else(|| "somebody".to_owned());
+        let system = rustix::system::uname();
+        Ok(format!("{user}@{}", system.nodename().to_string_lossy()))
     }
 
     pub fn contexts(&self) -> Result<Contexts> {
@@ -56,16 +65,16 @@ impl Session {
     }
 
     pub async fn open(&self) -> Result<Engine> {
-        self.open_context(self.context()?, self.delays()).await
+        self.open_with(self.delays()).await
     }
 
-    /// A bucket to read from, which need not be the context's own.
+    /// A bucket to read from. It need not be the context's own.
     pub async fn open_bucket(&self, bucket: &str) -> Result<Arc<dyn Store>> {
         context::open_bucket(&self.context()?, &self.env, bucket, self.delays()).await
     }
 
     fn delays(&self) -> Arc<dyn Listener> {
-        Arc::new(Delays(self.printer.clone()))
+        Arc::new(DelayListener(LogWriter::direct(&self.printer)))
     }
 
     pub async fn open_with(&self, events: Arc<dyn Listener>) -> Result<Engine> {
@@ -73,30 +82,31 @@ impl Session {
     }
 
     pub async fn open_context(&self, context: Context, events: Arc<dyn Listener>) -> Result<Engine> {
-        let opened = context::open(&context, events).await?;
-        self.printer.detail(format!("context {} ({})", context.name, context.kind));
-        Ok(Engine {
-            context,
-            catalog: Catalog::new(opened.seams.clone()),
-            seams: opened.seams,
-            counts: opened.counts,
-            printer: self.printer.clone(),
-        })
+        let engine = Engine::open(context, self.env.clone(), events).await?;
+        self.printer.detail(format!("context {} ({})", engine.context.name, engine.context.kind));
+        let _ = self.counts.set(engine.counts.clone());
+        Ok(engine)
     }
-}
 
-impl Engine {
-    /// Every request that this process makes.
-    pub fn counts(&self) -> Arc<Counts> {
-        self.counts.clone()
+    /// Prints what functions can do to this machine, and why images cannot run here.
+    pub fn print_risks(&self, executors: &Executors) {
+        if let Some(why) = &executors.processes_of_root {
+            self.printer.warning(processes_of_root(why));
+        }
+        if executors.metadata_open {
+            self.printer.note(METADATA_OPEN);
+        }
+        if let Some(why) = &executors.without_docker {
+            self.printer.note(format!("only functions without an image run here: {why}"));
+        }
     }
-}
 
-/// What it cost, for whoever asked to be told more.
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let counts = self.counts.snapshot();
-        let (store, queues) = (counts.store_requests(), counts.queue_requests());
-        self.printer.detail(format!("{store} requests to the store, {queues} to queues"));
+    /// Prints with `--verbose` what the command cost.
+    pub fn print_requests(&self) {
+        if let Some(counts) = self.counts.get() {
+            let counts = counts.snapshot();
+            let (store, queues) = (counts.store_requests(), counts.queue_requests());
+            self.printer.detail(format!("{store} requests to the store, {queues} to queues"));
+        }
     }
 }

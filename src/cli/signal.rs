@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: an end for most commands, a wish to end well for those that run calls.
+//! Ctrl-C and SIGTERM end most commands at once. Commands that run calls shut down cleanly.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -10,22 +10,23 @@ use tokio::sync::watch;
 
 use super::printer::Printer;
 use crate::error::{Code, Error, Result};
-use crate::worker::Stop;
+use crate::worker::Phase;
 
-/// A worker that is idle has drained before this is over, and there is nothing to tell.
-const DRAINS_AT_ONCE: Duration = Duration::from_secs(2);
+/// An idle worker drains within this time, and its user needs no hint.
+const IDLE_DRAIN_MAX: Duration = Duration::from_secs(2);
 
-const A_MOMENT: Duration = Duration::from_millis(50);
+/// How long a command that handles Ctrl-C itself gets to return its own error.
+const OWN_ERROR_WITHIN: Duration = Duration::from_millis(50);
 
-/// Runs until it is done, or until Ctrl-C.
+/// Returns when the work is done, or at Ctrl-C.
 pub async fn or_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let mut work = pin!(work);
     tokio::select! {
         biased;
         done = &mut work => done,
-        // Work that says of an interrupt itself what it means says more, and may hear of it a little later.
+        // Some work catches Ctrl-C itself and returns an error that explains more. It may see the signal a little later.
         _ = tokio::signal::ctrl_c() => {
-            tokio::time::timeout(A_MOMENT, work).await.unwrap_or_else(|_| Err(interrupted()))
+            tokio::time::timeout(OWN_ERROR_WITHIN, work).await.unwrap_or_else(|_| Err(interrupted()))
         }
     }
 }
@@ -34,16 +35,19 @@ pub fn interrupted() -> Error {
     Error::new(Code::Interrupted, "interrupted")
 }
 
-/// The signals that ask a process to end. They are caught from the moment this is made.
-pub struct Stops {
+/// The signals that ask a process to stop. They are caught from `catch` on.
+pub struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Stops {
-    pub fn catch() -> Result<Stops> {
+impl StopSignals {
+    pub fn catch() -> Result<StopSignals> {
         let catch = |kind| signal(kind).map_err(|error| Error::internal(format!("catch signals: {error}")));
-        Ok(Stops { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
+        Ok(StopSignals {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+        })
     }
 
     pub async fn next(&mut self) {
@@ -54,15 +58,16 @@ impl Stops {
         }
     }
 
-    /// The first one drains, the second stops now. Never ends: whoever is stopped does.
-    pub async fn drive(&mut self, stop: &watch::Sender<Stop>, printer: &Printer) -> Infallible {
+    /// Drains a worker at the first signal, and makes it hand its calls back at the second. Never returns: the worker
+    /// itself ends.
+    pub async fn forward(&mut self, stop: &watch::Sender<Phase>, printer: &Printer) -> Infallible {
         self.next().await;
-        stop.send_replace(Stop::Drain);
-        if tokio::time::timeout(DRAINS_AT_ONCE, self.next()).await.is_err() {
+        stop.send_replace(Phase::Drain);
+        if tokio::time::timeout(IDLE_DRAIN_MAX, self.next()).await.is_err() {
             printer.hint("a second signal stops now; what runs then goes back to the queue");
             self.next().await;
         }
-        stop.send_replace(Stop::Now);
+        stop.send_replace(Phase::HandBack);
         std::future::pending().await
     }
 }

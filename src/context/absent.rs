@@ -1,12 +1,16 @@
-//! What stands for S3 and SQS in an afn that was built without them: an error that says so.
+//! What stands for AWS in an afn that was built without it: an error that says so.
 
 use std::sync::Arc;
 
-use super::create::Step;
-use super::open::Machine;
-use super::{Context, Env};
+use async_trait::async_trait;
+
+use super::machine::Machine;
+use super::{Context, Env, Resource, Whereabouts};
 use crate::error::{Error, Result};
-use crate::seam::{Queues, Store};
+use crate::model::AwsSecret;
+use crate::seam::{Queues, SecretError, Secrets, Store};
+
+const BUILD: &str = "`cargo install --path .` builds it with S3 and SQS, the feature `aws`";
 
 pub(super) async fn open(context: &Context, _machine: &Machine) -> Result<(Arc<dyn Store>, Queues)> {
     Err(absent(context))
@@ -16,7 +20,24 @@ pub(super) async fn bucket(_: &Context, _: &Env, bucket: &str, _: &Machine) -> R
     Err(without(format!("`s3://{bucket}` needs S3, which this afn was built without")))
 }
 
-pub(super) async fn make(context: &Context) -> Result<Vec<Step>> {
+struct NoSecrets;
+
+#[async_trait]
+impl Secrets for NoSecrets {
+    async fn fetch(&self, _: &AwsSecret) -> std::result::Result<String, SecretError> {
+        Err(SecretError::Refused(format!("this afn was built without AWS; {BUILD}")))
+    }
+}
+
+pub(super) fn secrets(_: &Context, _: &Env, machine: &Machine) -> Result<Arc<dyn Secrets>> {
+    Ok(machine.secrets(Arc::new(NoSecrets)))
+}
+
+pub(super) async fn locate(context: &Context) -> Result<Whereabouts> {
+    Err(absent(context))
+}
+
+pub(super) async fn make(context: &Context) -> Result<Vec<Resource>> {
     Err(absent(context))
 }
 
@@ -29,5 +50,5 @@ fn absent(context: &Context) -> Error {
 }
 
 fn without(what: String) -> Error {
-    Error::invalid(what).hint("`cargo install --path .` builds it with S3 and SQS, the feature `aws`")
+    Error::invalid(what).with_hint(BUILD)
 }

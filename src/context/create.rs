@@ -1,29 +1,31 @@
-//! Makes what a context stands on, where it is missing: a folder, or bucket and queues.
+//! Creates what a context needs, where it is missing: a folder, or bucket and queues.
 
-use super::{Context, Kind, remote};
+use std::sync::Arc;
+
+use super::{Context, Kind, Resource, open, remote};
 use crate::error::{Error, Result};
-
-/// One thing that the context stands on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// ``bucket `afn` ``
-    pub what: String,
-    /// Made now; false when it was there.
-    pub made: bool,
-}
+use crate::event::Silent;
+use crate::seam::Deps;
+use crate::store_id;
 
 /// Idempotent: what is there is left as it is, also when it is set up differently.
-pub async fn create(context: &Context) -> Result<Vec<Step>> {
+pub async fn create(context: &Context) -> Result<Vec<Resource>> {
     match context.kind {
         Kind::Local => folder(context),
-        Kind::Localstack | Kind::Aws => remote::make(context).await,
+        Kind::Localstack | Kind::Aws => {
+            let mut resources = remote::make(context).await?;
+            let Deps { store, clock, rng, .. } = open(context, Arc::new(Silent)).await?.deps;
+            let (id, made) = store_id::find_or_create(&*store, &*clock, &*rng).await?;
+            resources.push(Resource { what: format!("store `{id}`"), made });
+            Ok(resources)
+        }
     }
 }
 
-fn folder(context: &Context) -> Result<Vec<Step>> {
+fn folder(context: &Context) -> Result<Vec<Resource>> {
     let dir = context.data_dir()?;
     let made = !dir.is_dir();
-    std::fs::create_dir_all(dir)
+    crate::folder::make(dir)
         .map_err(|error| Error::invalid(format!("cannot make the folder {}: {error}", dir.display())))?;
-    Ok(vec![Step { what: format!("folder `{}`", dir.display()), made }])
+    Ok(vec![Resource { what: format!("folder `{}`", dir.display()), made }])
 }

@@ -29,17 +29,23 @@ variables! {
     BUCKET = "AFN_BUCKET", "the bucket, instead of the context's";
     PREFIX = "AFN_PREFIX", "what all keys in the bucket begin with, instead of the context's";
     QUEUES = "AFN_QUEUES", "base name of the queues (NAME-calls, …), instead of the context's";
-    ENDPOINT = "AFN_ENDPOINT", "URL of S3, SQS and CloudFormation, instead of the context's or AWS's own";
+    ENDPOINT = "AFN_ENDPOINT", "URL of all services of AWS, instead of the context's or AWS's own";
     REGION = "AFN_REGION", "the region, instead of the context's; else AWS_REGION counts";
     PROFILE = "AFN_PROFILE", "profile of the AWS files, instead of the context's; else AWS_PROFILE counts";
     REGISTRY = "AFN_REGISTRY", "what stands before the names of images, like registry.example.com/team";
+    EXECUTOR = "AFN_EXECUTOR", "what workers run functions in: docker, process or auto";
+    FUNCTION_UIDS = "AFN_FUNCTION_UIDS", "whom root runs functions without an image as: FIRST-LAST, or none for root";
+    FUNCTION_DIR = "AFN_FUNCTION_DIR", "where root keeps the files of such functions; default /var/lib/afn";
     PORT = "AFN_PORT", "the port that `afn start` listens on; default 8080";
-    WEBHOOK_SECRET = "AFN_WEBHOOK_SECRET", "what a worker signs the webhooks of batches with";
+    TOKEN = "FN_TOKEN", "the token that the HTTP API asks for; without it `afn start` makes one";
+    WEBHOOK_SECRET = "AFN_WEBHOOK_SECRET", "what a worker signs the webhooks of batches with: text, or whsec_ and Base64";
+    WEBHOOK_ALLOW = "AFN_WEBHOOK_ALLOW", "hosts and networks, separated by commas, to which a worker also posts webhooks";
 }
 
 /// What every system sets; read here and nowhere else.
 const USER_HOME: &str = "HOME";
 const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
+const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 
 /// The environment as it was at the start: injected, so that tests need not change their own.
 #[derive(Debug, Clone, Default)]
@@ -57,39 +63,44 @@ impl Env {
 
     /// A variable that is not ours: the SDK's, the system's.
     pub fn text(&self, name: &str) -> Result<Option<String>> {
-        match self.raw(name) {
-            None => Ok(None),
-            Some(value) => match value.to_str() {
-                Some(text) => Ok(Some(text.to_owned())),
-                None => Err(Error::invalid(format!("environment variable {name} is not UTF-8"))),
-            },
-        }
+        let text = |value: &OsString| value.to_str().map(str::to_owned);
+        let not_utf8 = || Error::invalid(format!("environment variable {name} is not UTF-8"));
+        self.raw(name).map(|value| text(value).ok_or_else(not_utf8)).transpose()
     }
 
     /// Where contexts are kept.
     pub fn home(&self) -> Result<PathBuf> {
-        if let Some(home) = self.raw(HOME.name) {
-            return Ok(home.into());
-        }
-        Ok(self.user_home(HOME)?.join(".afn"))
+        let home = self.raw(HOME.name).map(PathBuf::from);
+        home.map_or_else(|| Ok(self.user_home(HOME)?.join(".afn")), Ok)
     }
 
     /// Where a `local` context keeps its file, unless it says otherwise.
     pub fn data_dir(&self) -> Result<PathBuf> {
-        if let Some(dir) = self.raw(DATA_DIR.name) {
-            return Ok(dir.into());
-        }
-        // A relative one is to be ignored, says the specification of XDG.
-        let xdg = self.raw(XDG_DATA_HOME).map(PathBuf::from).filter(|dir| dir.is_absolute());
-        match xdg {
-            Some(dir) => Ok(dir.join("afn")),
-            None => Ok(self.user_home(DATA_DIR)?.join(".local/share/afn")),
-        }
+        let xdg = || self.absolute(XDG_DATA_HOME).map(|dir| dir.join("afn"));
+        let dir = self.raw(DATA_DIR.name).map(PathBuf::from).or_else(xdg);
+        dir.map_or_else(|| Ok(self.user_home(DATA_DIR)?.join(".local/share/afn")), Ok)
+    }
+
+    /// Where sockets of running workers lie: in the session's folder for such, else beside the data.
+    pub fn run_dir(&self) -> Result<PathBuf> {
+        let dir = self.absolute(XDG_RUNTIME_DIR).map(|dir| dir.join("afn"));
+        dir.map_or_else(|| Ok(self.data_dir()?.join("run")), Ok)
+    }
+
+    /// Where functions have their files that run as other users than root: not below a home, where they could not go.
+    pub fn function_dir(&self) -> Result<PathBuf> {
+        let dir = self.get(FUNCTION_DIR)?.map_or_else(|| PathBuf::from("/var/lib/afn"), PathBuf::from);
+        std::path::absolute(dir).map_err(|error| Error::invalid(format!("{}: {error}", FUNCTION_DIR.name)))
+    }
+
+    /// The XDG specification says that a relative folder is to be ignored.
+    fn absolute(&self, name: &str) -> Option<PathBuf> {
+        self.raw(name).map(PathBuf::from).filter(|dir| dir.is_absolute())
     }
 
     fn user_home(&self, instead: Variable) -> Result<PathBuf> {
         self.raw(USER_HOME).map(PathBuf::from).ok_or_else(|| {
-            Error::invalid("HOME is not set").hint(format!("set HOME, or {} to a folder", instead.name))
+            Error::invalid("HOME is not set").with_hint(format!("set HOME, or {} to a folder", instead.name))
         })
     }
 
@@ -106,6 +117,8 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Env {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -119,6 +132,14 @@ mod tests {
         assert_eq!(of(&[("HOME", "/h"), ("XDG_DATA_HOME", "x")]), Ok("/h/.local/share/afn".into()));
         assert_eq!(of(&[("HOME", "/h"), ("AFN_DATA_DIR", "/d")]), Ok("/d".into()));
         assert_eq!(of(&[("HOME", "")]), Err("HOME is not set".into()));
+        let run_dir = |variables: &[(&'static str, &'static str)]| {
+            variables.iter().copied().collect::<Env>().run_dir().unwrap()
+        };
+        assert_eq!(run_dir(&[("HOME", "/h")]), Path::new("/h/.local/share/afn/run"));
+        assert_eq!(
+            run_dir(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", "/run/user/7")]),
+            Path::new("/run/user/7/afn")
+        );
     }
 
     #[test]

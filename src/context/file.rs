@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, ContextName, DEFAULT, Env, Kind};
 use crate::error::{Error, Result};
+use crate::folder;
 
 /// The folder of contexts.
 #[derive(Debug, Clone)]
@@ -18,11 +19,11 @@ pub struct Contexts {
 
 /// A context as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Entry {
+pub struct ContextEntry {
     #[serde(flatten)]
     pub context: Context,
     pub current: bool,
-    /// There is no file: it is as it comes.
+    /// It has no file: it comes with the program.
     pub built_in: bool,
 }
 
@@ -49,7 +50,7 @@ impl Contexts {
         write(&self.config_path(), &Config { current_context: Some(name.clone()) })
     }
 
-    /// As it is kept, else as it comes.
+    /// The context of the file, else the built-in one.
     pub fn load(&self, name: &ContextName) -> Result<Context> {
         if let Some(kept) = self.kept(name)? {
             return Ok(kept);
@@ -59,14 +60,16 @@ impl Contexts {
             None => {
                 let known: Vec<String> =
                     self.list()?.into_iter().map(|entry| format!("`{}`", entry.context.name)).collect();
-                Err(Error::not_found(format!("no context `{name}`"))
-                    .hint(format!("there are {}; `afn context create {name}` makes one", known.join(", "))))
+                Err(Error::not_found(format!("no context `{name}`")).with_hint(format!(
+                    "there are {}; `afn context create {name}` makes one",
+                    known.join(", ")
+                )))
             }
         }
     }
 
     /// All contexts by name, those that come with the program among them.
-    pub fn list(&self) -> Result<Vec<Entry>> {
+    pub fn list(&self) -> Result<Vec<ContextEntry>> {
         let current = self.current()?;
         let mut names = self.kept_names()?;
         let built_in = Kind::ALL.map(|kind| kind.as_str().parse().expect("kinds are names"));
@@ -80,7 +83,7 @@ impl Contexts {
             let context = kept.or_else(|| Context::built_in(&name)).ok_or_else(|| {
                 Error::not_found(format!("context `{name}` was deleted while the list was read"))
             })?;
-            Ok(Entry { current: name.as_str() == current, context, built_in })
+            Ok(ContextEntry { current: name.as_str() == current, context, built_in })
         };
         names.into_iter().map(entry).collect()
     }
@@ -101,7 +104,7 @@ impl Contexts {
         }
         if self.current()?.as_ref() == Some(name) {
             return Err(Error::conflict(format!("context `{name}` is the current one"))
-                .hint(format!("choose another first: `afn context use {DEFAULT}`")));
+                .with_hint(format!("choose another first: `afn context use {DEFAULT}`")));
         }
         let path = self.path(name);
         fs::remove_file(&path).map_err(|error| io_error("delete", &path, &error))
@@ -116,7 +119,7 @@ impl Contexts {
                 path.display(),
                 context.name
             ))
-            .hint("make the field `name` and the file's name the same")),
+            .with_hint("make the field `name` and the file's name the same")),
             context => Ok(context),
         }
     }
@@ -158,7 +161,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     };
     let parsed = serde_json::from_slice(&text);
     parsed.map(Some).map_err(|error| {
-        Error::invalid(format!("{}: {error}", path.display())).hint("mend the file, or delete it")
+        Error::invalid(format!("{}: {error}", path.display())).with_hint("mend the file, or delete it")
     })
 }
 
@@ -166,7 +169,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let failed = |error: io::Error| io_error("write", path, &error);
     let folder = path.parent().expect("a file under the home of contexts");
-    fs::create_dir_all(folder).map_err(failed)?;
+    folder::make(folder).map_err(failed)?;
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     let mut json = serde_json::to_vec_pretty(value).expect("contexts have string keys");
     json.push(b'\n');

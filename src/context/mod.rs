@@ -6,6 +6,7 @@ mod absent;
 mod create;
 pub mod env;
 mod file;
+mod machine;
 mod open;
 #[cfg(feature = "aws")]
 mod remote;
@@ -13,18 +14,18 @@ mod resolve;
 #[cfg(feature = "aws")]
 mod stack;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
+use crate::model::text::{text_types, words};
 
-pub use create::{Step, create};
+pub use create::create;
 pub use env::Env;
-pub use file::{Contexts, Entry};
-pub use open::{FILE, Opened, open, open_bucket};
+pub use file::{ContextEntry, Contexts};
+pub use open::{FILE, Opened, open, open_bucket, open_secrets};
 pub use resolve::{Flags, draft, resolve};
 #[cfg(feature = "aws")]
 pub use stack::from_stack;
@@ -34,7 +35,34 @@ use absent as remote;
 #[cfg(not(feature = "aws"))]
 pub use absent::from_stack;
 
-/// The context of who never named one.
+/// A bucket, queue or folder that a context needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// ``bucket `afn` ``
+    pub what: String,
+    /// Made now; false when it was there.
+    pub made: bool,
+}
+
+/// Where commands of a remote context act. What cannot be told is the error that says why.
+#[derive(Debug)]
+pub struct Whereabouts {
+    pub account: Result<String>,
+    pub region: String,
+    pub bucket: String,
+    /// URLs, by name.
+    pub queues: Vec<(String, Result<String>)>,
+}
+
+/// `None` for a local context.
+pub async fn locate(context: &Context) -> Result<Option<Whereabouts>> {
+    match context.kind {
+        Kind::Local => Ok(None),
+        Kind::Localstack | Kind::Aws => remote::locate(context).await.map(Some),
+    }
+}
+
+/// The context that is used when none is named.
 pub const DEFAULT: &str = "local";
 
 /// A named store with its queues. Persisted as `contexts/NAME.json`, keep stable.
@@ -63,6 +91,11 @@ pub struct Context {
     pub profile: Option<String>,
 }
 
+/// What queues are called by default.
+const BASE: &str = "afn";
+/// SQS takes 80 characters, of which the longest ending, `-batches-dead`, has 13.
+const QUEUE_BASE_BYTES_MAX: usize = 67;
+
 /// Names, or URLs, of the three queues; the dead letters of each are in the queue of the same name with `-dead`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,6 +111,27 @@ impl QueueNames {
         QueueNames { calls: named("calls"), chunks: named("chunks"), batches: named("batches") }
     }
 
+    /// The default of a context with this prefix: contexts that share a bucket do not share queues.
+    pub fn from_prefix(prefix: &str) -> QueueNames {
+        if prefix.is_empty() {
+            return QueueNames::from_base(BASE);
+        }
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
+        let mut base = format!("{BASE}-{}", prefix.chars().map(plain).collect::<String>());
+        if base[BASE.len() + 1..] != *prefix || base.len() > QUEUE_BASE_BYTES_MAX {
+            // Another prefix may read the same now.
+            let digest: String =
+                Sha256::digest(prefix).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+            base.truncate(QUEUE_BASE_BYTES_MAX - 1 - digest.len());
+            base = format!("{base}-{digest}");
+        }
+        QueueNames::from_base(&base)
+    }
+
+    pub fn all(&self) -> [&str; 3] {
+        [&self.calls, &self.chunks, &self.batches]
+    }
+
     pub fn dead(name: &str) -> String {
         format!("{name}-dead")
     }
@@ -89,7 +143,7 @@ impl QueueNames {
 
 impl Default for QueueNames {
     fn default() -> QueueNames {
-        QueueNames::from_base("afn")
+        QueueNames::from_base(BASE)
     }
 }
 
@@ -104,87 +158,27 @@ pub enum Kind {
     Aws,
 }
 
+words!(Kind, "kind of context": Local = "local", Localstack = "localstack", Aws = "aws");
+
 impl Kind {
-    pub const ALL: [Kind; 3] = [Kind::Local, Kind::Localstack, Kind::Aws];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::Local => "local",
-            Kind::Localstack => "localstack",
-            Kind::Aws => "aws",
-        }
-    }
-
     /// Whether it is S3 and SQS.
     pub fn is_remote(self) -> bool {
-        match self {
-            Kind::Local => false,
-            Kind::Localstack | Kind::Aws => true,
-        }
+        matches!(self, Kind::Localstack | Kind::Aws)
     }
 }
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Kind {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Kind> {
-        Kind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| {
-            Error::invalid(format!("`{text}` is not a kind of context"))
-                .hint("the kinds are `local`, `localstack` and `aws`")
-        })
-    }
-}
-
-/// Names a context and its file: up to 64 letters, digits, `-` and `_`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ContextName(String);
 
 const CONTEXT_NAME_BYTES_MAX: usize = 64;
 
-impl ContextName {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for ContextName {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<ContextName> {
+text_types! {
+    /// Names a context and its file: up to 64 letters, digits, `-` and `_`.
+    ContextName: |text| {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if text.is_empty() || text.len() > CONTEXT_NAME_BYTES_MAX || !text.chars().all(plain) {
             return Err(Error::invalid(format!("`{text}` cannot name a context"))
-                .hint(format!("1 to {CONTEXT_NAME_BYTES_MAX} letters, digits, `-` and `_` can")));
+                .with_hint(format!("1 to {CONTEXT_NAME_BYTES_MAX} letters, digits, `-` and `_` can")));
         }
-        Ok(ContextName(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for ContextName {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<ContextName> {
-        text.parse()
-    }
-}
-
-impl From<ContextName> for String {
-    fn from(name: ContextName) -> String {
-        name.0
-    }
-}
-
-impl fmt::Display for ContextName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+        Ok(())
+    };
 }
 
 impl Context {
@@ -207,14 +201,14 @@ impl Context {
     pub fn data_dir(&self) -> Result<&Path> {
         self.data_dir.as_deref().ok_or_else(|| {
             Error::invalid(format!("context `{}` has no folder", self.name))
-                .hint(format!("give it one with `--data-dir`, or set {}", env::DATA_DIR.name))
+                .with_hint(format!("give it one with `--data-dir`, or set {}", env::DATA_DIR.name))
         })
     }
 
     /// Of `localstack` and `aws`.
     pub fn bucket(&self) -> Result<&str> {
         self.bucket.as_deref().ok_or_else(|| {
-            Error::invalid(format!("context `{}` has no bucket", self.name)).hint(format!(
+            Error::invalid(format!("context `{}` has no bucket", self.name)).with_hint(format!(
                 "`afn context create {} --kind {} --bucket NAME` makes what is missing; or set {}",
                 self.name,
                 self.kind,

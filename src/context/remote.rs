@@ -1,17 +1,18 @@
-//! Contexts on S3 and SQS.
+//! Contexts on S3 and SQS, and the secrets of AWS.
 
 use std::sync::Arc;
 
-use super::create::Step;
-use super::open::Machine;
-use super::{Context, Env, Kind, QueueNames};
-use crate::backend::aws::make::{self, Made};
-use crate::backend::aws::{Connection, Place, S3Store, SqsQueue};
-use crate::error::Result;
-use crate::seam::{Queues, Store};
+use futures_util::future::join_all;
 
-fn place(context: &Context) -> Place {
-    Place {
+use super::machine::Machine;
+use super::{Context, Env, Kind, QueueNames, Resource, Whereabouts, env};
+use crate::backend::aws::make;
+use crate::backend::aws::{AwsSecrets, Connection, ConnectionOptions, S3Store, SqsQueue};
+use crate::error::{Error, Result};
+use crate::seam::{Queues, Secrets, Store};
+
+fn options(context: &Context) -> ConnectionOptions {
+    ConnectionOptions {
         endpoint: context.endpoint.clone(),
         region: context.region.clone(),
         profile: context.profile.clone(),
@@ -20,7 +21,7 @@ fn place(context: &Context) -> Place {
 }
 
 pub(super) async fn connect(context: &Context) -> Result<Connection> {
-    Connection::open(&place(context)).await
+    Connection::open(&options(context)).await
 }
 
 pub(super) async fn open(context: &Context, machine: &Machine) -> Result<(Arc<dyn Store>, Queues)> {
@@ -37,24 +38,55 @@ pub(super) async fn bucket(
     bucket: &str,
     machine: &Machine,
 ) -> Result<Arc<dyn Store>> {
-    let place = match context.kind {
+    let options = match context.kind {
         // The SDK would look for the bucket in the host name of this one.
-        Kind::Local => Place { endpoint: env.text("AWS_ENDPOINT_URL_S3")?, ..Place::default() },
-        Kind::Localstack | Kind::Aws => place(context),
+        Kind::Local => {
+            ConnectionOptions { endpoint: env.text("AWS_ENDPOINT_URL_S3")?, ..ConnectionOptions::default() }
+        }
+        Kind::Localstack | Kind::Aws => options(context),
     };
-    let connection = Connection::open(&place).await?;
+    let connection = Connection::open(&options).await?;
     Ok(machine.store(Arc::new(S3Store::new(&connection, bucket, ""))))
 }
 
-pub(super) async fn make(context: &Context) -> Result<Vec<Step>> {
-    let step = |what: String, made: Made| Step { what, made: made == Made::Now };
+/// The secrets of the context's region and account; for a local context, of those that the environment names. Connects
+/// at the first request.
+pub(super) fn secrets(context: &Context, env: &Env, machine: &Machine) -> Result<Arc<dyn Secrets>> {
+    let options = match context.kind {
+        Kind::Local => ConnectionOptions {
+            endpoint: env.get(env::ENDPOINT)?,
+            region: env.get(env::REGION)?,
+            profile: env.get(env::PROFILE)?,
+            is_localstack: false,
+        },
+        Kind::Localstack | Kind::Aws => options(context),
+    };
+    Ok(machine.secrets(Arc::new(AwsSecrets::new(options, machine.clock.clone()))))
+}
+
+/// One request for the account and one for each queue, at once.
+pub(super) async fn locate(context: &Context) -> Result<Whereabouts> {
+    let connection = connect(context).await?;
+    let queues = join_all(context.queues.all().map(|name| async {
+        let url = SqsQueue::new(&connection, name).url().await.map(str::to_owned);
+        (name.to_owned(), url.map_err(Error::from))
+    }));
+    let (account, queues) = tokio::join!(connection.account(), queues);
+    let (region, bucket) = (connection.region.clone(), context.bucket()?.to_owned());
+    Ok(Whereabouts { account, region, bucket, queues })
+}
+
+pub(super) async fn make(context: &Context) -> Result<Vec<Resource>> {
+    let resource = |what: String, made: bool| Resource { what, made };
     let connection = connect(context).await?;
     let bucket = context.bucket()?;
-    let mut steps = vec![step(format!("bucket `{bucket}`"), make::bucket(&connection, bucket).await?)];
-    for name in [&context.queues.calls, &context.queues.chunks, &context.queues.batches] {
+    let mut resources =
+        vec![resource(format!("bucket `{bucket}`"), make::bucket(&connection, bucket).await?)];
+    for name in context.queues.all() {
         let dead = QueueNames::dead(name);
-        steps.push(step(format!("queue `{dead}`"), make::dead_queue(&connection, &dead).await?));
-        steps.push(step(format!("queue `{name}`"), make::live_queue(&connection, name, &dead).await?));
+        resources.push(resource(format!("queue `{dead}`"), make::queue(&connection, &dead, None).await?));
+        resources
+            .push(resource(format!("queue `{name}`"), make::queue(&connection, name, Some(&dead)).await?));
     }
-    Ok(steps)
+    Ok(resources)
 }

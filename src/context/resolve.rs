@@ -24,13 +24,20 @@ pub struct Flags {
 /// The context, complete: a `local` one has its folder, the others a bucket.
 pub fn resolve(flags: &Flags, env: &Env) -> Result<Context> {
     let contexts = Contexts::new(env)?;
-    let name = match flags.context.clone().map_or_else(|| env.get(env::CONTEXT), |name| Ok(Some(name)))? {
-        Some(name) => name.parse::<ContextName>()?,
+    let named = flags.context.clone().map_or_else(|| env.get(env::CONTEXT), |name| Ok(Some(name)))?;
+    let name: ContextName = match named {
+        Some(name) => name.parse()?,
         None => contexts.current()?.unwrap_or(DEFAULT.parse()?),
     };
     let mut context = contexts.load(&name)?;
     flags.apply(&mut context, env)?;
-    complete(&mut context, env)?;
+    match context.kind {
+        Kind::Local if context.data_dir.is_none() => context.data_dir = Some(env.data_dir()?),
+        Kind::Local => {}
+        Kind::Localstack | Kind::Aws => {
+            context.bucket()?;
+        }
+    }
     Ok(context)
 }
 
@@ -53,43 +60,47 @@ impl Flags {
     /// variable is not, since it stands for all commands of a shell.
     pub fn apply(&self, context: &mut Context, env: &Env) -> Result<()> {
         let Flags { context: _, data_dir, bucket, prefix, queues, endpoint, region, profile } = self;
-        if context.kind.is_remote() {
-            if data_dir.is_some() {
-                return Err(meaningless("--data-dir", context));
-            }
-            let pick = |flag: &Option<String>, variable: Variable| match flag {
-                Some(value) => Ok(Some(value.clone())),
-                None => env.get(variable),
-            };
-            context.bucket = pick(bucket, env::BUCKET)?.or(context.bucket.take());
-            if let Some(prefix) = pick(prefix, env::PREFIX)? {
-                context.prefix = prefix.trim_matches('/').to_owned();
-            }
-            if let Some(base) = pick(queues, env::QUEUES)? {
-                context.queues = QueueNames::from_base(&base);
-            }
-            context.endpoint = pick(endpoint, env::ENDPOINT)?.or(context.endpoint.take());
-            context.region = pick(region, env::REGION)?.or(context.region.take());
-            context.profile = pick(profile, env::PROFILE)?.or(context.profile.take());
-            return Ok(());
-        }
-        for (flag, value) in [
+        let remote_flags = [
             ("--bucket", bucket),
             ("--prefix", prefix),
             ("--queues", queues),
             ("--endpoint", endpoint),
             ("--region", region),
             ("--profile", profile),
-        ] {
-            if value.is_some() {
+        ];
+        if !context.kind.is_remote() {
+            if let Some((flag, _)) = remote_flags.into_iter().find(|(_, value)| value.is_some()) {
                 return Err(meaningless(flag, context));
             }
+            let dir = match data_dir {
+                Some(dir) => Some(dir.clone()),
+                None => env.get(env::DATA_DIR)?.map(PathBuf::from),
+            };
+            context.data_dir = dir.or(context.data_dir.take());
+            return Ok(());
         }
-        let dir = match data_dir {
-            Some(dir) => Some(dir.clone()),
-            None => env.get(env::DATA_DIR)?.map(PathBuf::from),
+        if data_dir.is_some() {
+            return Err(meaningless("--data-dir", context));
+        }
+        let pick = |flag: &Option<String>, variable: Variable| {
+            flag.clone().map_or_else(|| env.get(variable), |value| Ok(Some(value)))
         };
-        context.data_dir = dir.or(context.data_dir.take());
+        context.bucket = pick(bucket, env::BUCKET)?.or(context.bucket.take());
+        if let Some(prefix) = pick(prefix, env::PREFIX)? {
+            let prefix = prefix.trim_matches('/').to_owned();
+            // Queues that were not chosen follow the prefix. A stored context keeps those that it was made with.
+            let by_default = [QueueNames::default(), QueueNames::from_prefix(&context.prefix)];
+            if prefix != context.prefix && by_default.contains(&context.queues) {
+                context.queues = QueueNames::from_prefix(&prefix);
+            }
+            context.prefix = prefix;
+        }
+        if let Some(base) = pick(queues, env::QUEUES)? {
+            context.queues = QueueNames::from_base(&base);
+        }
+        context.endpoint = pick(endpoint, env::ENDPOINT)?.or(context.endpoint.take());
+        context.region = pick(region, env::REGION)?.or(context.region.take());
+        context.profile = pick(profile, env::PROFILE)?.or(context.profile.take());
         Ok(())
     }
 }
@@ -99,20 +110,7 @@ fn meaningless(flag: &str, context: &Context) -> Error {
         "`{flag}` says nothing about context `{}`, which is `{}`",
         context.name, context.kind
     ))
-    .hint("choose another with `--context`, or leave the flag out")
-}
-
-/// Fills in what a context of its kind cannot be without.
-fn complete(context: &mut Context, env: &Env) -> Result<()> {
-    match context.kind {
-        Kind::Local => {
-            if context.data_dir.is_none() {
-                context.data_dir = Some(env.data_dir()?);
-            }
-            Ok(())
-        }
-        Kind::Localstack | Kind::Aws => context.bucket().map(drop),
-    }
+    .with_hint("choose another with `--context`, or leave the flag out")
 }
 
 #[cfg(test)]
@@ -177,6 +175,33 @@ mod tests {
         assert_eq!(context.prefix, "a/b");
         assert_eq!(context.queues.chunks, "q-chunks");
         assert_eq!(context.region.as_deref(), Some("us-east-1"));
+    }
+
+    #[test]
+    fn queues_that_nobody_chose_follow_the_prefix() {
+        let (_folder, env, contexts) = world([("AFN_CONTEXT", "localstack")]);
+        let calls = |flags: &Flags, env: &Env| {
+            let draft = draft("new".parse().unwrap(), Kind::Aws, flags, env).unwrap();
+            let resolved = resolve(flags, env).unwrap();
+            assert_eq!(draft.queues, resolved.queues);
+            draft.queues.calls
+        };
+        let prefix = |prefix: &str| Flags { prefix: Some(prefix.into()), ..Flags::default() };
+        assert_eq!(calls(&Flags::default(), &env), "afn-calls");
+        assert_eq!(calls(&prefix("team_1"), &env), "afn-team_1-calls");
+        let (slash, dash) = (calls(&prefix("/a/b/"), &env), calls(&prefix("a-b"), &env));
+        assert!(slash.starts_with("afn-a-b-") && dash == "afn-a-b-calls" && slash != dash, "{slash} {dash}");
+        let long = QueueNames::dead(&QueueNames::from_prefix(&"x.".repeat(200)).batches);
+        assert!(long.len() == 80 && long.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "{long}");
+        let chosen = Flags { queues: Some("q".into()), ..prefix("a") };
+        assert_eq!(calls(&chosen, &env), "q-calls");
+
+        // One of before keeps its queues, whatever its prefix.
+        let mut before = Context::new("before".parse().unwrap(), Kind::Aws);
+        (before.bucket, before.prefix) = (Some("b".into()), "p".into());
+        contexts.save(&before).unwrap();
+        let flags = Flags { context: Some("before".into()), ..Flags::default() };
+        assert_eq!(resolve(&flags, &env).unwrap().queues.calls, "afn-calls");
     }
 
     #[test]

@@ -20,7 +20,7 @@ fn fill(context: &mut Context, stack: &str, mut outputs: BTreeMap<String, String
     let mut take = |name: &str| {
         outputs.remove(name).ok_or_else(|| {
             Error::invalid(format!("stack `{stack}` has no output `{name}`"))
-                .hint("deploy infra/core.yaml of this release")
+                .with_hint("deploy infra/core.yaml of this release")
         })
     };
     context.bucket = Some(take("BucketName")?);

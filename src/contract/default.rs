@@ -1,26 +1,32 @@
 //! The `default` format: one process per call, payload on stdin, answer on stdout, log on stderr; the exit code
-//! decides. What executors share of it: the environment of a call, and the taking in of an answer.
+//! decides. What executors share of it: the environment of a call, and the conversation with its process.
+
+use std::pin::pin;
+
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::limits;
 use crate::model::Time;
-use crate::seam::body::{BodyWriter, BodyWriterError};
-use crate::seam::executor::{Fault, Verdict, Work};
+use crate::seam::body::{BodyWriter, BodyWriterError, Pieces};
+use crate::seam::executor::{Fault, Invocation, Verdict};
 
 /// The environment of one call: [`super::env`] and what is this call's alone.
-pub fn env(work: &Work, deadline: Time) -> Vec<(String, String)> {
-    let mut env = super::env(work);
-    let content_type = work.content_type.iter().map(|value| ("content-type", value));
-    for (name, value) in work.headers.iter().map(|(name, value)| (name.as_str(), value)).chain(content_type) {
+pub fn env(invocation: &Invocation, deadline: Time) -> Vec<(String, String)> {
+    let mut env = super::env(invocation);
+    let content_type = invocation.content_type.iter().map(|value| ("content-type", value));
+    for (name, value) in
+        invocation.headers.iter().map(|(name, value)| (name.as_str(), value)).chain(content_type)
+    {
         // An environment cannot hold NUL; such a header is no text anyway.
         if !value.contains('\0') {
             env.push((header_variable(name), value.clone()));
         }
     }
-    env.push(("FN_CALL_ID".to_owned(), work.call.to_string()));
+    env.push(("FN_CALL_ID".to_owned(), invocation.call.to_string()));
     env.push(("FN_DEADLINE".to_owned(), deadline.to_string()));
     env.push(("FN_METHOD".to_owned(), "POST".to_owned()));
-    env.push(("FN_REQUEST_URL".to_owned(), format!("/r/{}{}", work.app, work.function.route)));
-    env.push(("AFN_ATTEMPT".to_owned(), work.attempt.to_string()));
+    env.push(("FN_REQUEST_URL".to_owned(), format!("/r/{}{}", invocation.app, invocation.function.route)));
+    env.push(("AFN_ATTEMPT".to_owned(), invocation.attempt.to_string()));
     env
 }
 
@@ -29,16 +35,63 @@ fn header_variable(name: &str) -> String {
     format!("FN_HEADER_{}", name.chars().map(plain).collect::<String>())
 }
 
-/// Takes in a piece of an answer. `Err(Ok(..))`: the call has failed with it, `Err(Err(..))`: the worker has.
-pub fn take_in(answer: &mut BodyWriter, piece: &[u8]) -> Result<(), Result<Verdict, Fault>> {
+/// What ends a call before its process does: a verdict, or the worker's fault.
+pub type Cut = Result<Verdict, Fault>;
+
+/// Adds a piece to an answer.
+pub fn take_in(answer: &mut BodyWriter, piece: &[u8]) -> Result<(), Cut> {
     answer.write(piece).map_err(|error| match error {
-        BodyWriterError::TooLarge { bytes_max } => Ok(too_large(bytes_max)),
+        BodyWriterError::TooLarge { bytes_max } => {
+            Ok(Verdict::Error { reason: format!("result too large: limit {} MiB", bytes_max / limits::MIB) })
+        }
         BodyWriterError::Io(error) => Err(Fault::Worker(format!("cannot spool a result: {error}"))),
     })
 }
 
-fn too_large(bytes_max: u64) -> Verdict {
-    Verdict::Error { reason: format!("result too large: limit {} MiB", bytes_max / limits::MIB) }
+/// Runs one call: writes the payload to `stdin`, and drives `output`, which reads stdout and stderr, until `exit`. What is
+/// still to be read then has until `grace`; false: that was not enough.
+pub async fn converse<E>(
+    stdin: impl AsyncWrite + Unpin,
+    payload: Pieces,
+    output: impl Future<Output = Result<(), Cut>>,
+    exit: impl Future<Output = Result<E, Fault>>,
+    grace: impl Future<Output = ()>,
+) -> Result<(E, bool), Cut> {
+    // All at once, or a full pipe would block the others.
+    let (mut feed, mut output, mut exit) = (pin!(feed(stdin, payload)), pin!(output), pin!(exit));
+    let (mut feeding, mut reading) = (true, true);
+    let exit = loop {
+        tokio::select! { biased;
+            read = &mut output, if reading => {
+                read?;
+                reading = false;
+            }
+            fed = &mut feed, if feeding => {
+                fed.map_err(Err)?;
+                feeding = false;
+            }
+            exit = &mut exit => break exit.map_err(Err)?,
+        }
+    };
+    if reading {
+        tokio::select! { biased;
+            read = output => read?,
+            () = grace => return Ok((exit, false)),
+        }
+    }
+    Ok((exit, true))
+}
+
+/// Writes the payload and closes the pipe. A function need not read it, so a pipe that breaks is no fault.
+async fn feed(mut stdin: impl AsyncWrite + Unpin, payload: Pieces) -> Result<(), Fault> {
+    for piece in payload {
+        let piece = piece.map_err(|error| Fault::Worker(format!("cannot read a payload: {error}")))?;
+        if stdin.write_all(&piece).await.is_err() {
+            return Ok(());
+        }
+    }
+    let _ = stdin.shutdown().await;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -68,12 +121,12 @@ mod tests {
 
     #[test]
     fn a_call_finds_itself_in_its_environment() {
-        let mut work = testing::work(Format::Default, b"");
-        work.headers.insert("X-Trace.Id".to_owned(), "7".to_owned());
-        work.headers.insert("x-bad".to_owned(), "a\0b".to_owned());
-        let env: BTreeMap<String, String> = env(&work, Time(1_700_000_010_000)).into_iter().collect();
+        let mut invocation = testing::invocation(Format::Default, b"");
+        invocation.headers.insert("X-Trace.Id".to_owned(), "7".to_owned());
+        invocation.headers.insert("x-bad".to_owned(), "a\0b".to_owned());
+        let env: BTreeMap<String, String> = env(&invocation, Time(1_700_000_010_000)).into_iter().collect();
 
-        assert_eq!(env["FN_CALL_ID"], work.call.to_string());
+        assert_eq!(env["FN_CALL_ID"], invocation.call.to_string());
         assert_eq!(env["AFN_ATTEMPT"], "2");
         assert_eq!(env["FN_DEADLINE"], "2023-11-14T22:13:30.000Z");
         assert_eq!(env["FN_HEADER_X_TRACE_ID"], "7");

@@ -8,26 +8,26 @@ mod socket;
 use std::collections::BTreeMap;
 use std::process::ExitStatus;
 
-use crate::seam::executor::Work;
+use crate::seam::executor::Invocation;
 
 /// The environment of a sandbox: the app's config, the function's over it, and over both what is reserved. It is the
 /// same for every call of one version under one config; what differs from call to call travels in headers
 /// (`http-stream`) or is added by [`default::env`].
-pub fn env(work: &Work) -> Vec<(String, String)> {
-    let app = work.app.to_string();
-    let function = work.function.name.to_string();
+pub fn env(invocation: &Invocation) -> Vec<(String, String)> {
+    let app = invocation.app.to_string();
+    let function = invocation.function.name.to_string();
     let mut env: BTreeMap<&str, String> = BTreeMap::new();
-    for (key, value) in work.app_config.iter().chain(&work.function.config) {
+    for (key, value) in invocation.app_config.iter().chain(&invocation.function.config) {
         env.insert(key, value.clone());
     }
     env.insert("FN_APP_ID", app.clone());
     env.insert("FN_APP_NAME", app);
     env.insert("FN_FN_ID", function.clone());
     env.insert("FN_FN_NAME", function);
-    env.insert("FN_FORMAT", work.version.format.to_string());
-    env.insert("FN_MEMORY", work.version.limits.memory_mib.to_string());
-    env.insert("FN_PATH", work.function.route.to_string());
-    env.insert("FN_TYPE", work.function.kind.to_string());
+    env.insert("FN_FORMAT", invocation.version.format.to_string());
+    env.insert("FN_MEMORY", invocation.version.limits.memory_mib.to_string());
+    env.insert("FN_PATH", invocation.function.route.to_string());
+    env.insert("FN_TYPE", invocation.function.kind.to_string());
     env.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
@@ -50,18 +50,17 @@ pub(crate) mod testing {
     use crate::model::{
         CallId, Config, Digest, Format, Function, Kind, Limits, Nonce, Source, Time, Version,
     };
-    use crate::seam::Heard;
-    use crate::seam::executor::Work;
+    use crate::seam::ExecutionLog;
+    use crate::seam::executor::Invocation;
 
     /// A call of `app`'s function `f`, to be bent by a test.
-    pub fn work(format: Format, payload: &'static [u8]) -> Work {
+    pub fn invocation(format: Format, payload: &'static [u8]) -> Invocation {
         let source = Source::Archive { sha256: Digest::of(b""), bytes: 0 };
         let limits = Limits { timeout_ms: 10 * limits::TIMEOUT_MS_MIN, ..Limits::default() };
-        Work {
+        Invocation {
             app: "app".parse().unwrap(),
             app_config: Config::new().into(),
             function: Arc::new(Function {
-                v: 1,
                 name: "f".parse().unwrap(),
                 route: "/f".parse().unwrap(),
                 kind: Kind::Async,
@@ -81,7 +80,7 @@ pub(crate) mod testing {
             headers: BTreeMap::new(),
             content_type: Some("text/plain".to_owned()),
             payload: payload.to_vec().into(),
-            heard: Heard::default(),
+            execution_log: ExecutionLog::default(),
         }
     }
 }
@@ -95,14 +94,14 @@ mod tests {
 
     #[test]
     fn the_function_wins_over_the_app_and_reserved_names_over_both() {
-        let mut work = testing::work(Format::HttpStream, b"");
+        let mut invocation = testing::invocation(Format::HttpStream, b"");
         for (key, value) in [("A", "app"), ("B", "app"), ("FN_MEMORY", "1")] {
-            Arc::make_mut(&mut work.app_config).insert(key.to_owned(), value.to_owned());
+            Arc::make_mut(&mut invocation.app_config).insert(key.to_owned(), value.to_owned());
         }
-        Arc::make_mut(&mut work.function).config.insert("B".to_owned(), "function".to_owned());
-        Arc::make_mut(&mut work.function).config.insert("FN_FORMAT".to_owned(), "json".to_owned());
+        Arc::make_mut(&mut invocation.function).config.insert("B".to_owned(), "function".to_owned());
+        Arc::make_mut(&mut invocation.function).config.insert("FN_FORMAT".to_owned(), "json".to_owned());
 
-        let env: BTreeMap<String, String> = env(&work).into_iter().collect();
+        let env: BTreeMap<String, String> = env(&invocation).into_iter().collect();
         let get = |key: &str| env[key].as_str();
         assert_eq!((get("A"), get("B")), ("app", "function"));
         assert_eq!((get("FN_MEMORY"), get("FN_FORMAT")), ("128", "http-stream"));

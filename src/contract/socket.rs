@@ -3,7 +3,12 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+#[cfg(target_os = "linux")]
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 /// The name that the contract gives the socket.
 pub const SOCKET_NAME: &str = "lsnr.sock";
@@ -23,13 +28,12 @@ pub struct SocketDir {
     #[cfg(target_os = "linux")]
     dir: std::os::fd::OwnedFd,
     #[cfg(not(target_os = "linux"))]
-    dir: std::path::PathBuf,
+    dir: PathBuf,
 }
 
 impl SocketDir {
     #[cfg(target_os = "linux")]
     pub fn open(dir: &Path) -> io::Result<SocketDir> {
-        use rustix::fs::{Mode, OFlags};
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(SocketDir { dir: rustix::fs::open(dir, flags, Mode::empty())? })
     }
@@ -51,63 +55,73 @@ impl SocketDir {
         })
     }
 
-    /// FDKs bind another name and link it, relative and in the same folder, to the one that is waited for. Such a
-    /// link is followed once; anything else is refused. The socket found is held open and named by its descriptor:
-    /// what was checked is what is connected to, and a long path is no problem.
-    #[cfg(target_os = "linux")]
-    fn find(&self) -> Result<Option<(std::os::fd::OwnedFd, std::path::PathBuf)>, ConnectError> {
-        use std::os::fd::AsRawFd as _;
-
-        use rustix::fs::{FileType, Mode, OFlags};
-
-        let open = |name: &str| {
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match rustix::fs::openat(&self.dir, name, flags, Mode::empty()) {
-                Ok(fd) => {
-                    let stat = rustix::fs::fstat(&fd).map_err(broken)?;
-                    Ok(Some((fd, FileType::from_raw_mode(stat.st_mode))))
-                }
-                Err(rustix::io::Errno::NOENT) => Ok(None),
-                Err(error) => Err(broken(error)),
-            }
-        };
-        let Some((mut fd, mut kind)) = open(SOCKET_NAME)? else { return Ok(None) };
-        if kind == FileType::Symlink {
-            let target = rustix::fs::readlinkat(&fd, "", Vec::new()).map_err(broken)?;
-            let target = link_target(target.to_bytes())?;
-            match open(target)? {
-                Some(found) => (fd, kind) = found,
+    /// FDKs bind another name and link it, relative and in the same folder, to the expected one. Such a link is followed
+    /// once; anything else is refused. On Linux the socket that was found is held open and named by its descriptor: the
+    /// one that was checked is the one that is connected to, and a long path is no problem.
+    fn find(&self) -> Result<Option<(Found, PathBuf)>, ConnectError> {
+        let Some(mut found) = self.look(SOCKET_NAME)? else { return Ok(None) };
+        if found.kind == FileType::Symlink {
+            let target = found.target().map_err(broken)?;
+            match self.look(link_target(&target)?)? {
+                Some(linked) => found = linked,
                 None => return Ok(None),
             }
         }
-        if kind != FileType::Socket {
-            return Err(not_a_socket());
+        if found.kind != FileType::Socket {
+            return Err(ConnectError::Broken(format!("{SOCKET_NAME} is not a socket")));
         }
-        let path = format!("/proc/self/fd/{}", fd.as_raw_fd()).into();
-        Ok(Some((fd, path)))
+        let path = found.path();
+        Ok(Some((found, path)))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn look(&self, name: &str) -> Result<Option<Found>, ConnectError> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.dir, name, flags, Mode::empty()) {
+            Ok(fd) => {
+                let stat = rustix::fs::fstat(&fd).map_err(broken)?;
+                Ok(Some(Found { at: fd, kind: FileType::from_raw_mode(stat.st_mode) }))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(broken(error)),
+        }
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn find(&self) -> Result<Option<((), std::path::PathBuf)>, ConnectError> {
-        use std::os::unix::ffi::OsStrExt as _;
-        use std::os::unix::fs::FileTypeExt as _;
-
-        let look = |path: &Path| match std::fs::symlink_metadata(path) {
-            Ok(info) => Ok(Some(info.file_type())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+    fn look(&self, name: &str) -> Result<Option<Found>, ConnectError> {
+        let path = self.dir.join(name);
+        match rustix::fs::lstat(&path) {
+            Ok(stat) => Ok(Some(Found { at: path, kind: FileType::from_raw_mode(stat.st_mode) })),
+            Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(broken(error)),
-        };
-        let mut path = self.dir.join(SOCKET_NAME);
-        let Some(mut kind) = look(&path)? else { return Ok(None) };
-        if kind.is_symlink() {
-            let target = std::fs::read_link(&path).map_err(broken)?;
-            path = self.dir.join(link_target(target.as_os_str().as_bytes())?);
-            match look(&path)? {
-                Some(found) => kind = found,
-                None => return Ok(None),
-            }
         }
-        if kind.is_socket() { Ok(Some(((), path))) } else { Err(not_a_socket()) }
+    }
+}
+
+/// An entry of the shared folder.
+struct Found {
+    #[cfg(target_os = "linux")]
+    at: std::os::fd::OwnedFd,
+    #[cfg(not(target_os = "linux"))]
+    at: PathBuf,
+    kind: FileType,
+}
+
+impl Found {
+    /// Where a link leads.
+    fn target(&self) -> rustix::io::Result<Vec<u8>> {
+        #[cfg(target_os = "linux")]
+        let target = rustix::fs::readlinkat(&self.at, "", Vec::new());
+        #[cfg(not(target_os = "linux"))]
+        let target = rustix::fs::readlink(&self.at, Vec::new());
+        target.map(std::ffi::CString::into_bytes)
+    }
+
+    fn path(&self) -> PathBuf {
+        #[cfg(target_os = "linux")]
+        return format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.at)).into();
+        #[cfg(not(target_os = "linux"))]
+        self.at.clone()
     }
 }
 
@@ -125,10 +139,6 @@ fn link_target(target: &[u8]) -> Result<&str, ConnectError> {
 
 fn broken(error: impl std::fmt::Display) -> ConnectError {
     ConnectError::Broken(format!("cannot look at {SOCKET_NAME}: {error}"))
-}
-
-fn not_a_socket() -> ConnectError {
-    ConnectError::Broken(format!("{SOCKET_NAME} is not a socket"))
 }
 
 #[cfg(test)]

@@ -7,19 +7,19 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 
-/// Takes in what a builder says, line by line.
+/// Receives a builder's output, line by line.
 pub type Log<'a> = dyn Fn(&str) + Send + Sync + 'a;
 
 #[async_trait]
 pub trait ImageBuilder: Send + Sync {
-    /// Builds an image and tags it. What the build says goes to `log` as it comes, line by line, without line ends.
+    /// Builds an image and tags it. Its output goes to `log` as it comes, line by line, without line ends.
     async fn build(&self, request: BuildRequest<'_>) -> Result<BuiltImage>;
 
-    /// Pushes a tagged image to the registry that its reference names. Progress goes to `log` line by line. Answers by
-    /// what digest the registry has it, `name@sha256:…`: it names the same image on every machine.
+    /// Pushes a tagged image to the registry that its reference names. Progress goes to `log` line by line. Returns
+    /// the digest under which the registry has it, `name@sha256:…`: it names the same image on every machine.
     async fn push(&self, reference: &str, log: &Log<'_>) -> Result<String>;
 
-    /// Whether images can be built here now; if not, why.
+    /// Whether images can be built here now. The error says why not.
     async fn available(&self) -> Result<(), String>;
 
     /// What is known here of an image; `None` when it is not here.

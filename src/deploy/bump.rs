@@ -1,4 +1,4 @@
-//! The version in `func.yaml`, raised where it stands: one line changes, comments and quotes stay.
+//! Raises the version in `func.yaml` in place: one line changes, comments and quotes stay.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::func_yaml::{self, Node, VERSION_DEFAULT, Value, error_at};
 use crate::error::{Error, Result};
 
-/// Which number is raised; those behind it begin anew.
+/// Which number is raised; those after it become 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Part {
     Major,
@@ -27,11 +27,15 @@ pub struct Bump {
     after: String,
 }
 
-/// Raises the version in a folder's `func.yaml`, and answers the new one.
+/// A `func.yaml` that was written with its new version. Unless it is kept, dropping this restores the file.
+pub struct Raised(Option<Bump>);
+
+/// Raises the version in a folder's `func.yaml`, and returns the new one.
 pub fn bump(dir: &Path, part: Part) -> Result<String> {
     let bump = Bump::plan(&func_yaml::find(dir)?, part)?;
-    bump.write()?;
-    Ok(bump.version)
+    let version = bump.version.clone();
+    bump.write()?.keep();
+    Ok(version)
 }
 
 impl Bump {
@@ -41,105 +45,80 @@ impl Bump {
         Ok(Bump { path: path.to_owned(), version, before, after })
     }
 
-    pub fn write(&self) -> Result<()> {
-        replace(&self.path, &self.after)
-    }
-
-    /// Puts the file back as it was, unless somebody has edited it since.
-    pub fn undo(&self) -> Result<()> {
-        if func_yaml::read(&self.path)? == self.after { replace(&self.path, &self.before) } else { Ok(()) }
+    pub fn write(self) -> Result<Raised> {
+        replace(&self.path, &self.after)?;
+        Ok(Raised(Some(self)))
     }
 }
 
-/// The new version, and the text that has it.
+impl Raised {
+    pub fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        // A file that was edited since stays. So does one that cannot be restored: a skipped version number is no harm.
+        if let Some(bump) = self.0.take()
+            && func_yaml::read(&bump.path).is_ok_and(|text| text == bump.after)
+        {
+            let _ = replace(&bump.path, &bump.before);
+        }
+    }
+}
+
+/// The new version, and the text with it.
 fn raise(file: &str, text: &str, part: Part) -> Result<(String, String)> {
     let root = func_yaml::parse_tree(file, text)?;
     let Value::Map(entries) = &root.value else {
         return Err(error_at(file, root.line, "there are no keys like `name: myfn`"));
     };
     let (line, version, after) = match entries.iter().find(|entry| entry.key == "version") {
-        Some(entry) if !entry.value.is_null() => {
+        // A file without a version is at the default one, and gets a line for it.
+        None => (root.line, VERSION_DEFAULT.to_owned(), Some(with_version(text, root.offset))),
+        Some(entry) if entry.value.is_null() => (entry.line, VERSION_DEFAULT.to_owned(), None),
+        Some(entry) => {
             let Value::Scalar { text: version, .. } = &entry.value.value else {
                 return Err(error_at(file, entry.line, "`version` is no text"));
             };
             let next = next(version, part).ok_or_else(|| {
                 error_at(file, entry.line, format!("version `{version}` cannot be raised"))
-                    .hint("one of three numbers can, like 0.0.1; `--no-bump` deploys under yours")
+                    .with_hint("one of three numbers can, like 0.0.1; `--no-bump` deploys under yours")
             })?;
-            let after = exchange(text, &entry.value, version, &next);
+            let (before, rest) = text.split_at(entry.value.offset);
+            let quote = if rest.starts_with(['"', '\'']) { &rest[..1] } else { "" };
+            let rest = rest[quote.len()..].strip_prefix(version.as_str());
+            let after = rest.map(|rest| format!("{before}{quote}{next}{rest}"));
             (entry.line, next, after)
         }
-        Some(entry) => (entry.line, VERSION_DEFAULT.to_owned(), None),
-        None => (root.line, VERSION_DEFAULT.to_owned(), Some(add(text, &root))),
     };
-    // Whatever the file looks like: it must read the same as before, but for its version.
-    let says_so = |after: &String| {
-        func_yaml::parse_tree(file, after).is_ok_and(|after| is_raised(&root, &after, &version))
+    // However the file is written: it must read the same as before, but for its version.
+    let is_raised = |after: &String| {
+        let after = func_yaml::parse_tree(file, after);
+        after.is_ok_and(|after| fields(&after, Some(&version)) == fields(&root, None))
     };
-    match after.filter(says_so) {
+    match after.filter(is_raised) {
         Some(after) => Ok((version, after)),
         None => Err(error_at(file, line, "there is no version here that can be changed in place")
-            .hint(format!("write it on a line of its own: `version: {VERSION_DEFAULT}`"))),
+            .with_hint(format!("write it on a line of its own: `version: {VERSION_DEFAULT}`"))),
     }
 }
 
-/// The text with one version in the place of another.
-fn exchange(text: &str, node: &Node, version: &str, next: &str) -> Option<String> {
-    let start = offset(text, node)?;
-    let quote = text[start..].chars().next().filter(|c| *c == '"' || *c == '\'').map_or(0, char::len_utf8);
-    let value = start + quote;
-    let mut after = text.to_owned();
-    text[value..].starts_with(version).then(|| after.replace_range(value..value + version.len(), next))?;
-    Some(after)
+fn with_version(text: &str, offset: usize) -> String {
+    let (before, rest) = text.split_at(offset);
+    let line_end = if rest.is_empty() && !before.is_empty() && !before.ends_with('\n') { "\n" } else { "" };
+    format!("{before}{line_end}version: {VERSION_DEFAULT}\n{rest}")
 }
 
-/// A file without a version is at [`VERSION_DEFAULT`], and gets a line that says so.
-fn add(text: &str, root: &Node) -> String {
-    let mut after = text.to_owned();
-    let at = root_start(text, root);
-    if at == text.len() && !text.is_empty() && !text.ends_with('\n') {
-        after.push('\n');
-        after.push_str(&format!("version: {VERSION_DEFAULT}\n"));
-    } else {
-        after.insert_str(at, &format!("version: {VERSION_DEFAULT}\n"));
-    }
-    after
-}
-
-/// Whether two files differ in their version alone.
-fn is_raised(before: &Node, after: &Node, version: &str) -> bool {
-    let fields = |node: &Node| -> Option<BTreeMap<String, serde_json::Value>> {
-        let Value::Map(entries) = &node.value else { return None };
-        Some(entries.iter().map(|entry| (entry.key.clone(), func_yaml::json(&entry.value))).collect())
-    };
-    let (Some(mut before), Some(mut after)) = (fields(before), fields(after)) else { return false };
-    before.remove("version");
-    after.remove("version") == Some(version.into()) && before == after
-}
-
-/// Where the first key's line begins; at the end when there is none.
-fn root_start(text: &str, root: &Node) -> usize {
-    match &root.value {
-        Value::Map(entries) if !entries.is_empty() => line_start(text, root.line).unwrap_or(0),
-        _ => text.len(),
-    }
-}
-
-fn line_start(text: &str, line: usize) -> Option<usize> {
-    match line.checked_sub(2) {
-        None => Some(0),
-        Some(breaks) => text.match_indices('\n').nth(breaks).map(|(index, _)| index + 1),
-    }
-}
-
-fn offset(text: &str, node: &Node) -> Option<usize> {
-    let start = line_start(text, node.line)?;
-    let line = &text[start..];
-    // A byte order mark is no character of the first line's.
-    let start =
-        if start == 0 && line.starts_with('\u{feff}') { start + '\u{feff}'.len_utf8() } else { start };
-    let (index, _) = text[start..].char_indices().nth(node.column)?;
-    Some(start + index)
+/// All fields but the version. `None` when the version is not the expected one.
+fn fields(root: &Node, expected: Option<&str>) -> Option<BTreeMap<String, serde_json::Value>> {
+    let Value::Map(entries) = &root.value else { return None };
+    let fields = entries.iter().map(|entry| (entry.key.clone(), func_yaml::json(&entry.value)));
+    let mut fields: BTreeMap<_, _> = fields.collect();
+    let version = fields.remove("version");
+    (expected.is_none() || version.as_ref().and_then(|version| version.as_str()) == expected)
+        .then_some(fields)
 }
 
 fn next(version: &str, part: Part) -> Option<String> {
@@ -153,7 +132,7 @@ fn next(version: &str, part: Part) -> Option<String> {
     Some(format!("{major}.{minor}.{patch}"))
 }
 
-/// Writes a file whole: whoever reads it finds the old text or the new one.
+/// Replaces a file as a whole: a reader finds the old text or the new one.
 fn replace(path: &Path, text: &str) -> Result<()> {
     let write = || -> io::Result<()> {
         // Through a link, to what it leads to.
@@ -240,14 +219,14 @@ mod tests {
         let path = dir.path().join("func.yaml");
         fs::write(&path, "version: 0.0.1\n").unwrap();
         assert_eq!(bump(dir.path(), Part::Minor).unwrap(), "0.1.0");
-        let bump = Bump::plan(&path, Part::Patch).unwrap();
-        bump.write().unwrap();
+        let bump = || Bump::plan(&path, Part::Patch).unwrap().write().unwrap();
+        let raised = bump();
         assert_eq!(fs::read_to_string(&path).unwrap(), "version: 0.1.1\n");
-        bump.undo().unwrap();
+        drop(raised);
         assert_eq!(fs::read_to_string(&path).unwrap(), "version: 0.1.0\n");
-        bump.write().unwrap();
+        let raised = bump();
         fs::write(&path, "version: 0.1.1\nname: mine\n").unwrap();
-        bump.undo().unwrap();
+        drop(raised);
         assert_eq!(fs::read_to_string(&path).unwrap(), "version: 0.1.1\nname: mine\n");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
     }

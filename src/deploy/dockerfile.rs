@@ -4,29 +4,124 @@
 //! The function lies in `/function`, a Python function's packages in `/python`, as in Fn's images, so that an
 //! `entrypoint` written for those still works. What is compiled leaves only the program behind.
 
-use std::path::Path;
-
 use super::func_yaml::FuncFile;
+use super::runtime::{Runtime, family, lacks_go_sum, needs_pip, npm_command};
 use crate::error::{Error, Result};
+
+const FOLDER: &str = "/function";
+
+/// What a Dockerfile is made from.
+#[derive(Default)]
+struct Recipe {
+    build_image: String,
+    run_image: String,
+    /// Run in the build image, in the folder, before the function's own `build` commands.
+    steps: Vec<String>,
+    /// Run after them.
+    last_steps: Vec<String>,
+    /// What is copied from the build image: the whole folder unless something is named.
+    copied: Vec<&'static str>,
+    env: Vec<&'static str>,
+}
+
+impl Recipe {
+    /// Builds and runs in the same image.
+    fn in_image(image: String) -> Recipe {
+        Recipe { build_image: image.clone(), run_image: image, ..Recipe::default() }
+    }
+
+    /// Builds a program, which needs nothing else to run.
+    fn program(build_image: String, build: String) -> Recipe {
+        Recipe {
+            build_image,
+            run_image: "alpine:3".to_owned(),
+            last_steps: vec![build],
+            copied: vec!["/function/func"],
+            ..Recipe::default()
+        }
+    }
+}
 
 /// The Dockerfile for a function's runtime.
 pub fn for_runtime(file: &FuncFile) -> Result<String> {
-    let runtime = file.runtime.as_deref().unwrap_or_default();
+    let name = file.runtime.as_deref().unwrap_or_default();
     // `python3.11`: the version picks the image.
-    let family = runtime.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
-    let version = runtime[family.len()..].trim_matches(['-', '.']);
-    let plan = match family {
-        "go" => go(file, version),
-        "rust" => rust(file, version),
-        "python" => python(file, version),
-        "node" => node(file, version),
-        "shell" => Plan::of(file, "busybox:1", "busybox:1", &["sh", "func.sh"]),
-        _ => match &file.run_image {
-            Some(image) if !file.entrypoint.is_empty() => Plan::of(file, image, image, &[]),
+    let version = name[family(name).len()..].trim_matches(['-', '.']);
+    let dir = file.dir();
+    let runtime = Runtime::find(name);
+    let recipe = match runtime {
+        Some(Runtime::Go) => {
+            // Static, so that it runs in any image.
+            let build = "CGO_ENABLED=0 go build -buildvcs=false -trimpath -o func .";
+            let mut recipe = Recipe::program(image("golang", version, "1", "alpine"), build.to_owned());
+            if !dir.join("go.mod").is_file() {
+                recipe.steps.push("go mod init func && go mod tidy".to_owned());
+            } else if lacks_go_sum(dir) {
+                recipe.steps.push("go mod tidy".to_owned());
+            }
+            recipe
+        }
+        Some(Runtime::Rust) => {
+            let locked = if dir.join("Cargo.lock").is_file() { " --locked" } else { "" };
+            // It builds one program, whose name is not known here.
+            let build = format!("cargo install{locked} --path . --root /built && mv /built/bin/* func");
+            Recipe::program(image("rust", version, "1", "alpine"), build)
+        }
+        Some(Runtime::Python) => {
+            let mut recipe = Recipe::in_image(image("python", version, "3", "slim"));
+            // What a function prints is in its log even if it is killed next.
+            recipe.env.push("PYTHONUNBUFFERED=1");
+            if needs_pip(dir) {
+                let install = "python3 -m pip install --no-cache-dir --target /python -r requirements.txt";
+                recipe.steps.push(install.to_owned());
+                recipe.copied = vec!["/python", FOLDER];
+                recipe.env.push("PYTHONPATH=/python");
+            }
+            recipe
+        }
+        Some(Runtime::Node) => {
+            let mut recipe = Recipe::in_image(image("node", version, "lts", "slim"));
+            recipe.steps.extend(npm_command(dir).map(|command| format!("npm {command} --omit=dev")));
+            recipe
+        }
+        Some(Runtime::Shell) => Recipe::in_image("busybox:1".to_owned()),
+        Some(Runtime::Docker) | None => match &file.run_image {
+            Some(image) if !file.entrypoint.is_empty() => Recipe::in_image(image.clone()),
             _ => return Err(unknown(file)),
         },
     };
-    Ok(plan.render(file))
+    Ok(render(recipe, runtime, file))
+}
+
+fn render(recipe: Recipe, runtime: Option<Runtime>, file: &FuncFile) -> String {
+    let mut lines = Vec::new();
+    let steps: Vec<&String> = recipe.steps.iter().chain(&file.build).chain(&recipe.last_steps).collect();
+    if !steps.is_empty() {
+        lines.push(format!("FROM {} AS build", file.build_image.as_ref().unwrap_or(&recipe.build_image)));
+        lines.push(format!("WORKDIR {FOLDER}"));
+        lines.push("COPY . .".to_owned());
+        lines.extend(steps.iter().map(|step| format!("RUN {step}")));
+        lines.push(String::new());
+    }
+    lines.push(format!("FROM {}", file.run_image.as_ref().unwrap_or(&recipe.run_image)));
+    lines.push(format!("WORKDIR {FOLDER}"));
+    if steps.is_empty() {
+        lines.push("COPY . .".to_owned());
+    } else {
+        let copied = if recipe.copied.is_empty() { &[FOLDER][..] } else { &recipe.copied };
+        lines.extend(copied.iter().map(|path| format!("COPY --from=build {path} {path}")));
+    }
+    lines.extend(recipe.env.iter().map(|env| format!("ENV {env}")));
+    let entrypoint = match file.entrypoint.is_empty() {
+        true => words(runtime.map_or(&[], Runtime::command)),
+        false => words(&file.entrypoint),
+    };
+    lines.push(format!("ENTRYPOINT {entrypoint}"));
+    if !file.cmd.is_empty() {
+        lines.push(format!("CMD {}", words(&file.cmd)));
+    }
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn unknown(file: &FuncFile) -> Error {
@@ -36,78 +131,18 @@ fn unknown(file: &FuncFile) -> Error {
                 "runtime `docker` needs a Dockerfile in {}",
                 file.dir().display()
             ))
-            .hint("write one that ends in an ENTRYPOINT");
+            .with_hint("write one that ends in an ENTRYPOINT");
         }
         Some(runtime) => format!("none can be made for runtime `{runtime}`"),
         None => "without a `runtime:` none can be made".to_owned(),
     };
-    Error::invalid(format!("{} has no Dockerfile beside it, and {runtime}", file.path.display())).hint(
+    Error::invalid(format!("{} has no Dockerfile beside it, and {runtime}", file.path.display())).with_hint(
         "write a Dockerfile, or take `runtime:` go, node, python, rust or shell, or give `run_image:` and `entrypoint:`",
     )
 }
 
-/// What a Dockerfile is made from.
-struct Plan {
-    build_image: String,
-    run_image: String,
-    /// Run in the build image, in the folder, before the function's own `build` commands.
-    steps: Vec<String>,
-    /// Run after them.
-    last_steps: Vec<String>,
-    /// What is taken over from the build image; nothing when the function is not built.
-    taken: Vec<&'static str>,
-    env: Vec<&'static str>,
-    entrypoint: Vec<String>,
-}
-
-const FOLDER: &str = "/function";
-
-impl Plan {
-    fn of(file: &FuncFile, build_image: &str, run_image: &str, entrypoint: &[&str]) -> Plan {
-        Plan {
-            build_image: file.build_image.clone().unwrap_or_else(|| build_image.to_owned()),
-            run_image: file.run_image.clone().unwrap_or_else(|| run_image.to_owned()),
-            steps: Vec::new(),
-            last_steps: Vec::new(),
-            taken: Vec::new(),
-            env: Vec::new(),
-            entrypoint: entrypoint.iter().map(|word| (*word).to_owned()).collect(),
-        }
-    }
-
-    fn render(self, file: &FuncFile) -> String {
-        let mut lines = Vec::new();
-        let steps: Vec<&String> = self.steps.iter().chain(&file.build).chain(&self.last_steps).collect();
-        let is_built = !steps.is_empty();
-        if is_built {
-            lines.push(format!("FROM {} AS build", self.build_image));
-            lines.push(format!("WORKDIR {FOLDER}"));
-            lines.push("COPY . .".to_owned());
-            lines.extend(steps.iter().map(|step| format!("RUN {step}")));
-            lines.push(String::new());
-        }
-        lines.push(format!("FROM {}", self.run_image));
-        lines.push(format!("WORKDIR {FOLDER}"));
-        if !is_built {
-            lines.push("COPY . .".to_owned());
-        } else if self.taken.is_empty() {
-            lines.push(format!("COPY --from=build {FOLDER} {FOLDER}"));
-        } else {
-            lines.extend(self.taken.iter().map(|path| format!("COPY --from=build {path} {path}")));
-        }
-        lines.extend(self.env.iter().map(|env| format!("ENV {env}")));
-        let entrypoint = if file.entrypoint.is_empty() { &self.entrypoint } else { &file.entrypoint };
-        lines.push(format!("ENTRYPOINT {}", words(entrypoint)));
-        if !file.cmd.is_empty() {
-            lines.push(format!("CMD {}", words(&file.cmd)));
-        }
-        lines.push(String::new());
-        lines.join("\n")
-    }
-}
-
 /// Docker reads JSON here.
-fn words(words: &[String]) -> String {
+fn words<T: Clone + Into<serde_json::Value>>(words: &[T]) -> String {
     serde_json::Value::from(words).to_string()
 }
 
@@ -117,69 +152,11 @@ fn image(name: &str, version: &str, newest: &str, variant: &str) -> String {
     format!("{name}:{version}-{variant}")
 }
 
-fn go(file: &FuncFile, version: &str) -> Plan {
-    let mut plan = Plan::of(file, &image("golang", version, "1", "alpine"), "alpine:3", &["./func"]);
-    let dir = file.dir();
-    let module = read(dir, "go.mod");
-    if module.is_none() {
-        plan.steps.push("go mod init func && go mod tidy".to_owned());
-    } else if module.is_some_and(|module| module.contains("require")) && read(dir, "go.sum").is_none() {
-        plan.steps.push("go mod tidy".to_owned());
-    }
-    // Static, so that it runs in any image.
-    plan.last_steps.push("CGO_ENABLED=0 go build -buildvcs=false -trimpath -o func .".to_owned());
-    plan.taken.push("/function/func");
-    plan
-}
-
-fn rust(file: &FuncFile, version: &str) -> Plan {
-    let mut plan = Plan::of(file, &image("rust", version, "1", "alpine"), "alpine:3", &["./func"]);
-    let locked = if file.dir().join("Cargo.lock").is_file() { " --locked" } else { "" };
-    // Whatever the program is called, there is one.
-    let install = format!("cargo install{locked} --path . --root /built && mv /built/bin/* func");
-    plan.last_steps.push(install);
-    plan.taken.push("/function/func");
-    plan
-}
-
-fn python(file: &FuncFile, version: &str) -> Plan {
-    let slim = image("python", version, "3", "slim");
-    let mut plan = Plan::of(file, &slim, &slim, &["python3", "func.py"]);
-    // What a function prints is in its log even if it is killed next.
-    plan.env.push("PYTHONUNBUFFERED=1");
-    let requirements = read(file.dir(), "requirements.txt").unwrap_or_default();
-    let asks = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
-    if requirements.lines().any(asks) {
-        let install = "python3 -m pip install --no-cache-dir --target /python -r requirements.txt";
-        plan.steps.push(install.to_owned());
-        plan.taken = vec!["/python", FOLDER];
-        plan.env.push("PYTHONPATH=/python");
-    }
-    plan
-}
-
-fn node(file: &FuncFile, version: &str) -> Plan {
-    let slim = image("node", version, "lts", "slim");
-    let mut plan = Plan::of(file, &slim, &slim, &["node", "func.js"]);
-    let package = read(file.dir(), "package.json");
-    let package = package.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
-    let dependencies = package.as_ref().and_then(|package| package.get("dependencies")?.as_object());
-    if dependencies.is_some_and(|dependencies| !dependencies.is_empty()) {
-        let locked = file.dir().join("package-lock.json").is_file();
-        plan.steps.push(format!("npm {} --omit=dev", if locked { "ci" } else { "install" }));
-    }
-    plan
-}
-
-fn read(dir: &Path, name: &str) -> Option<String> {
-    std::fs::read_to_string(dir.join(name)).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn made(yaml: &str, files: &[(&str, &str)]) -> Result<String> {
+    fn dockerfile(yaml: &str, files: &[(&str, &str)]) -> Result<String> {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text).unwrap();
@@ -189,7 +166,7 @@ mod tests {
 
     #[test]
     fn go_leaves_a_static_program_behind() {
-        let text = made("runtime: go\n", &[("go.mod", "module func\n\ngo 1.18\n")]).unwrap();
+        let text = dockerfile("runtime: go\n", &[("go.mod", "module func\n\ngo 1.18\n")]).unwrap();
         let expected = "\
 FROM golang:1-alpine AS build
 WORKDIR /function
@@ -202,16 +179,16 @@ COPY --from=build /function/func /function/func
 ENTRYPOINT [\"./func\"]
 ";
         assert_eq!(text, expected);
-        let text = made("runtime: go\n", &[("go.mod", "require x v1\n")]).unwrap();
+        let text = dockerfile("runtime: go\n", &[("go.mod", "require x v1\n")]).unwrap();
         assert!(text.contains("RUN go mod tidy\n"), "{text}");
-        let text = made("runtime: go1.22\n", &[]).unwrap();
+        let text = dockerfile("runtime: go1.22\n", &[]).unwrap();
         assert!(text.contains("FROM golang:1.22-alpine AS build"), "{text}");
         assert!(text.contains("RUN go mod init func && go mod tidy\n"), "{text}");
     }
 
     #[test]
     fn python_takes_packages_only_if_it_asks_for_some() {
-        let text = made("runtime: python\n", &[("requirements.txt", "# none\n")]).unwrap();
+        let text = dockerfile("runtime: python\n", &[("requirements.txt", "# none\n")]).unwrap();
         let expected = "\
 FROM python:3-slim
 WORKDIR /function
@@ -221,7 +198,7 @@ ENTRYPOINT [\"python3\",\"func.py\"]
 ";
         assert_eq!(text, expected);
         let fdk = "runtime: python3.11\nentrypoint: /python/bin/fdk /function/func.py handler\n";
-        let text = made(fdk, &[("requirements.txt", "fdk>=0.1.100\n")]).unwrap();
+        let text = dockerfile(fdk, &[("requirements.txt", "fdk>=0.1.100\n")]).unwrap();
         let expected = "\
 FROM python:3.11-slim AS build
 WORKDIR /function
@@ -256,29 +233,29 @@ COPY --from=build /function /function
 ENTRYPOINT [\"sh\",\"-c\",\"a b\"]
 CMD [\"--loud\"]
 ";
-        assert_eq!(made(yaml, &[]).unwrap(), expected);
+        assert_eq!(dockerfile(yaml, &[]).unwrap(), expected);
     }
 
     #[test]
     fn node_and_rust_keep_to_their_lock_files() {
         let package = ("package.json", r#"{"dependencies": {"x": "1"}}"#);
-        let text = made("runtime: node20\n", &[package, ("package-lock.json", "{}")]).unwrap();
+        let text = dockerfile("runtime: node20\n", &[package, ("package-lock.json", "{}")]).unwrap();
         assert!(text.starts_with("FROM node:20-slim AS build\n"), "{text}");
         assert!(text.contains("RUN npm ci --omit=dev\n"), "{text}");
-        let text = made("runtime: node\n", &[("package.json", "{}")]).unwrap();
+        let text = dockerfile("runtime: node\n", &[("package.json", "{}")]).unwrap();
         assert!(text.starts_with("FROM node:lts-slim\n"), "{text}");
-        let text = made("runtime: rust\n", &[("Cargo.lock", "")]).unwrap();
+        let text = dockerfile("runtime: rust\n", &[("Cargo.lock", "")]).unwrap();
         assert!(text.contains("cargo install --locked --path . --root /built"), "{text}");
     }
 
     #[test]
     fn what_is_unknown_needs_an_image_and_a_command() {
-        let text = made("runtime: zig\nrun_image: my/zig:1\nentrypoint: ./go\n", &[]).unwrap();
+        let text = dockerfile("runtime: zig\nrun_image: my/zig:1\nentrypoint: ./go\n", &[]).unwrap();
         assert_eq!(text, "FROM my/zig:1\nWORKDIR /function\nCOPY . .\nENTRYPOINT [\"./go\"]\n");
-        let error = made("runtime: zig\nentrypoint: ./go\n", &[]).unwrap_err();
+        let error = dockerfile("runtime: zig\nentrypoint: ./go\n", &[]).unwrap_err();
         assert!(error.message().ends_with("and none can be made for runtime `zig`"), "{error}");
         assert!(error.hint_text().unwrap().contains("run_image"));
-        let error = made("runtime: docker\n", &[]).unwrap_err();
+        let error = dockerfile("runtime: docker\n", &[]).unwrap_err();
         assert!(error.message().starts_with("runtime `docker` needs a Dockerfile in "), "{error}");
     }
 }

@@ -1,13 +1,14 @@
-//! What of a function's folder stays at home: the rules of `.dockerignore`, for image builds and for archives alike.
-//! Knows files and patterns; what is done with what it finds is its callers' affair.
+//! Which files of a function's folder are left out: by the rules of `.dockerignore`, for image builds and for archives
+//! alike; where there is none, by git's. Files that mostly hold secrets are left out unless a rule names them with `!`.
 //!
 //! The rules are Docker's: the last pattern that matches a path or one of its parents decides, `!` takes back, `*` and
 //! `?` stop at a slash, `**` does not, `#` begins a comment, a leading slash means nothing.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
+use super::pattern::{Patterns, Rule};
+use super::{git, read_optional, secrets};
 use crate::error::{Error, Result};
 
 /// The file that the rules are read from.
@@ -15,61 +16,65 @@ pub const FILE: &str = ".dockerignore";
 
 #[derive(Debug, Clone, Default)]
 pub struct Ignore {
-    patterns: Vec<Pattern>,
-}
-
-#[derive(Debug, Clone)]
-struct Pattern {
-    tokens: Vec<Token>,
-    takes_back: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    Literal(char),
-    /// `?`
-    One,
-    /// `*`
-    Star,
-    /// `**` at the end
-    Rest,
-    /// `**/`: any number of whole folders
-    Folders,
-    /// `[a-z]`, `[^a-z]`
-    Class {
-        ranges: Vec<(char, char)>,
-        negated: bool,
-    },
+    patterns: Patterns,
+    /// As git does, nothing is taken back out of a folder that is ignored.
+    git: bool,
+    /// Paths that a build has made. They and all below them are included, whatever git ignores and whatever their names.
+    built: Vec<String>,
 }
 
 /// A file, folder or link that is not ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct Entry {
     /// Relative to the folder, with slashes.
     pub path: String,
-    pub kind: FoundKind,
+    pub kind: EntryKind,
+}
+
+/// What a folder holds, by the rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    pub entries: Vec<Entry>,
+    /// Left out only because the list of [`secrets`] names it. `.git` is not in it.
+    pub withheld: Vec<String>,
+    /// The topmost paths that git ignores.
+    pub ignored_by_git: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FoundKind {
+pub enum EntryKind {
     File,
     Folder,
     Link,
 }
 
+impl Entry {
+    /// The size of a file in `dir`; 0 for folders and links.
+    pub fn bytes(&self, dir: &Path) -> u64 {
+        match self.kind {
+            EntryKind::File => fs::metadata(dir.join(&self.path)).map_or(0, |file| file.len()),
+            EntryKind::Folder | EntryKind::Link => 0,
+        }
+    }
+}
+
 impl Ignore {
-    /// Reads the folder's `.dockerignore`; without one nothing is ignored.
+    /// Reads the folder's `.dockerignore`; without one, the rules are git's.
     pub fn load(dir: &Path) -> Result<Ignore> {
-        let file = dir.join(FILE);
-        match fs::read_to_string(&file) {
-            Ok(text) => Ignore::parse(&text).map_err(|error| error.context(file.display())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ignore::default()),
-            Err(error) => Err(Error::invalid(format!("cannot read {}: {error}", file.display()))),
+        match Ignore::load_file(&dir.join(FILE))? {
+            Some(ignore) => Ok(ignore),
+            None => Ok(Ignore { patterns: git::load(dir)?, git: true, ..Ignore::default() }),
         }
     }
 
+    /// Reads an ignore file. `None` when it does not exist.
+    pub fn load_file(file: &Path) -> Result<Option<Ignore>> {
+        let text = read_optional(file)?;
+        text.map(|text| Ignore::parse(&text).map_err(|error| error.context(file.display()))).transpose()
+    }
+
     pub fn parse(text: &str) -> Result<Ignore> {
-        let mut patterns = Vec::new();
+        let mut ignore = Ignore::default();
         for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             if line.starts_with('#') {
                 continue;
@@ -83,66 +88,89 @@ impl Ignore {
             if glob.is_empty() {
                 continue;
             }
-            let tokens = tokens(&glob)
-                .map_err(|why| Error::invalid(format!("line {}: pattern `{line}` {why}", index + 1)))?;
-            patterns.push(Pattern { tokens, takes_back });
+            let rule = Rule { glob, takes_back, folders_only: false };
+            let added = ignore.patterns.add("", &rule);
+            added.map_err(|why| Error::invalid(format!("line {}: pattern `{line}` {why}", index + 1)))?;
         }
-        Ok(Ignore { patterns })
+        Ok(ignore)
     }
 
-    /// Whether a path, relative to the folder and with slashes, is ignored. Docker's patterns do not tell files from
-    /// folders; a folder that is ignored may still hold files that are taken back.
-    pub fn is_ignored(&self, path: &str, _is_dir: bool) -> bool {
-        let path: Vec<char> = path.chars().collect();
-        let parents = path.iter().enumerate().filter(|(_, c)| **c == '/').map(|(index, _)| index);
-        let ends: Vec<usize> = parents.chain([path.len()]).collect();
-        let decides = |pattern: &&Pattern| ends.iter().any(|end| matches(&pattern.tokens, &path[..*end]));
-        self.patterns.iter().rev().find(decides).is_some_and(|pattern| !pattern.takes_back)
+    /// Includes what a build has made, although git ignores it and packages bring certificates.
+    pub fn with_built(self, built: &[String]) -> Ignore {
+        Ignore { built: built.to_vec(), ..self }
     }
 
-    /// All that is not ignored, in the order of its paths, so that the same folder is always the same row. A folder
-    /// comes before what is in it; links are not followed; sockets and devices are no part of a function.
-    pub fn walk(&self, dir: &Path) -> Result<Vec<Found>> {
-        let mut found = Vec::new();
-        self.walk_into(dir, "", &mut found)
-            .map_err(|(path, error)| Error::invalid(format!("cannot read {path}: {error}")))?;
-        found.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(found)
+    /// Whether a path, relative to the folder and with slashes, is ignored. By Docker's rules a folder that is ignored may
+    /// still hold files that are taken back.
+    pub fn is_ignored(&self, path: &str, is_folder: bool) -> bool {
+        if self.git && self.built.iter().any(|built| lies_in(path, built) || lies_in(built, path)) {
+            return false;
+        }
+        match self.git {
+            true => self.patterns.git_ignores(path, is_folder),
+            false => self.patterns.docker_ignores(path, is_folder),
+        }
     }
 
-    fn walk_into(&self, dir: &Path, prefix: &str, found: &mut Vec<Found>) -> Result<(), (String, io::Error)> {
-        let here = if prefix.is_empty() { dir.to_owned() } else { dir.join(prefix) };
-        let at = |error| (here.display().to_string(), error);
-        for entry in fs::read_dir(&here).map_err(at)? {
-            let entry = entry.map_err(at)?;
-            let name = entry.file_name().into_string().map_err(|name| {
-                at(io::Error::new(io::ErrorKind::InvalidData, format!("{name:?} is not UTF-8")))
-            })?;
-            let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
-            let file_type = entry.file_type().map_err(at)?;
-            let kind = if file_type.is_dir() {
-                FoundKind::Folder
-            } else if file_type.is_symlink() {
-                FoundKind::Link
-            } else if file_type.is_file() {
-                FoundKind::File
-            } else {
-                continue;
+    /// Whether a path that is not ignored is left out all the same: the list of secrets has its name, and no rule does.
+    fn is_withheld(&self, path: &str, is_folder: bool) -> bool {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        secrets::is_listed(name)
+            && !self.built.iter().any(|built| lies_in(path, built))
+            && !self.patterns.take_back_by_name(path, is_folder)
+    }
+
+    /// All that is not ignored, sorted by path, so that the same folder always gives the same list. A folder comes before
+    /// what is in it; links are not followed; sockets and devices are left out.
+    pub fn walk(&self, dir: &Path) -> Result<Contents> {
+        let mut contents = Contents::default();
+        self.walk_into(dir, "", &mut contents)?;
+        contents.entries.sort_by(|a, b| a.path.cmp(&b.path));
+        contents.withheld.sort();
+        contents.ignored_by_git.sort();
+        Ok(contents)
+    }
+
+    /// `prefix`: the way from `dir` to the folder that is read, empty or with a slash at the end.
+    fn walk_into(&self, dir: &Path, prefix: &str, contents: &mut Contents) -> Result<()> {
+        let here = dir.join(prefix);
+        let cannot_read =
+            |why: &dyn std::fmt::Display| Error::invalid(format!("cannot read {}: {why}", here.display()));
+        for entry in fs::read_dir(&here).map_err(|error| cannot_read(&error))? {
+            let entry = entry.map_err(|error| cannot_read(&error))?;
+            let name = entry.file_name().into_string();
+            let name = name.map_err(|name| cannot_read(&format!("{name:?} is not UTF-8")))?;
+            let path = format!("{prefix}{name}");
+            let kind = match entry.file_type().map_err(|error| cannot_read(&error))? {
+                kind if kind.is_dir() => EntryKind::Folder,
+                kind if kind.is_symlink() => EntryKind::Link,
+                kind if kind.is_file() => EntryKind::File,
+                _ => continue,
             };
-            let ignored = self.is_ignored(&path, kind == FoundKind::Folder);
-            if kind == FoundKind::Folder && (!ignored || self.takes_back()) {
-                self.walk_into(dir, &path, found)?;
+            let is_folder = kind == EntryKind::Folder;
+            let ignored = self.is_ignored(&path, is_folder);
+            if !ignored && self.is_withheld(&path, is_folder) {
+                if path != ".git" {
+                    contents.withheld.push(path);
+                }
+                continue;
+            }
+            if is_folder && (!ignored || (self.patterns.take_back() && !self.git)) {
+                self.walk_into(dir, &format!("{path}/"), contents)?;
             }
             if !ignored {
-                found.push(Found { path, kind });
+                contents.entries.push(Entry { path, kind });
+            } else if self.git {
+                contents.ignored_by_git.push(path);
             }
         }
         Ok(())
     }
+}
 
-    fn takes_back(&self) -> bool {
-        self.patterns.iter().any(|pattern| pattern.takes_back)
-    }
+/// Whether a path is this one, or in it.
+fn lies_in(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A pattern without `.`, `..` and empty parts.
@@ -158,88 +186,6 @@ fn clean(glob: &str) -> String {
         }
     }
     parts.join("/")
-}
-
-fn tokens(glob: &str) -> Result<Vec<Token>, &'static str> {
-    let mut tokens = Vec::new();
-    let mut chars = glob.chars().peekable();
-    while let Some(c) = chars.next() {
-        tokens.push(match c {
-            '*' if chars.next_if_eq(&'*').is_some() => {
-                chars.next_if_eq(&'/');
-                if chars.peek().is_none() { Token::Rest } else { Token::Folders }
-            }
-            '*' => Token::Star,
-            '?' => Token::One,
-            '[' => class(&mut chars)?,
-            '\\' => Token::Literal(chars.next().ok_or("ends in a backslash")?),
-            c => Token::Literal(c),
-        });
-    }
-    Ok(tokens)
-}
-
-fn class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token, &'static str> {
-    const OPEN: &str = "has a `[` without its `]`";
-    let negated = chars.next_if_eq(&'^').is_some();
-    let mut ranges = Vec::new();
-    let member = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| match chars.next() {
-        Some('\\') => chars.next().ok_or(OPEN),
-        Some(c) => Ok(c),
-        None => Err(OPEN),
-    };
-    while chars.peek() != Some(&']') || ranges.is_empty() {
-        let low = member(chars)?;
-        let high = if chars.next_if_eq(&'-').is_some() { member(chars)? } else { low };
-        ranges.push((low, high));
-    }
-    chars.next();
-    Ok(Token::Class { ranges, negated })
-}
-
-/// Follows all places that the tokens can have come to at once, so that no pattern is slow.
-fn matches(tokens: &[Token], path: &[char]) -> bool {
-    let end = path.len();
-    let mut places = vec![false; end + 1];
-    places[0] = true;
-    for token in tokens {
-        let mut next = vec![false; end + 1];
-        // Star, Rest and Folders go on from any place before; the others take one character.
-        let mut reached = false;
-        for place in 0..=end {
-            reached |= places[place];
-            match token {
-                Token::Star => {
-                    next[place] |= places[place] || (place > 0 && next[place - 1] && path[place - 1] != '/');
-                }
-                Token::Rest => next[place] |= reached,
-                Token::Folders => {
-                    next[place] |= places[place];
-                    if reached && place < end && path[place] == '/' {
-                        next[place + 1] = true;
-                    }
-                }
-                one => {
-                    if places[place] && place < end && takes(one, path[place]) {
-                        next[place + 1] = true;
-                    }
-                }
-            }
-        }
-        places = next;
-    }
-    places[end]
-}
-
-fn takes(token: &Token, c: char) -> bool {
-    match token {
-        Token::Literal(literal) => *literal == c,
-        Token::One => c != '/',
-        Token::Class { ranges, negated } => {
-            c != '/' && ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated
-        }
-        Token::Star | Token::Rest | Token::Folders => false,
-    }
 }
 
 #[cfg(test)]
@@ -324,15 +270,46 @@ mod tests {
         std::os::unix::fs::symlink("b.txt", dir.path().join("link")).unwrap();
         fs::write(dir.path().join(FILE), "skip\n!skip/deep/keep\n").unwrap();
 
-        let found = Ignore::load(dir.path()).unwrap().walk(dir.path()).unwrap();
+        let found = Ignore::load(dir.path()).unwrap().walk(dir.path()).unwrap().entries;
         let paths: Vec<&str> = found.iter().map(|found| found.path.as_str()).collect();
         assert_eq!(paths, [".dockerignore", "a", "a/1", "a/2", "b.txt", "link", "skip/deep/keep"]);
-        assert_eq!(found[5].kind, FoundKind::Link);
+        assert_eq!(found[5].kind, EntryKind::Link);
     }
 
     #[test]
-    fn without_a_file_nothing_is_ignored() {
+    fn without_a_file_nothing_is_ignored_but_what_git_ignores() {
         let dir = tempfile::tempdir().unwrap();
         assert!(!Ignore::load(dir.path()).unwrap().is_ignored("anything", false));
+        fs::write(dir.path().join(git::FILE), "node_modules\ntarget/\n").unwrap();
+        for path in ["node_modules/a.js", "target/x", "func.py"] {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let paths = |ignore: Ignore| -> Vec<String> {
+            ignore.walk(dir.path()).unwrap().entries.into_iter().map(|found| found.path).collect()
+        };
+        let ignore = Ignore::load(dir.path()).unwrap();
+        assert_eq!(paths(ignore.clone()), [".gitignore", "func.py"]);
+        let made = ignore.with_built(&["node_modules".to_owned()]);
+        assert_eq!(paths(made), [".gitignore", "func.py", "node_modules", "node_modules/a.js"]);
+        fs::write(dir.path().join(FILE), "").unwrap();
+        assert_eq!(paths(Ignore::load(dir.path()).unwrap()).len(), 7, "a file of its own replaces git's");
+    }
+
+    #[test]
+    fn secrets_stay_unless_they_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in [".env", "a/server.pem", "a/id_rsa", ".ssh/config", "func.py", ".git/HEAD", "a/.git/HEAD"]
+        {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let withheld = |rules: &str| Ignore::parse(rules).unwrap().walk(dir.path()).unwrap().withheld;
+        assert_eq!(withheld(""), [".env", ".ssh", "a/.git", "a/id_rsa", "a/server.pem"]);
+        // That a folder, or everything, is taken back names no secret.
+        assert_eq!(withheld("*\n!a/**\n!a\n"), ["a/.git", "a/id_rsa", "a/server.pem"]);
+        assert_eq!(withheld("!.env\n!**/*.pem\n!.ssh\n!a/.git"), ["a/id_rsa"]);
     }
 }

@@ -1,13 +1,14 @@
 //! From a function's folder to an image.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::Path;
+
+use regex_lite::Regex;
 
 use super::builder::{BuildRequest, BuiltImage, ImageBuilder};
 use super::dockerfile::for_runtime;
 use super::func_yaml::FuncFile;
+use super::read_optional;
 use super::step::{Progress, Step};
 use crate::error::{Error, Result};
 use crate::model::FunctionName;
@@ -16,9 +17,9 @@ pub const DOCKERFILE: &str = "Dockerfile";
 
 #[derive(Debug, Clone, Default)]
 pub struct ImageOptions {
-    /// What stands before the name: `registry.example.com/team`.
+    /// The part before the name: `registry.example.com/team`.
     pub registry: Option<String>,
-    /// Whether workers on other machines are to find the image.
+    /// Whether the image is pushed, so that workers on other machines can pull it.
     pub push: bool,
     pub no_cache: bool,
     pub build_args: BTreeMap<String, String>,
@@ -31,7 +32,7 @@ impl ImageOptions {
         let registry = self.registry.as_deref().map(|registry| registry.trim_end_matches('/'));
         match registry.filter(|registry| !registry.is_empty()) {
             Some(registry) => Ok(format!("{registry}/{name}:{version}")),
-            None if self.push => Err(Error::invalid("there is no registry to push the image to").hint(
+            None if self.push => Err(Error::invalid("there is no registry to push the image to").with_hint(
                 "`--registry registry.example.com/team` or AFN_REGISTRY names one; with `--local` nothing is pushed, \
                  when the workers run on this machine; `--no-image` publishes the folder itself, run as a child process",
             )),
@@ -40,20 +41,15 @@ impl ImageOptions {
     }
 }
 
-/// What Docker takes for an image's name is less than what a function's name may be.
+/// Docker takes fewer names for images than there are for functions: words of a-z and 0-9, joined by one or two `_` or by
+/// any number of `-`.
 fn check_name(name: &FunctionName) -> Result<()> {
-    let text = name.as_str();
-    let plain =
-        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    // Words of a-z and 0-9, joined by one or two `_` or by any number of `-`.
-    let mut words = text.split('-').filter(|part| !part.is_empty()).flat_map(|part| part.split('_'));
-    let joined_well = !text.contains("___") && !text.contains("-_") && !text.contains("_-");
-    let ends_well = !text.starts_with(['-', '_']) && !text.ends_with(['-', '_']);
-    if joined_well && ends_well && words.all(|word| word.is_empty() || plain(word)) {
+    let is_image_name = Regex::new("^[a-z0-9]+((_|__|-+)[a-z0-9]+)*$").expect("a valid expression");
+    if is_image_name.is_match(name.as_str()) {
         return Ok(());
     }
     Err(Error::invalid(format!("`{name}` cannot be the name of an image"))
-        .hint("an image's name has small letters and digits, with single `-` and `_` between them: change `name:` in func.yaml"))
+        .with_hint("an image's name has small letters and digits, with single `-` and `_` between them: change `name:` in func.yaml"))
 }
 
 /// The Dockerfile of a function: the folder's own, or one made for its runtime.
@@ -65,12 +61,7 @@ pub fn dockerfile(file: &FuncFile) -> Result<String> {
 }
 
 pub fn own_dockerfile(dir: &Path) -> Result<Option<String>> {
-    let path = dir.join(DOCKERFILE);
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::invalid(format!("cannot read {}: {error}", path.display()))),
-    }
+    read_optional(&dir.join(DOCKERFILE))
 }
 
 /// Builds the image of a function at `version`; nothing is pushed.

@@ -10,20 +10,21 @@ use tokio::process::Command;
 
 use super::builder::Log;
 use super::func_yaml::FuncFile;
-use super::runtime::Runtime;
+use super::is_in_path;
+use super::runtime::{Runtime, lacks_go_sum, needs_pip, npm_command};
 use crate::error::{Error, Result};
 
-/// What a build has made of the folder.
+/// The result of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalBuild {
-    /// What starts the function, in its folder.
+    /// Starts the function, in its folder.
     pub command: Vec<String>,
-    /// Where it can run; `None`: anywhere its command is installed.
+    /// Where it can run; `None`: on every machine with its command installed.
     pub os: Option<String>,
     pub arch: Option<String>,
 }
 
-/// Of a failed build, to be shown with its error.
+/// How many lines of a failed build are shown with its error.
 const LAST_LINES: usize = 20;
 const MACH_O: [u8; 4] = [0xcf, 0xfa, 0xed, 0xfe];
 /// What `pip` installs goes here, so that it is packed with the function.
@@ -40,7 +41,7 @@ pub async fn build(file: &FuncFile, log: &Log<'_>) -> Result<LocalBuild> {
         run(dir, &["sh", "-c", step], log).await?;
     }
     let runtime = match &file.runtime {
-        // What starts it is all that has to be known.
+        // An unknown runtime is no problem when the command that starts it is known.
         Some(name) if !file.entrypoint.is_empty() => Runtime::find(name),
         Some(name) => Some(Runtime::named(name)?),
         None => None,
@@ -50,7 +51,7 @@ pub async fn build(file: &FuncFile, log: &Log<'_>) -> Result<LocalBuild> {
         Some(Runtime::Rust) => rust(dir, log).await?,
         Some(Runtime::Python) => python(dir, log).await?,
         Some(Runtime::Node) => node(dir, log).await?,
-        Some(Runtime::Shell) => anywhere(&["sh", "func.sh"]),
+        Some(Runtime::Shell) => anywhere(Runtime::Shell.command()),
         Some(Runtime::Docker) => return Err(needs_docker(file)),
         None => entrypoint_alone(dir, &file.entrypoint),
     };
@@ -60,25 +61,39 @@ pub async fn build(file: &FuncFile, log: &Log<'_>) -> Result<LocalBuild> {
     };
     command.extend(file.cmd.iter().cloned());
     if command.is_empty() {
-        return Err(not_said(file));
+        return Err(no_command(file));
     }
     Ok(LocalBuild { command, ..built })
 }
 
-pub fn not_said(file: &FuncFile) -> Error {
+/// What a build leaves in the folder for the function to run with: it is packed, whatever git ignores.
+pub fn built_paths(file: &FuncFile, command: &[String]) -> Vec<String> {
+    let by_runtime = match file.runtime.as_deref().and_then(Runtime::find) {
+        Some(Runtime::Go | Runtime::Rust) => Some("func"),
+        Some(Runtime::Python) => Some(PYTHON_PACKAGES),
+        Some(Runtime::Node) => Some("node_modules"),
+        Some(Runtime::Shell | Runtime::Docker) | None => None,
+    };
+    let named = command.iter().map(|word| word.strip_prefix("./").unwrap_or(word));
+    let named = named
+        .filter(|word| !word.is_empty() && !word.starts_with(['/', '.']) && file.dir().join(word).exists());
+    by_runtime.into_iter().chain(named).map(|path| path.trim_end_matches('/').to_owned()).collect()
+}
+
+pub fn no_command(file: &FuncFile) -> Error {
     Error::invalid(format!("{} does not say how the function is started", file.path.display()))
-        .hint("give it a `runtime:` (go, node, python, rust, shell) or an `entrypoint:`")
+        .with_hint("give it a `runtime:` (go, node, python, rust, shell) or an `entrypoint:`")
 }
 
 fn needs_docker(file: &FuncFile) -> Error {
-    Error::invalid(format!("function `{}` is built from its Dockerfile, which takes Docker", file.name)).hint(
+    Error::invalid(format!("function `{}` is built from its Dockerfile, which takes Docker", file.name)).with_hint(
         "start Docker (`afn doctor` looks for it), or say in func.yaml by `runtime:` or `entrypoint:` how it runs \
          without an image",
     )
 }
 
-/// A command as Fn's images have it, made to run in the function's own folder. What the runtime puts before its own
-/// command (where packages lie) goes before this one too.
+/// A command as Fn's images have it, changed to run in the function's own folder. What the runtime puts before its own
+/// command (the path of packages) is put before this one too.
 fn entrypoint(words: &[String], own: &[String]) -> Vec<String> {
     let prefix = own.iter().take_while(|word| *word == "env" || word.contains('=')).cloned();
     let mut command: Vec<String> = prefix.collect();
@@ -99,13 +114,13 @@ fn anywhere(command: &[&str]) -> LocalBuild {
     LocalBuild { command: command.iter().map(|word| (*word).to_owned()).collect(), os: None, arch: None }
 }
 
-/// What was built runs on machines like this one.
+/// A build that runs on machines like this one.
 fn here(command: &[&str]) -> LocalBuild {
     let (os, arch) = crate::model::machine();
     LocalBuild { os: Some(os.to_owned()), arch: Some(arch.to_owned()), ..anywhere(command) }
 }
 
-/// Without a runtime that is known here, whether the function is a program or a script can be seen by its first bytes.
+/// Without a known runtime, the first bytes of the function show whether it is a program or a script.
 fn entrypoint_alone(dir: &Path, words: &[String]) -> LocalBuild {
     let mut magic = [0; 4];
     let program = words.first().and_then(|program| std::fs::File::open(dir.join(program)).ok());
@@ -114,23 +129,21 @@ fn entrypoint_alone(dir: &Path, words: &[String]) -> LocalBuild {
 }
 
 async fn go(dir: &Path, log: &Log<'_>) -> Result<LocalBuild> {
-    let module = std::fs::read_to_string(dir.join("go.mod")).unwrap_or_default();
-    if module.contains("require") && !dir.join("go.sum").exists() && !dir.join("vendor").exists() {
-        // Notes down what the modules weigh, without which Go builds nothing.
+    if lacks_go_sum(dir) && !dir.join("vendor").exists() {
         run(dir, &["go", "mod", "tidy"], log).await?;
     }
-    // Static, so that it starts wherever the kernel is the same.
+    // Static, so that it starts on every machine with the same kernel.
     run(dir, &["env", "CGO_ENABLED=0", "go", "build", "-o", "func", "."], log).await?;
-    Ok(here(&["./func"]))
+    Ok(here(Runtime::Go.command()))
 }
 
 async fn rust(dir: &Path, log: &Log<'_>) -> Result<LocalBuild> {
-    // In a target folder of its own, whatever CARGO_TARGET_DIR says: Cargo tells packages by their place in their
-    // workspace, and would take another function's program for this one's.
+    // In the function's own target folder, whatever CARGO_TARGET_DIR says: Cargo tells packages apart by their place in
+    // their workspace, and would take another function's program for this one's.
     let build =
         ["cargo", "build", "--release", "--target-dir", "target", "--message-format=json-render-diagnostics"];
-    let said = run(dir, &build, log).await?;
-    let executable = said.iter().rev().find_map(|line| {
+    let output = run(dir, &build, log).await?;
+    let executable = output.iter().rev().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         Some(message.get("executable")?.as_str()?.to_owned())
     });
@@ -138,41 +151,25 @@ async fn rust(dir: &Path, log: &Log<'_>) -> Result<LocalBuild> {
         .ok_or_else(|| Error::invalid(format!("{} builds no program", dir.join("Cargo.toml").display())))?;
     std::fs::copy(&executable, dir.join("func"))
         .map_err(|error| Error::internal(format!("cannot copy {executable}: {error}")))?;
-    Ok(here(&["./func"]))
+    Ok(here(Runtime::Rust.command()))
 }
 
 async fn python(dir: &Path, log: &Log<'_>) -> Result<LocalBuild> {
-    let requirements = std::fs::read_to_string(dir.join("requirements.txt")).unwrap_or_default();
-    let asks = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
-    if !requirements.lines().any(asks) {
-        return Ok(anywhere(&["python3", "func.py"]));
+    if !needs_pip(dir) {
+        return Ok(anywhere(Runtime::Python.command()));
     }
-    let pip = [
-        "env",
-        "PIP_ROOT_USER_ACTION=ignore",
-        "python3",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--upgrade",
-    ];
-    run(dir, &[&pip[..], &["--target", PYTHON_PACKAGES, "-r", "requirements.txt"]].concat(), log).await?;
+    let pip = ["env", "PIP_ROOT_USER_ACTION=ignore", "python3", "-m", "pip", "install", "--quiet"];
+    let options = ["--disable-pip-version-check", "--upgrade", "--target", PYTHON_PACKAGES];
+    run(dir, &[&pip[..], &options, &["-r", "requirements.txt"]].concat(), log).await?;
     // Packages may hold native code.
-    Ok(here(&["env", &format!("PYTHONPATH={PYTHON_PACKAGES}"), "python3", "func.py"]))
+    let path = format!("PYTHONPATH={PYTHON_PACKAGES}");
+    Ok(here(&[&["env", path.as_str()], Runtime::Python.command()].concat()))
 }
 
 async fn node(dir: &Path, log: &Log<'_>) -> Result<LocalBuild> {
-    let package = std::fs::read(dir.join("package.json")).ok();
-    let package: Option<serde_json::Value> = package.and_then(|text| serde_json::from_slice(&text).ok());
-    let dependencies = package.as_ref().and_then(|package| package.get("dependencies")?.as_object());
-    if dependencies.is_none_or(serde_json::Map::is_empty) {
-        return Ok(anywhere(&["node", "func.js"]));
-    }
-    let locked = dir.join("package-lock.json").is_file();
-    run(dir, &["npm", if locked { "ci" } else { "install" }, "--omit=dev"], log).await?;
-    Ok(here(&["node", "func.js"]))
+    let Some(command) = npm_command(dir) else { return Ok(anywhere(Runtime::Node.command())) };
+    run(dir, &["npm", command, "--omit=dev"], log).await?;
+    Ok(here(Runtime::Node.command()))
 }
 
 /// Runs a toolchain; gives the lines of its stdout, which go to `log` too unless they are JSON for us.
@@ -189,16 +186,16 @@ async fn run(dir: &Path, words: &[&str], log: &Log<'_>) -> Result<Vec<String>> {
         _ => failed(format!("cannot be started: {error}")),
     })?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (said, complained, ended) = tokio::join!(lines(stdout, log), lines(stderr, log), child.wait());
-    let status = ended.map_err(|error| failed(format!("was lost sight of: {error}")))?;
+    let (output, errors, exit) = tokio::join!(lines(stdout, log), lines(stderr, log), child.wait());
+    let status = exit.map_err(|error| failed(format!("cannot be waited for: {error}")))?;
     if status.success() {
-        return Ok(said);
+        return Ok(output);
     }
-    let all: Vec<&String> = said.iter().chain(&complained).filter(|line| !is_json(line)).collect();
+    let all: Vec<&String> = output.iter().chain(&errors).filter(|line| !is_json(line)).collect();
     let last = all[all.len().saturating_sub(LAST_LINES)..]
         .iter()
         .fold(String::new(), |text, line| text + "\n" + line);
-    Err(failed(format!("failed with {status}")).hint(format!("it said:{last}")))
+    Err(failed(format!("failed with {status}")).with_hint(format!("its output ends with:{last}")))
 }
 
 async fn lines(pipe: Option<impl AsyncRead + Unpin>, log: &Log<'_>) -> Vec<String> {
@@ -217,19 +214,17 @@ async fn lines(pipe: Option<impl AsyncRead + Unpin>, log: &Log<'_>) -> Vec<Strin
     all
 }
 
-/// Said to a program, not to people.
+/// A message of Cargo's, for programs and not for people.
 fn is_json(line: &str) -> bool {
     line.starts_with('{') && line.ends_with('}')
 }
 
-/// Whether there is what a function is built with.
+/// Whether a program that functions are built with is installed.
 pub fn installed(program: &str) -> Result<()> {
-    if is_installed(program) { Ok(()) } else { Err(missing(program)) }
-}
-
-fn is_installed(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    program.contains('/') || std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    match program.contains('/') || is_in_path(program) {
+        true => Ok(()),
+        false => Err(missing(program)),
+    }
 }
 
 fn missing(program: &str) -> Error {
@@ -240,10 +235,12 @@ fn missing(program: &str) -> Error {
         "python3" => "install Python 3 with pip (https://python.org)",
         _ => "install it",
     };
-    Error::invalid(format!("`{program}` is not installed, and the function is built with it")).hint(format!(
-        "{how}; or start Docker, which brings every toolchain; or make a function that needs none: \
+    Error::invalid(format!("`{program}` is not installed, and the function is built with it")).with_hint(
+        format!(
+            "{how}; or start Docker, which brings every toolchain; or make a function that needs none: \
          `afn init --runtime shell NAME`"
-    ))
+        ),
+    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Packing a function's folder. The same tree gives the same bytes, on any machine: entries are in order, owners and
-//! times are zero, and of the modes only whether a file can be executed is kept (as git does, so that a checkout under
-//! another umask is the same function).
+//! Packs a function's folder. The same tree gives the same bytes on any machine: entries are sorted, owners and times are
+//! zero, and of the modes only the right to execute is kept (as git does, so that a checkout under another umask is the
+//! same function).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,99 +12,109 @@ use bytes::Bytes;
 use flate2::{Compression, GzBuilder, write::GzEncoder};
 use tar::{Builder, EntryType, Header};
 
-use super::ignore::{self, Found, FoundKind, Ignore};
+use super::ignore::{self, Contents, Entry, EntryKind, Ignore};
 use crate::archive::stays_inside;
 use crate::error::{Error, Result};
 use crate::limits;
 
-/// What is not to be packed, in the syntax of `.dockerignore`. Where there is none, `.dockerignore` itself says it;
-/// this one is for folders whose image build makes anew what the packed folder needs (`node_modules`).
+/// Names what is not packed, in the syntax of `.dockerignore`, which is read when this file is missing. It is for folders
+/// whose image build makes again what the packed folder needs (`node_modules`).
 pub const IGNORE_FILE: &str = ".afnignore";
-
-/// Never part of a function.
-const NEVER: &str = ".git";
 
 /// Packs a folder. Blocks.
 pub fn pack(dir: &Path) -> Result<Bytes> {
-    let found = contents(dir)?;
-    check_size(dir, &found)?;
+    pack_entries(dir, &contents(dir, &[])?.entries)
+}
+
+/// Packs the entries that [`contents`] has found. Blocks.
+pub fn pack_entries(dir: &Path, entries: &[Entry]) -> Result<Bytes> {
+    check_size(dir, entries)?;
     let gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::default());
     let mut tar = Builder::new(gzip);
-    for Found { path, kind } in &found {
-        append(&mut tar, dir, path, *kind)?;
-        if tar.get_ref().get_ref().len() as u64 > limits::ARCHIVE_BYTES_MAX {
-            return Err(too_large(dir, &found, limits::ARCHIVE_BYTES_MAX, "packed"));
-        }
+    for entry in entries {
+        let path = dir.join(&entry.path);
+        let header = header(&path, entry)?;
+        append(&mut tar, dir, entry, header).map_err(cannot_pack(&path))?;
+        check_packed_size(dir, entries, tar.get_ref().get_ref())?;
     }
     let packed = tar.into_inner().and_then(GzEncoder::finish);
     let packed =
         packed.map_err(|error| Error::internal(format!("cannot pack {}: {error}", dir.display())))?;
-    if packed.len() as u64 > limits::ARCHIVE_BYTES_MAX {
-        return Err(too_large(dir, &found, limits::ARCHIVE_BYTES_MAX, "packed"));
-    }
+    check_packed_size(dir, entries, &packed)?;
     Ok(packed.into())
 }
 
-/// What would be packed, in order.
-pub fn contents(dir: &Path) -> Result<Vec<Found>> {
-    let own = dir.join(IGNORE_FILE);
-    let rules = match fs::read_to_string(&own) {
-        Ok(text) => Ignore::parse(&text).map_err(|error| error.context(own.display()))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ignore::load(dir)?,
-        Err(error) => return Err(unreadable(&own, error)),
+/// What would be packed, in order; `built` are paths that the function's build has made.
+pub fn contents(dir: &Path, built: &[String]) -> Result<Contents> {
+    let rules = match Ignore::load_file(&dir.join(IGNORE_FILE))? {
+        Some(rules) => rules,
+        None => Ignore::load(dir)?,
     };
-    let mut found = rules.walk(dir)?;
-    found.retain(|found| {
-        let top = found.path.split('/').next().unwrap_or_default();
-        ![NEVER, IGNORE_FILE, ignore::FILE].contains(&top)
-    });
-    Ok(found)
+    let mut contents = rules.with_built(built).walk(dir)?;
+    contents.entries.retain(|entry| ![IGNORE_FILE, ignore::FILE].contains(&entry.path.as_str()));
+    Ok(contents)
 }
 
-fn append(tar: &mut Builder<GzEncoder<Vec<u8>>>, dir: &Path, path: &str, kind: FoundKind) -> Result<()> {
-    let full = dir.join(path);
-    let unreadable = |error| unreadable(&full, error);
-    let mut header = Header::new_gnu();
-    header.set_mtime(0);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_size(0);
-    match kind {
-        FoundKind::Folder => {
-            header.set_entry_type(EntryType::Directory);
-            header.set_mode(0o755);
-            tar.append_data(&mut header, path, io::empty()).map_err(unreadable)
-        }
-        FoundKind::Link => {
-            let to = fs::read_link(&full).map_err(unreadable)?;
+fn header(full: &Path, Entry { path, kind }: &Entry) -> Result<Header> {
+    let mode = match kind {
+        EntryKind::Folder => 0o755,
+        EntryKind::Link => {
+            let to = fs::read_link(full).map_err(cannot_pack(full))?;
             if !stays_inside(Path::new(path), &to) {
                 return Err(Error::invalid(format!(
                     "`{}` is a link that leads out of the folder: {}",
                     full.display(),
                     to.display()
                 ))
-                .hint(format!(
+                .with_hint(format!(
                     "a worker has the folder alone: put a copy there, or name `{path}` in {IGNORE_FILE}"
                 )));
             }
-            header.set_entry_type(EntryType::Symlink);
-            header.set_mode(0o777);
-            tar.append_link(&mut header, path, to).map_err(unreadable)
+            0o777
         }
-        FoundKind::File => {
-            let file = File::open(&full).map_err(unreadable)?;
-            let about = file.metadata().map_err(unreadable)?;
+        EntryKind::File => {
+            let mode = fs::metadata(full).map_err(cannot_pack(full))?.permissions().mode();
+            if mode & 0o100 != 0 { 0o755 } else { 0o644 }
+        }
+    };
+    let mut header = Header::new_gnu();
+    header.set_mode(mode);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    Ok(header)
+}
+
+/// Appends an entry of a folder to a tar. `header` has its mode, owner and time.
+pub fn append(
+    tar: &mut Builder<impl io::Write>,
+    dir: &Path,
+    Entry { path, kind }: &Entry,
+    mut header: Header,
+) -> io::Result<()> {
+    let full = dir.join(path);
+    header.set_size(0);
+    match kind {
+        EntryKind::Folder => {
+            header.set_entry_type(EntryType::Directory);
+            tar.append_data(&mut header, path, io::empty())
+        }
+        EntryKind::Link => {
+            header.set_entry_type(EntryType::Symlink);
+            tar.append_link(&mut header, path, fs::read_link(&full)?)
+        }
+        EntryKind::File => {
+            let file = File::open(&full)?;
+            let bytes = file.metadata()?.len();
             header.set_entry_type(EntryType::Regular);
-            header.set_mode(if about.permissions().mode() & 0o100 != 0 { 0o755 } else { 0o644 });
-            header.set_size(about.len());
-            // A file that grows or shrinks meanwhile must not shift what comes behind it.
-            let mut body = Exactly { file, left: about.len() };
-            tar.append_data(&mut header, path, &mut body).map_err(unreadable)
+            header.set_size(bytes);
+            // A file that grows or shrinks meanwhile must not shift the entries after it.
+            tar.append_data(&mut header, path, &mut Exactly { file, left: bytes })
         }
     }
 }
 
-/// As many bytes as were promised, or an error.
+/// A file that gives as many bytes as its header announces, or an error.
 struct Exactly {
     file: File,
     left: u64,
@@ -126,46 +136,46 @@ impl Read for Exactly {
     }
 }
 
-fn check_size(dir: &Path, found: &[Found]) -> Result<()> {
-    if found.len() > limits::ARCHIVE_ENTRIES_MAX {
+fn check_size(dir: &Path, entries: &[Entry]) -> Result<()> {
+    if entries.len() > limits::ARCHIVE_ENTRIES_MAX {
         return Err(Error::invalid(format!(
             "{} has {} files and folders, the most that can be packed is {}",
             dir.display(),
-            found.len(),
+            entries.len(),
             limits::ARCHIVE_ENTRIES_MAX
         ))
-        .hint(format!("name what the function does not need in {IGNORE_FILE}")));
+        .with_hint(format!("name what the function does not need in {IGNORE_FILE}")));
     }
-    if let Some(long) = found.iter().find(|found| found.path.len() > limits::ARCHIVE_PATH_BYTES_MAX) {
+    if let Some(long) = entries.iter().find(|entry| entry.path.len() > limits::ARCHIVE_PATH_BYTES_MAX) {
         return Err(Error::invalid(format!("the path `{}` is too long to be packed", long.path)));
     }
-    let bytes: u64 = found.iter().map(|found| size(dir, found)).sum();
-    if bytes > limits::ARCHIVE_UNPACKED_BYTES_MAX {
-        return Err(too_large(dir, found, limits::ARCHIVE_UNPACKED_BYTES_MAX, "as it lies"));
-    }
-    Ok(())
-}
-
-fn size(dir: &Path, found: &Found) -> u64 {
-    match found.kind {
-        FoundKind::File => fs::metadata(dir.join(&found.path)).map_or(0, |about| about.len()),
-        FoundKind::Folder | FoundKind::Link => 0,
+    let bytes: u64 = entries.iter().map(|entry| entry.bytes(dir)).sum();
+    match bytes > limits::ARCHIVE_UNPACKED_BYTES_MAX {
+        true => Err(too_large(dir, entries, limits::ARCHIVE_UNPACKED_BYTES_MAX, "unpacked")),
+        false => Ok(()),
     }
 }
 
-/// Names the files that weigh most, and the top folders, since it is mostly one folder that was not meant.
-fn too_large(dir: &Path, found: &[Found], most: u64, how: &str) -> Error {
-    let mut weights: BTreeMap<String, u64> = BTreeMap::new();
-    for found in found {
-        let size = size(dir, found);
-        *weights.entry(found.path.clone()).or_default() += size;
-        if let Some((top, _)) = found.path.split_once('/') {
-            *weights.entry(format!("{top}/")).or_default() += size;
+fn check_packed_size(dir: &Path, entries: &[Entry], packed: &[u8]) -> Result<()> {
+    match packed.len() as u64 > limits::ARCHIVE_BYTES_MAX {
+        true => Err(too_large(dir, entries, limits::ARCHIVE_BYTES_MAX, "packed")),
+        false => Ok(()),
+    }
+}
+
+/// Names the largest files and top folders: mostly it is one folder that was packed by mistake.
+fn too_large(dir: &Path, entries: &[Entry], most: u64, how: &str) -> Error {
+    let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
+    for entry in entries {
+        let bytes = entry.bytes(dir);
+        *sizes.entry(entry.path.clone()).or_default() += bytes;
+        if let Some((top, _)) = entry.path.split_once('/') {
+            *sizes.entry(format!("{top}/")).or_default() += bytes;
         }
     }
-    let mut heaviest: Vec<(String, u64)> = weights.into_iter().collect();
-    heaviest.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    let named: Vec<String> = heaviest
+    let mut largest: Vec<(String, u64)> = sizes.into_iter().collect();
+    largest.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let named: Vec<String> = largest
         .iter()
         .take(3)
         .map(|(path, bytes)| format!("{path} ({} MiB)", bytes.div_ceil(limits::MIB)))
@@ -176,11 +186,11 @@ fn too_large(dir: &Path, found: &[Found], most: u64, how: &str) -> Error {
         most / limits::MIB,
         named.join(", ")
     ))
-    .hint(format!("name what the function does not need in {IGNORE_FILE}, or deploy it as an image"))
+    .with_hint(format!("name what the function does not need in {IGNORE_FILE}, or deploy it as an image"))
 }
 
-fn unreadable(path: &Path, error: io::Error) -> Error {
-    Error::invalid(format!("cannot pack {}: {error}", path.display()))
+fn cannot_pack(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |error| Error::invalid(format!("cannot pack {}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -200,19 +210,19 @@ mod tests {
 
     /// Path → what it is, for a whole tree.
     fn tree(dir: &Path) -> BTreeMap<String, String> {
-        let found = Ignore::default().walk(dir).unwrap();
-        let describe = |found: &Found| {
-            let path = dir.join(&found.path);
-            match found.kind {
-                FoundKind::Folder => "folder".to_owned(),
-                FoundKind::Link => format!("link to {}", fs::read_link(path).unwrap().display()),
-                FoundKind::File => {
+        let entries = Ignore::default().walk(dir).unwrap().entries;
+        let describe = |entry: &Entry| {
+            let path = dir.join(&entry.path);
+            match entry.kind {
+                EntryKind::Folder => "folder".to_owned(),
+                EntryKind::Link => format!("link to {}", fs::read_link(path).unwrap().display()),
+                EntryKind::File => {
                     let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-                    format!("{mode:o} {:?}", fs::read(path).unwrap())
+                    format!("{} {:?}", mode & 0o100 != 0, fs::read(path).unwrap())
                 }
             }
         };
-        found.iter().map(|found| (found.path.clone(), describe(found))).collect()
+        entries.iter().map(|entry| (entry.path.clone(), describe(entry))).collect()
     }
 
     #[test]
@@ -252,15 +262,19 @@ mod tests {
     #[test]
     fn what_is_ignored_stays_at_home() {
         let dir = tempfile::tempdir().unwrap();
-        for path in ["func.yaml", ".git/HEAD", "node_modules/a.js", "secret.key", "a/.git"] {
+        for path in ["func.yaml", ".git/HEAD", "node_modules/a.js", "secret.txt", "a/.gitkeep", ".env"] {
             write(dir.path(), path, path, 0o644);
         }
-        write(dir.path(), ".dockerignore", "node_modules\n*.key\n", 0o644);
-        let paths =
-            |dir| -> Vec<String> { contents(dir).unwrap().into_iter().map(|found| found.path).collect() };
-        assert_eq!(paths(dir.path()), ["a", "a/.git", "func.yaml"]);
-        write(dir.path(), ".afnignore", "*.key\n", 0o644);
-        assert_eq!(paths(dir.path()), ["a", "a/.git", "func.yaml", "node_modules", "node_modules/a.js"]);
+        write(dir.path(), ".dockerignore", "node_modules\n*.txt\n", 0o644);
+        let paths = |dir| -> Vec<String> {
+            contents(dir, &[]).unwrap().entries.into_iter().map(|entry| entry.path).collect()
+        };
+        assert_eq!(paths(dir.path()), ["a", "a/.gitkeep", "func.yaml"]);
+        write(dir.path(), ".afnignore", "*.txt\n!.env\n", 0o644);
+        assert_eq!(
+            paths(dir.path()),
+            [".env", "a", "a/.gitkeep", "func.yaml", "node_modules", "node_modules/a.js"]
+        );
     }
 
     #[test]
@@ -284,7 +298,8 @@ mod tests {
         let huge = File::options().write(true).open(dir.path().join("target/huge")).unwrap();
         huge.set_len(limits::ARCHIVE_UNPACKED_BYTES_MAX).unwrap();
         let error = pack(dir.path()).unwrap_err();
-        let named = "over 2048 MiB as it lies; most of it is target/ (2048 MiB), target/huge (2048 MiB), small (1 MiB)";
+        let named =
+            "over 2048 MiB unpacked; most of it is target/ (2048 MiB), target/huge (2048 MiB), small (1 MiB)";
         assert!(error.message().ends_with(named), "{error}");
     }
 }

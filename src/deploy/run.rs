@@ -1,55 +1,26 @@
 //! A deploy from beginning to end.
 //!
-//! First all that can be known is found out: files, app, route, expected config, whether the function can be built at all.
-//! Then `func.yaml` gets its new version, since the file is part of what is built; then the version is built, stored and
-//! published. A deploy that ends before it publishes, by an error or because nobody waits for it any more, puts
-//! `func.yaml` back. From the publishing on it stays: the version may be there, even if no answer says so.
-
-use std::path::Path;
+//! First everything is checked: files, app, route, expected config, whether the function can be built at all. Then
+//! `func.yaml` gets its new version, since the file is part of what is built; then the version is built, stored and
+//! published. A deploy that ends before it publishes, by an error or because its future is dropped, restores
+//! `func.yaml`. Once it publishes, the file stays: the version may be in the store even when the answer is lost.
 
 use tokio::task::spawn_blocking;
 
 use super::builder::ImageBuilder;
 use super::bump::{Bump, Part};
+use super::form::Form;
 use super::func_yaml::FuncFile;
-use super::image::{self, ImageOptions};
+use super::ignore::{Contents, Ignore};
+use super::image;
 use super::local_build;
-use super::pack::pack;
-use super::plan::Plan;
-use super::runtime::Runtime;
-use super::startable;
+use super::pack::{contents, pack_entries};
+use super::request::DeployRequest;
+use super::selection::Selection;
 use super::step::{Progress, Step};
 use crate::catalog::{Catalog, Publish, version_id};
 use crate::error::{Code, Error, Result};
-use crate::model::{AppName, Config, Function, Route, Source, Time, Version};
-
-pub struct DeployRequest<'a> {
-    /// The function's folder; with `all`, the folder that holds several.
-    pub dir: &'a Path,
-    pub all: bool,
-    /// By default the one that `app.yaml` names.
-    pub app: Option<AppName>,
-    /// Whether the version in `func.yaml` is raised.
-    pub bump: bool,
-    pub way: Way,
-    pub image: ImageOptions,
-    /// What builds images here, or why nothing does.
-    pub builder: Result<&'a dyn ImageBuilder, String>,
-    pub now: Time,
-    pub progress: &'a Progress<'a>,
-}
-
-/// In what form a function is deployed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Way {
-    /// As an image where images can be built, else as its folder.
-    #[default]
-    Auto,
-    /// As an image, for workers that have Docker.
-    Image,
-    /// As its folder, for workers that run functions as child processes.
-    Archive,
-}
+use crate::model::{AppName, Config, Function, Route, Source, Version};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployed {
@@ -60,31 +31,31 @@ pub struct Deployed {
 
 /// Deploys one function, or all below a folder one after another; the first that fails ends it.
 pub async fn deploy(catalog: &Catalog, request: &DeployRequest<'_>) -> Result<Vec<Deployed>> {
-    let plan = Plan::make(request.dir, request.all, request.app.as_ref())?;
-    let warnings = plan.functions.iter().flat_map(|file| &file.warnings);
-    for warning in plan.app_file.iter().flat_map(|file| &file.warnings).chain(warnings) {
+    let selection = Selection::read(request.dir, request.all, request.app.as_ref())?;
+    let warnings = selection.functions.iter().flat_map(|file| &file.warnings);
+    for warning in selection.app_file.iter().flat_map(|file| &file.warnings).chain(warnings) {
         (request.progress)(Step::Warning(warning));
     }
     let mut ready = Vec::new();
-    for file in &plan.functions {
+    for file in &selection.functions {
         let route = file.route()?;
-        catalog.check_route(&plan.app, &route, &file.name).await?;
-        check_expected(catalog, &plan, file).await?;
+        catalog.check_route(&selection.app, &route, &file.name).await?;
+        check_expected(catalog, &selection, file, &request.config).await?;
         let bump = if request.bump { Some(Bump::plan(&file.path, Part::Patch)?) } else { None };
-        ready.push(Ready { file, route, form: startable(request, file).await?, bump });
+        ready.push(Ready { file, route, form: Form::of_startable(request, file).await?, bump });
     }
-    apply_app_file(catalog, request, &plan).await?;
+    apply_app_file(catalog, request, &selection).await?;
     let mut deployed = Vec::new();
     for ready in ready {
         let name = ready.file.name.clone();
-        let one = deploy_one(catalog, request, &plan.app, ready).await;
+        let one = deploy_one(catalog, request, &selection.app, ready).await;
         // Among several functions an error has to say which one's it is.
         deployed.push(one.map_err(|error| if request.all { error.context(name) } else { error })?);
     }
     Ok(deployed)
 }
 
-/// A function that all is known of.
+/// A function with all that is needed to deploy it.
 struct Ready<'a> {
     file: &'a FuncFile,
     route: Route,
@@ -92,88 +63,30 @@ struct Ready<'a> {
     bump: Option<Bump>,
 }
 
-/// How a function is going to be built.
-#[derive(Clone, Copy)]
-enum Form<'a> {
-    Image(&'a dyn ImageBuilder),
-    Archive,
-}
-
-/// Refuses what cannot be started, in the form that the function is going to have.
-async fn startable<'a>(request: &DeployRequest<'a>, file: &FuncFile) -> Result<Form<'a>> {
-    startable::check(file)?;
-    let form = form(request, file).await?;
-    if let Form::Archive = form {
-        startable::check_folder(file)?;
-    }
-    Ok(form)
-}
-
-async fn form<'a>(request: &DeployRequest<'a>, file: &FuncFile) -> Result<Form<'a>> {
-    if request.way == Way::Archive {
-        return Ok(Form::Archive);
-    }
-    let builder = match &request.builder {
-        Ok(builder) => builder.available().await.map(|()| *builder),
-        Err(why) => Err(why.clone()),
+/// Config that a function requires must be in its file, in its app's, or set before.
+async fn check_expected(
+    catalog: &Catalog,
+    selection: &Selection,
+    file: &FuncFile,
+    given: &Config,
+) -> Result<()> {
+    let missing = |known: &Config| {
+        let mut required = file.expects.iter().filter(|expected| expected.required);
+        required.find(|expected| !known.contains_key(&expected.name)).map(|expected| &expected.name)
     };
-    match builder {
-        Ok(builder) => match image::dockerfile(file) {
-            Ok(_) => {
-                request.image.reference(&file.name, &file.version)?;
-                Ok(Form::Image(builder))
-            }
-            // No image can be made of it, and what is said of it is enough to run the folder.
-            Err(_) if request.way == Way::Auto && says_how(file) => Ok(Form::Archive),
-            Err(error) => Err(error),
-        },
-        Err(why) if request.way == Way::Image || needs_image(file)? => {
-            Err(Error::invalid(format!("function `{}` has to be built as an image: {why}", file.name)).hint(
-                "start Docker (`afn doctor` looks for it); or say in func.yaml how the function runs without an image, \
-                 by `runtime:` (go, node, python, rust, shell) or `entrypoint:`, and deploy its folder",
-            ))
-        }
-        Err(_) => Ok(Form::Archive),
-    }
-}
-
-/// Whether nothing but a Dockerfile says how to run the function, or its runtime is one that only images bring.
-fn needs_image(file: &FuncFile) -> Result<bool> {
-    Ok(match file.runtime.as_deref().map(Runtime::find) {
-        Some(Some(Runtime::Docker)) => true,
-        Some(Some(_)) => false,
-        Some(None) => !says_how(file),
-        None => !says_how(file) && image::own_dockerfile(file.dir())?.is_some(),
-    })
-}
-
-fn says_how(file: &FuncFile) -> bool {
-    !file.entrypoint.is_empty() || !file.cmd.is_empty()
-}
-
-/// Config that a function cannot do without is in its file, its app's, or was set before.
-async fn check_expected(catalog: &Catalog, plan: &Plan, file: &FuncFile) -> Result<()> {
-    if file.expects.iter().all(|expected| !expected.required || file.config.contains_key(&expected.name)) {
+    let mut known: Config = file.config.clone();
+    known.extend(given.clone());
+    if missing(&known).is_none() {
         return Ok(());
     }
-    let mut known: Config = file.config.clone();
-    known.extend(plan.app_file.iter().flat_map(|file| file.config.clone()));
-    known.extend(if_found(catalog.app(&plan.app).await)?.into_iter().flat_map(|app| app.config));
-    let function = if_found(catalog.function(&plan.app, &file.name).await)?;
+    let app = &selection.app;
+    known.extend(selection.app_file.iter().flat_map(|file| file.config.clone()));
+    known.extend(if_found(catalog.app(app).await)?.into_iter().flat_map(|app| app.config));
+    let function = if_found(catalog.function(app, &file.name).await)?;
     known.extend(function.into_iter().flat_map(|function| function.config));
-    let missing =
-        file.expects.iter().find(|expected| expected.required && !known.contains_key(&expected.name));
-    match missing {
-        None => Ok(()),
-        Some(missing) => Err(Error::invalid(format!(
-            "function `{}` expects config `{}`, which nothing sets",
-            file.name, missing.name
-        ))
-        .hint(format!(
-            "`afn config app {} {} VALUE` sets it, or `config:` in func.yaml",
-            plan.app, missing.name
-        ))),
-    }
+    let Some(name) = missing(&known) else { return Ok(()) };
+    Err(Error::invalid(format!("function `{}` expects config `{name}`, which nothing sets", file.name))
+        .with_hint(format!("`afn config app {app} {name} VALUE` sets it, or `config:` in func.yaml")))
 }
 
 fn if_found<T>(result: Result<T>) -> Result<Option<T>> {
@@ -184,27 +97,33 @@ fn if_found<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
-async fn apply_app_file(catalog: &Catalog, request: &DeployRequest<'_>, plan: &Plan) -> Result<()> {
-    catalog.ensure_app(&plan.app).await?;
+async fn apply_app_file(catalog: &Catalog, request: &DeployRequest<'_>, selection: &Selection) -> Result<()> {
+    catalog.ensure_app(&selection.app).await?;
     let progress = request.progress;
-    let Some(file) = &plan.app_file else { return Ok(()) };
+    let Some(file) = &selection.app_file else { return Ok(()) };
     if file.config.is_empty() && file.annotations.is_empty() {
         return Ok(());
     }
     let app = catalog
-        .update_app(&plan.app, |app| {
+        .update_app(&selection.app, |app| {
             app.config.extend(file.config.clone());
             app.annotations.extend(file.annotations.clone());
             Ok(())
         })
         .await?;
-    tell_kept(progress, &plan.app, None, &app.config, &file.config);
+    report_kept_config(progress, &selection.app, None, &app.config, &file.config);
     Ok(())
 }
 
-/// A deploy adds config and takes none away: what is set by hand, a secret above all, stands in no file. What was taken
-/// out of the file stays as well, and is told.
-fn tell_kept(progress: &Progress<'_>, app: &AppName, route: Option<&Route>, stands: &Config, file: &Config) {
+/// A deploy adds config and removes none: what is set by hand, a secret above all, is in no file. Config that was removed
+/// from the file is kept as well, and is reported.
+fn report_kept_config(
+    progress: &Progress<'_>,
+    app: &AppName,
+    route: Option<&Route>,
+    stands: &Config,
+    file: &Config,
+) {
     let keys: Vec<&str> = stands.keys().filter(|key| !file.contains_key(*key)).map(String::as_str).collect();
     if !keys.is_empty() {
         progress(Step::ConfigKept { app, route, keys: &keys });
@@ -220,8 +139,8 @@ async fn deploy_one(
     let progress = request.progress;
     progress(Step::Deploying { function: &file.name, app, route: &route });
     let label = bump.as_ref().map_or(&file.version, |bump| &bump.version).clone();
-    let raised = Raised::write(bump)?;
-    if raised.0.is_some() {
+    let raised = bump.map(Bump::write).transpose()?;
+    if raised.is_some() {
         progress(Step::Bumped { version: &label });
     }
     let mut version = match form {
@@ -234,17 +153,21 @@ async fn deploy_one(
         Source::Archive { .. } => None,
     };
     progress(Step::Updating { route: &route, image });
-    raised.keep();
+    if let Some(raised) = raised {
+        raised.keep();
+    }
+    let mut config = file.config.clone();
+    config.extend(request.config.clone());
     let publish = Publish {
         name: file.name.clone(),
         route,
         kind: file.kind,
-        config: Some(file.config.clone()),
+        config: Some(config.clone()),
         annotations: file.annotations.clone(),
         version: version.clone(),
     };
     let function = catalog.publish(app, publish).await?;
-    tell_kept(progress, app, Some(&function.route), &function.config, &file.config);
+    report_kept_config(progress, app, Some(&function.route), &function.config, &config);
     Ok(Deployed { app: app.clone(), function, version })
 }
 
@@ -254,6 +177,7 @@ async fn build_image(
     label: &str,
     builder: &dyn ImageBuilder,
 ) -> Result<Version> {
+    report_left_out(request.progress, &Ignore::load(file.dir())?.walk(file.dir())?);
     let built = image::build(builder, file, label, &request.image, request.progress).await?;
     let digest = match request.image.push {
         true => image::push(builder, file, label, &request.image, request.progress).await?,
@@ -272,14 +196,25 @@ async fn build_archive(
 ) -> Result<Version> {
     (request.progress)(Step::BuildingFolder { function: &file.name });
     let built = local_build::build(file, &|line| (request.progress)(Step::Log(line))).await?;
-    let dir = file.dir().to_owned();
-    let packed = spawn_blocking(move || pack(&dir)).await;
-    let packed = packed.map_err(|error| Error::internal(format!("packing was cut off: {error}")))??;
+    let (dir, built_paths) = (file.dir().to_owned(), local_build::built_paths(file, &built.command));
+    let packed = spawn_blocking(move || {
+        let contents = contents(&dir, &built_paths)?;
+        pack_entries(&dir, &contents.entries).map(|packed| (packed, contents))
+    });
+    let packed = packed.await.map_err(|error| Error::internal(format!("packing was cut off: {error}")));
+    let (packed, contents) = packed??;
+    report_left_out(request.progress, &contents);
     let bytes = packed.len() as u64;
     (request.progress)(Step::Packed { bytes });
     let sha256 = catalog.put_archive(app, packed).await?;
     let version = new_version(request, file, label, Source::Archive { sha256, bytes })?;
     Ok(Version { os: built.os, arch: built.arch, command: built.command, ..version })
+}
+
+fn report_left_out(progress: &Progress<'_>, contents: &Contents) {
+    if !contents.withheld.is_empty() || !contents.ignored_by_git.is_empty() {
+        progress(Step::Kept { secrets: &contents.withheld, ignored_by_git: &contents.ignored_by_git });
+    }
 }
 
 fn new_version(request: &DeployRequest<'_>, file: &FuncFile, label: &str, source: Source) -> Result<Version> {
@@ -289,29 +224,4 @@ fn new_version(request: &DeployRequest<'_>, file: &FuncFile, label: &str, source
         content_type: file.content_type.clone(),
         ..Version::new(label, source, file.limits.clone(), request.now)?
     })
-}
-
-/// A new version in `func.yaml`, which goes back to the old one unless it is kept.
-struct Raised(Option<Bump>);
-
-impl Raised {
-    fn write(bump: Option<Bump>) -> Result<Raised> {
-        if let Some(bump) = &bump {
-            bump.write()?;
-        }
-        Ok(Raised(bump))
-    }
-
-    fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Raised {
-    fn drop(&mut self) {
-        if let Some(bump) = self.0.take() {
-            // A skipped version number is no harm, and the error that led here is the one to be told.
-            let _ = bump.undo();
-        }
-    }
 }

@@ -1,11 +1,14 @@
-//! The languages that functions are written in, as far as something here knows how to begin or build one.
+//! The languages for which functions can be created or built here.
+
+use std::fs::read_to_string;
+use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::model::nearest::nearest;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
-    /// Whatever a Dockerfile says.
+    /// Any language, by its own Dockerfile.
     Docker,
     Go,
     Node,
@@ -29,10 +32,20 @@ impl Runtime {
         }
     }
 
+    /// What starts a function that names no entrypoint, in its folder; nothing where only its Dockerfile knows.
+    pub fn command(self) -> &'static [&'static str] {
+        match self {
+            Runtime::Docker => &[],
+            Runtime::Go | Runtime::Rust => &["./func"],
+            Runtime::Node => &["node", "func.js"],
+            Runtime::Python => &["python3", "func.py"],
+            Runtime::Shell => &["sh", "func.sh"],
+        }
+    }
+
     /// By the name in `func.yaml`, which may end in a version: `python3.11`.
     pub fn find(name: &str) -> Option<Runtime> {
-        let family = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
-        Runtime::ALL.into_iter().find(|runtime| runtime.name() == family)
+        Runtime::ALL.into_iter().find(|runtime| runtime.name() == family(name))
     }
 
     /// As [`Runtime::find`]; the error names what there is.
@@ -40,12 +53,38 @@ impl Runtime {
         Runtime::find(name).ok_or_else(|| {
             let known = Runtime::ALL.map(Runtime::name);
             let meant = nearest(name, known).map(|meant| format!("`{meant}`? ")).unwrap_or_default();
-            Error::invalid(format!("runtime `{name}` is unknown")).hint(format!(
+            Error::invalid(format!("runtime `{name}` is unknown")).with_hint(format!(
                 "{meant}known: {}; for any other, write a Dockerfile and take `docker`",
                 known.join(", ")
             ))
         })
     }
+}
+
+/// A runtime's name without its version.
+pub fn family(runtime: &str) -> &str {
+    runtime.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-')
+}
+
+/// Whether a Go module requires others without recorded checksums.
+pub fn lacks_go_sum(dir: &Path) -> bool {
+    let module = read_to_string(dir.join("go.mod")).unwrap_or_default();
+    module.contains("require") && !dir.join("go.sum").exists()
+}
+
+/// Whether a Python function requires packages.
+pub fn needs_pip(dir: &Path) -> bool {
+    let requirements = read_to_string(dir.join("requirements.txt")).unwrap_or_default();
+    requirements.lines().map(str::trim).any(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// How `npm` installs what a Node.js function depends on; `None` when it depends on nothing.
+pub fn npm_command(dir: &Path) -> Option<&'static str> {
+    let package = std::fs::read(dir.join("package.json")).ok()?;
+    let package: serde_json::Value = serde_json::from_slice(&package).ok()?;
+    let dependencies = package.get("dependencies")?.as_object()?;
+    let locked = dir.join("package-lock.json").is_file();
+    (!dependencies.is_empty()).then_some(if locked { "ci" } else { "install" })
 }
 
 #[cfg(test)]

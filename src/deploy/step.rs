@@ -1,4 +1,4 @@
-//! What a deploy says on its way.
+//! The events of a deploy.
 
 use crate::model::{AppName, FunctionName, Route};
 
@@ -26,8 +26,14 @@ pub enum Step<'a> {
     BuildingFolder {
         function: &'a FunctionName,
     },
-    /// A line of what a builder says.
+    /// A line of a builder's output.
     Log(&'a str),
+    /// Files that are left out because they mostly hold secrets; and what git ignores, where the folder has no
+    /// `.dockerignore`.
+    Kept {
+        secrets: &'a [String],
+        ignored_by_git: &'a [String],
+    },
     /// The folder is packed.
     Packed {
         bytes: u64,
@@ -46,5 +52,5 @@ pub enum Step<'a> {
     },
 }
 
-/// Takes in steps. Called while something else waits: it must not block.
+/// Receives steps. It must not block, since other work waits for it.
 pub type Progress<'a> = dyn Fn(Step<'_>) + Send + Sync + 'a;

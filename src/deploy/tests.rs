@@ -13,17 +13,17 @@ use crate::backend::memory::{MemoryQueue, MemoryStore};
 use crate::catalog::Catalog;
 use crate::error::{Code, Error, Result};
 use crate::event::Silent;
-use crate::model::{AppName, Format, FunctionName, Kind, Source, Time};
-use crate::seam::Seams;
+use crate::model::{AppName, Config, Format, FunctionName, Kind, Source, Time};
+use crate::seam::Deps;
 use crate::seam::clock::{Clock, SystemClock};
-use crate::seam::queue::{Lane, Queues};
+use crate::seam::queue::{QueuePair, Queues};
 use crate::seam::rng::SeededRng;
 
 fn catalog() -> Catalog {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let queue = || Arc::new(MemoryQueue::new(clock.clone()));
-    let lane = || Lane { live: queue(), dead: queue() };
-    Catalog::new(Seams {
+    let lane = || QueuePair { live: queue(), dead: queue() };
+    Catalog::new(Deps {
         store: Arc::new(MemoryStore::new(clock.clone())),
         queues: Queues { calls: lane(), chunks: lane(), batches: lane() },
         rng: Arc::new(SeededRng::new(1)),
@@ -137,6 +137,7 @@ async fn run(
         bump: true,
         way: Way::Auto,
         image: ImageOptions::default(),
+        config: Config::new(),
         builder: builder.map_err(str::to_owned),
         now: Time(1_507_069_861_258),
         progress: &progress,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
+use super::sandbox::{CONTAINERS_ONLY, NEEDS_DOCKER};
 use crate::model::Version;
-use crate::seam::executor::{Calls, Executor, Fault, Mismatch, Run, Work};
+use crate::seam::executor::{Calls, Execution, Executor, Fault, Invocation, Mismatch};
 
 /// Asks the first that suits.
 pub struct Composite(Vec<Arc<dyn Executor>>);
@@ -25,6 +26,10 @@ impl Composite {
             }
         }
         reasons.dedup();
+        // Another one would run it, if it suited.
+        if reasons.len() > 1 {
+            reasons.retain(|reason| reason != CONTAINERS_ONLY && !reason.ends_with(NEEDS_DOCKER));
+        }
         match reasons.is_empty() {
             true => Err(Mismatch("this worker has no executor".to_owned())),
             false => Err(Mismatch(reasons.join("; "))),
@@ -38,11 +43,11 @@ impl Executor for Composite {
         self.choose(version).map(drop)
     }
 
-    async fn run(&self, work: Work) -> Result<Run, Fault> {
-        self.choose(&work.version).map_err(Fault::Mismatch)?.run(work).await
+    async fn run(&self, invocation: Invocation) -> Result<Execution, Fault> {
+        self.choose(&invocation.version).map_err(Fault::Mismatch)?.run(invocation).await
     }
 
-    async fn run_many(&self, first: Work, calls: &mut dyn Calls) {
+    async fn run_many(&self, first: Invocation, calls: &mut dyn Calls) {
         match self.choose(&first.version) {
             Ok(executor) => executor.run_many(first, calls).await,
             Err(mismatch) => calls.ended(Err(Fault::Mismatch(mismatch))),
@@ -84,7 +89,7 @@ mod tests {
             }
         }
 
-        async fn run(&self, _work: Work) -> Result<Run, Fault> {
+        async fn run(&self, _work: Invocation) -> Result<Execution, Fault> {
             Err(Fault::Function(self.format.to_string()))
         }
 
@@ -106,9 +111,9 @@ mod tests {
         let (a, b) = (only(Format::Default, false), only(Format::HttpStream, true));
         let both = Composite::new(vec![a.clone(), b.clone()]);
         for format in [Format::Default, Format::HttpStream] {
-            let work = testing::work(format, b"");
-            both.suits(&work.version).unwrap();
-            assert_eq!(both.run(work).await.unwrap_err(), Fault::Function(format.to_string()));
+            let invocation = testing::invocation(format, b"");
+            both.suits(&invocation.version).unwrap();
+            assert_eq!(both.run(invocation).await.unwrap_err(), Fault::Function(format.to_string()));
         }
         assert_eq!(both.probe().await.unwrap_err(), "http-stream is sick");
         both.close().await;
@@ -117,10 +122,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_mismatch_of_all_says_why_for_each() {
-        let work = testing::work(Format::HttpStream, b"");
-        let none = Composite::new(Vec::new()).suits(&work.version).unwrap_err();
+        let invocation = testing::invocation(Format::HttpStream, b"");
+        let none = Composite::new(Vec::new()).suits(&invocation.version).unwrap_err();
         assert_eq!(none.to_string(), "this worker has no executor");
-        let one = Composite::new(vec![only(Format::Default, false)]).run(work).await.unwrap_err();
+        let one = Composite::new(vec![only(Format::Default, false)]).run(invocation).await.unwrap_err();
         assert_eq!(one, Fault::Mismatch(Mismatch("speaks default alone".to_owned())));
     }
 }

@@ -2,10 +2,13 @@
 
 pub mod composite;
 pub mod docker;
+pub mod owner;
 pub mod pool;
 pub mod process;
 pub mod sandbox;
+#[cfg(feature = "testing")]
 pub mod scripted;
+pub mod secrets;
 
 pub use composite::Composite;
 pub use docker::{DockerLauncher, DockerOptions};

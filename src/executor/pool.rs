@@ -1,6 +1,5 @@
-//! Hot sandboxes: one that has answered waits for the next call of its version, until it has idled too long or others
-//! are wanted more. The pool decides which sandbox runs a call and when one goes; how it is started and spoken to is
-//! its launcher's business.
+//! Hot sandboxes: one that has answered waits for the next call of its version, until it has been idle too long or must
+//! make room for others. The pool decides which sandbox runs a call and when one is stopped; its launcher starts it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -15,9 +14,9 @@ use tokio::time::timeout;
 use super::sandbox::{Launcher, Sandbox};
 use crate::model::{AppName, Config, Function, Version};
 use crate::seam::Clock;
-use crate::seam::executor::{Calls, Executor, Fault, Mismatch, Run, Work};
+use crate::seam::executor::{Calls, Execution, Executor, Fault, Invocation, Mismatch};
 
-/// How long [`Executor::close`] waits for runs that nobody polls any more.
+/// How long [`Executor::close`] waits for executions whose futures are no longer polled.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// An executor over a launcher. Everything it has started is stopped by [`Executor::close`], or killed when the pool
@@ -33,58 +32,47 @@ pub struct Pool {
 
 struct Shared {
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     /// A sandbox expires earlier than the evictor expects, or all are gone.
     earlier: Notify,
-    /// The last run has ended, after close.
+    /// The last execution has ended, after close.
     ended: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     closed: bool,
     running: usize,
-    /// The longest unused first.
-    idle: Vec<Idle>,
-    /// When the evictor looks next; `None`: there is none.
+    /// With the time at which each expires; the longest unused first.
+    idle: Vec<(HotSandbox, Duration)>,
+    /// When the evictor looks next; `None` while there is none.
     evicts_at: Option<Duration>,
 }
 
-struct Idle {
-    hot: Hot,
-    expires_at: Duration,
-}
-
-struct Hot {
-    key: Key,
-    sandbox: Box<dyn Sandbox>,
-}
-
-/// What two calls must have in common to share a sandbox: all that its environment is made of.
-struct Key {
+/// A sandbox, and what a call must have in common with the one that it was started for: all that its environment is made
+/// of.
+struct HotSandbox {
     app: AppName,
     app_config: Arc<Config>,
     function: Arc<Function>,
     version: Arc<Version>,
+    sandbox: Box<dyn Sandbox>,
 }
 
-impl Key {
-    fn of(work: &Work) -> Key {
-        Key {
-            app: work.app.clone(),
-            app_config: work.app_config.clone(),
-            function: work.function.clone(),
-            version: work.version.clone(),
-        }
+impl HotSandbox {
+    fn new(invocation: &Invocation, sandbox: Box<dyn Sandbox>) -> HotSandbox {
+        let Invocation { app, app_config, function, version, .. } = invocation.clone();
+        HotSandbox { app, app_config, function, version, sandbox }
     }
 
-    fn fits(&self, work: &Work) -> bool {
-        let (mine, its) = (&*self.function, &*work.function);
-        self.app == work.app
-            && (Arc::ptr_eq(&self.version, &work.version) || self.version.id == work.version.id)
-            && (Arc::ptr_eq(&self.function, &work.function)
-                || (&mine.name, mine.kind, &mine.config) == (&its.name, its.kind, &its.config))
-            && (Arc::ptr_eq(&self.app_config, &work.app_config) || self.app_config == work.app_config)
+    fn fits(&self, invocation: &Invocation) -> bool {
+        let (own, other) = (&*self.function, &*invocation.function);
+        self.app == invocation.app
+            && (Arc::ptr_eq(&self.version, &invocation.version) || self.version.id == invocation.version.id)
+            && (Arc::ptr_eq(&self.function, &invocation.function)
+                || (&own.name, own.kind, &own.config) == (&other.name, other.kind, &other.config))
+            && (Arc::ptr_eq(&self.app_config, &invocation.app_config)
+                || self.app_config == invocation.app_config)
     }
 }
 
@@ -96,12 +84,12 @@ impl Pool {
     }
 
     /// The idle sandbox that was used last. One that has ended meanwhile is removed.
-    fn take(&self, work: &Work) -> Option<Hot> {
+    fn take(&self, invocation: &Invocation) -> Option<HotSandbox> {
         loop {
             let hot = {
                 let mut state = self.shared.lock();
-                let position = state.idle.iter().rposition(|idle| idle.hot.key.fits(work))?;
-                state.idle.remove(position).hot
+                let position = state.idle.iter().rposition(|(hot, _)| hot.fits(invocation))?;
+                state.idle.remove(position).0
             };
             if hot.sandbox.is_reusable() {
                 return Some(hot);
@@ -111,14 +99,14 @@ impl Pool {
     }
 
     /// Keeps a sandbox for the next call, if it may have one.
-    fn put(&self, hot: Hot, idle_timeout: Duration) {
+    fn put(&self, hot: HotSandbox, idle_timeout: Duration) {
         if idle_timeout.is_zero() || !hot.sandbox.is_reusable() {
             return self.reap(hot.sandbox);
         }
         let expires_at = self.shared.clock.monotonic() + idle_timeout;
         let (surplus, evict) = {
             let mut state = self.shared.lock();
-            state.idle.push(Idle { hot, expires_at });
+            state.idle.push((hot, expires_at));
             let too_many = state.closed || state.idle.len() > self.hot_max;
             let surplus = too_many.then(|| state.idle.remove(0));
             let evict = !state.closed && state.evicts_at.is_none();
@@ -128,8 +116,8 @@ impl Pool {
             }
             (surplus, evict)
         };
-        if let Some(surplus) = surplus {
-            self.reap(surplus.hot.sandbox);
+        if let Some((surplus, _)) = surplus {
+            self.reap(surplus.sandbox);
         }
         if evict {
             let shared = self.shared.clone();
@@ -137,7 +125,7 @@ impl Pool {
         }
     }
 
-    /// Stops a sandbox without being waited for.
+    /// Stops a sandbox in the background.
     fn reap(&self, sandbox: Box<dyn Sandbox>) {
         self.spawn(sandbox.stop());
     }
@@ -152,7 +140,7 @@ impl Pool {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().expect("no panic under this lock")
     }
 
@@ -162,11 +150,12 @@ impl Shared {
             let now = self.clock.monotonic();
             let (expired, next) = {
                 let mut state = self.lock();
-                let expired: Vec<Idle> = state.idle.extract_if(.., |idle| idle.expires_at <= now).collect();
-                state.evicts_at = state.idle.iter().map(|idle| idle.expires_at).min();
+                let expired: Vec<_> =
+                    state.idle.extract_if(.., |(_, expires_at)| *expires_at <= now).collect();
+                state.evicts_at = state.idle.iter().map(|(_, expires_at)| *expires_at).min();
                 (expired, state.evicts_at)
             };
-            join_all(expired.into_iter().map(|idle| idle.hot.sandbox.stop())).await;
+            join_all(expired.into_iter().map(|(hot, _)| hot.sandbox.stop())).await;
             let Some(next) = next else { return };
             tokio::select! { biased;
                 () = self.earlier.notified() => {}
@@ -176,10 +165,10 @@ impl Shared {
     }
 }
 
-/// One run. However it ends, its sandbox is not left behind.
+/// One execution. However it ends, its sandbox is kept or stopped.
 struct Running<'a> {
     pool: &'a Pool,
-    hot: Option<Hot>,
+    hot: Option<HotSandbox>,
 }
 
 impl<'a> Running<'a> {
@@ -192,45 +181,45 @@ impl<'a> Running<'a> {
         Some(Running { pool, hot: None })
     }
 
-    /// All in one sandbox, as long as it lasts; it is kept for others only when there are no more.
-    async fn run_many(&mut self, first: Work, calls: &mut dyn Calls) {
+    /// Runs all calls in one sandbox as long as it lasts, and then keeps it for others.
+    async fn run_many(&mut self, first: Invocation, calls: &mut dyn Calls) {
         let idle_timeout = Duration::from_millis(first.version.limits.idle_timeout_ms);
         let mut next = Some(first);
-        while let Some(work) = next {
-            calls.ended(self.run(&work).await);
+        while let Some(invocation) = next {
+            calls.ended(self.run(&invocation).await);
             next = match &mut self.hot {
                 Some(hot) => hot.sandbox.invoke_many(calls).await,
                 None => calls.next(),
             };
-            // Which leaves it to the next one to be taken, or reaped if it cannot be used.
+            // The next call takes it again, unless it cannot be used any more.
             self.keep(idle_timeout);
         }
     }
 
-    /// Its sandbox is in hand afterwards, if there is one that has answered.
-    async fn run(&mut self, work: &Work) -> Result<Run, Fault> {
-        self.hot = self.pool.take(work);
+    /// Afterwards `hot` is the sandbox that has answered, if any.
+    async fn run(&mut self, invocation: &Invocation) -> Result<Execution, Fault> {
+        self.hot = self.pool.take(invocation);
         if self.hot.is_some() {
-            match self.invoke(work).await {
-                // It had gone while it idled, the function has seen nothing of the call: a fresh one is due.
+            match self.invoke(invocation).await {
+                // It ended while it was idle, and the function has seen nothing of the call: start another.
                 Err(Fault::Function(_)) => {}
-                done => return done,
+                ended => return ended,
             }
         }
-        let sandbox = self.pool.launcher.start(work).await?;
-        self.hot = Some(Hot { key: Key::of(work), sandbox });
-        self.invoke(work).await
+        let sandbox = self.pool.launcher.start(invocation).await?;
+        self.hot = Some(HotSandbox::new(invocation, sandbox));
+        self.invoke(invocation).await
     }
 
-    async fn invoke(&mut self, work: &Work) -> Result<Run, Fault> {
+    async fn invoke(&mut self, invocation: &Invocation) -> Result<Execution, Fault> {
         let hot = self.hot.as_mut().expect("a sandbox was taken or started");
-        let done = hot.sandbox.invoke(work).await;
-        if done.is_err()
+        let ended = hot.sandbox.invoke(invocation).await;
+        if ended.is_err()
             && let Some(hot) = self.hot.take()
         {
             self.pool.reap(hot.sandbox);
         }
-        done
+        ended
     }
 
     fn keep(&mut self, idle_timeout: Duration) {
@@ -259,22 +248,22 @@ impl Executor for Pool {
         self.launcher.suits(version)
     }
 
-    async fn run(&self, work: Work) -> Result<Run, Fault> {
+    async fn run(&self, invocation: Invocation) -> Result<Execution, Fault> {
         let closed = || Fault::Worker("the executor is closed".to_owned());
-        // Listens before it looks, so that a close in between is heard.
+        // Before the check for a closed pool, so that a close in between is noticed.
         let mut closing = std::pin::pin!(self.closing.notified());
         closing.as_mut().enable();
         let mut running = Running::begin(self).ok_or_else(closed)?;
         tokio::select! { biased;
             () = closing => Err(closed()),
-            done = running.run(&work) => {
-                running.keep(Duration::from_millis(work.version.limits.idle_timeout_ms));
+            done = running.run(&invocation) => {
+                running.keep(Duration::from_millis(invocation.version.limits.idle_timeout_ms));
                 done
             }
         }
     }
 
-    async fn run_many(&self, first: Work, calls: &mut dyn Calls) {
+    async fn run_many(&self, first: Invocation, calls: &mut dyn Calls) {
         let mut closing = std::pin::pin!(self.closing.notified());
         closing.as_mut().enable();
         let Some(mut running) = Running::begin(self) else { return };
@@ -294,8 +283,8 @@ impl Executor for Pool {
             state.closed = true;
             std::mem::take(&mut state.idle)
         };
-        for idle in idle {
-            self.reap(idle.hot.sandbox);
+        for (hot, _) in idle {
+            self.reap(hot.sandbox);
         }
         self.closing.notify_waiters();
         let all_ended = async {
@@ -303,7 +292,7 @@ impl Executor for Pool {
                 self.shared.ended.notified().await;
             }
         };
-        // A run whose future is kept but not polled cannot end; it is not waited for for ever.
+        // An execution whose future is kept but not polled cannot end.
         let _ = timeout(CLOSE_MAX, all_ended).await;
         self.shared.earlier.notify_one();
         loop {

@@ -4,7 +4,15 @@
 use async_trait::async_trait;
 
 use crate::model::Version;
-use crate::seam::executor::{Calls, Fault, Mismatch, Run, Work};
+use crate::seam::executor::{Calls, Execution, Fault, Invocation, Mismatch};
+
+/// Why a worker without the process executor does not run an archive. How functions are executed is the worker's choice,
+/// never the deployer's.
+pub const CONTAINERS_ONLY: &str =
+    "this worker runs containers only: start it with --executor process, or give --image";
+
+/// Ends the reason of a worker without Docker for not running an image.
+pub const NEEDS_DOCKER: &str = "needs a worker with Docker";
 
 /// Starts sandboxes of one kind.
 #[async_trait]
@@ -14,7 +22,7 @@ pub trait Launcher: Send + Sync {
 
     /// Fetches what the version needs and starts a sandbox that is ready for a call (for `http-stream`: listening).
     /// What this takes never counts against the function's timeout.
-    async fn start(&self, work: &Work) -> Result<Box<dyn Sandbox>, Fault>;
+    async fn start(&self, invocation: &Invocation) -> Result<Box<dyn Sandbox>, Fault>;
 
     /// See [`crate::seam::Executor::probe`].
     async fn probe(&self) -> Result<(), String>;
@@ -28,19 +36,19 @@ pub trait Launcher: Send + Sync {
 pub trait Sandbox: Send {
     /// Runs one call, within the version's timeout. Not to be polled again after it was dropped midway: the sandbox
     /// can then only be stopped.
-    async fn invoke(&mut self, work: &Work) -> Result<Run, Fault>;
+    async fn invoke(&mut self, invocation: &Invocation) -> Result<Execution, Fault>;
 
-    /// Runs one call after another until there is none or it cannot go on. Gives back a call that is another sandbox's:
-    /// this one may take no more, or has gone before its function saw anything of the call.
-    async fn invoke_many(&mut self, calls: &mut dyn Calls) -> Option<Work> {
+    /// Runs one call after another until there is none or it cannot go on. Returns a call that another sandbox has to run:
+    /// this one cannot be used any more, or ended before its function saw anything of the call.
+    async fn invoke_many(&mut self, calls: &mut dyn Calls) -> Option<Invocation> {
         loop {
-            let work = calls.next()?;
+            let invocation = calls.next()?;
             if !self.is_reusable() {
-                return Some(work);
+                return Some(invocation);
             }
-            match self.invoke(&work).await {
-                Err(Fault::Function(_)) => return Some(work),
-                run => calls.ended(run),
+            match self.invoke(&invocation).await {
+                Err(Fault::Function(_)) => return Some(invocation),
+                execution => calls.ended(execution),
             }
         }
     }
@@ -48,6 +56,6 @@ pub trait Sandbox: Send {
     /// Whether another call may be run in it. False for the `default` format, after a timeout, after a broken answer.
     fn is_reusable(&self) -> bool;
 
-    /// Removes it, with all its processes. Never fails: what cannot be removed now is left to the launcher's reaper.
+    /// Removes it, with all its processes. Never fails: the launcher's reaper removes the rest later.
     async fn stop(self: Box<Self>);
 }

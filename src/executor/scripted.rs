@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::model::Version;
-use crate::seam::executor::{Executor, Fault, Mismatch, Run, Verdict, Work};
+use crate::seam::executor::{Execution, Executor, Fault, Invocation, Mismatch, Verdict};
 use crate::seam::{Body, Clock};
 
 /// What one execution comes to.
@@ -39,7 +39,7 @@ impl Act {
     }
 }
 
-type Script = dyn Fn(&Work) -> Act + Send + Sync;
+type Script = dyn Fn(&Invocation) -> Act + Send + Sync;
 type Suits = dyn Fn(&Version) -> Result<(), Mismatch> + Send + Sync;
 type Probe = dyn Fn() -> Result<(), String> + Send + Sync;
 
@@ -51,7 +51,10 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    pub fn new(clock: Arc<dyn Clock>, script: impl Fn(&Work) -> Act + Send + Sync + 'static) -> Scripted {
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        script: impl Fn(&Invocation) -> Act + Send + Sync + 'static,
+    ) -> Scripted {
         Scripted { clock, script: Box::new(script), suits: Box::new(|_| Ok(())), probe: Box::new(|| Ok(())) }
     }
 
@@ -70,18 +73,23 @@ impl Executor for Scripted {
         (self.suits)(version)
     }
 
-    async fn run(&self, work: Work) -> Result<Run, Fault> {
+    async fn run(&self, invocation: Invocation) -> Result<Execution, Fault> {
         let started_at = self.clock.now();
-        let act = (self.script)(&work);
+        let act = (self.script)(&invocation);
         match act.ends {
             Err(Fault::Function(_)) => {}
-            _ => work.heard.begins(started_at),
+            _ => invocation.execution_log.begins(started_at),
         }
-        work.heard.say(&act.log);
-        let limit = Duration::from_millis(work.version.limits.timeout_ms);
+        invocation.execution_log.append(&act.log);
+        let limit = Duration::from_millis(invocation.version.limits.timeout_ms);
         self.clock.sleep(act.takes.min(limit)).await;
         let verdict = if act.takes > limit { Verdict::Timeout } else { act.ends? };
-        Ok(Run { verdict, log: work.heard.take_log(), started_at, took: act.takes.min(limit) })
+        Ok(Execution {
+            verdict,
+            log: invocation.execution_log.take_log(),
+            started_at,
+            took: act.takes.min(limit),
+        })
     }
 
     async fn probe(&self) -> Result<(), String> {

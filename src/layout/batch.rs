@@ -4,21 +4,24 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::object::MarkKind;
+use super::runs::check_order;
 use crate::limits;
+use crate::model::checked::{checked, within};
+use crate::model::id::NUMBER_MAX;
 use crate::model::{AppName, BatchId, CallId, FunctionName, Nonce, Route, State, Time, VersionId};
 
 /// `batches/{batch}`: which app an id belongs to. A batch's first object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pointer {
-    pub v: u32,
     pub app: AppName,
     pub nonce: Nonce,
 }
 
 /// `batch`: what was submitted, and all that a resume needs to cut the same chunks again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Batch {
-    pub v: u32,
     pub function: FunctionName,
     pub version: VersionId,
     pub route: Route,
@@ -56,6 +59,24 @@ pub struct BatchSource {
     pub on_bad_record: String,
 }
 
+checked!(Batch, Chunking, Sealed, Summary, Mark);
+
+impl Batch {
+    fn check(&self) -> Result<(), String> {
+        if let Some(attempts) = self.attempts_max {
+            within("attempts_max", attempts.into(), 1..=limits::ATTEMPTS_MAX.into())?;
+        }
+        if let Some(backoff_ms) = self.retry_backoff_ms {
+            within("retry_backoff_ms", backoff_ms, 0..=limits::RETRY_BACKOFF_MS_MAX)?;
+        }
+        match self.max_failures {
+            Some(MaxFailures::Percent(percent)) => within("max_failures, percent", percent.into(), 1..=100),
+            Some(MaxFailures::Count(count)) => within("max_failures", count, 1..=u64::MAX),
+            None => Ok(()),
+        }
+    }
+}
+
 impl BatchSource {
     /// Whether its records are files or objects, which have names.
     pub fn has_names(&self) -> bool {
@@ -65,6 +86,7 @@ impl BatchSource {
 
 /// How records are cut into chunks: a pure function of these numbers, the records and the chunk's index (H3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Chunking {
     pub v: u32,
     pub calls_min: u64,
@@ -88,6 +110,13 @@ impl Default for Chunking {
 }
 
 impl Chunking {
+    fn check(&self) -> Result<(), String> {
+        within("calls_min", self.calls_min, 1..=limits::RANGE_CALLS_MAX)?;
+        within("calls_max", self.calls_max, 1..=limits::RANGE_CALLS_MAX)?;
+        within("chunks_per_doubling", self.chunks_per_doubling, 1..=NUMBER_MAX)?;
+        within("bytes_max", self.bytes_max, 1..=limits::CHUNK_OBJECT_BYTES_MAX)
+    }
+
     /// The most calls of chunk `index`, from 0.
     pub fn calls(&self, index: u64) -> u64 {
         let doublings = (index / self.chunks_per_doubling).min(40);
@@ -116,8 +145,8 @@ pub const SEALED_BY_SUBMITTER: &str = "the submitter, at the end of its source";
 
 /// `sealed`: a call belongs iff its number is at most `last` and not missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Sealed {
-    pub v: u32,
     pub last: u64,
     /// Ranges, both ends included.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -128,6 +157,11 @@ pub struct Sealed {
 }
 
 impl Sealed {
+    fn check(&self) -> Result<(), String> {
+        within("last", self.last, 0..=NUMBER_MAX)?;
+        check_order(self.missing.iter().copied(), self.last)
+    }
+
     pub fn calls(&self) -> u64 {
         self.last - self.missing.iter().map(|(first, last)| last - first + 1).sum::<u64>()
     }
@@ -141,7 +175,6 @@ impl Sealed {
 /// `cancelled`: cancel was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {
-    pub v: u32,
     pub by: String,
     pub reason: String,
     pub at: Time,
@@ -149,8 +182,8 @@ pub struct Cancelled {
 
 /// `summary`: a pure function of the rows, whoever computes it. Stays as tombstone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Summary {
-    pub v: u32,
     pub calls: u64,
     pub counts: BTreeMap<State, u64>,
     /// The function's own time of all calls.
@@ -165,7 +198,6 @@ pub struct Summary {
 /// `fired`: follow-ups done. Stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fired {
-    pub v: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<CallId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -184,18 +216,34 @@ pub struct Webhook {
 /// `retries/{k}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
-    pub v: u32,
     pub batch: BatchId,
     pub nonce: Nonce,
 }
 
-/// `marks/{last}/{message}.{delivery}.{group}`: calls about to run.
+/// `marks/{last}/{message}.{delivery}.{n}`: calls about to run, or that have left the message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Mark {
-    pub v: u32,
     /// Runs of numbers, both ends included.
     pub calls: Vec<(u64, u64)>,
-    pub alone: bool,
+    pub kind: MarkKind,
     pub worker: String,
     pub at: Time,
+}
+
+impl Summary {
+    fn check(&self) -> Result<(), String> {
+        within("calls", self.calls, 0..=NUMBER_MAX)?;
+        within("parts", self.parts, 0..=limits::BATCH_SUM_MAX)?;
+        within("run_ms", self.run_ms, 0..=limits::BATCH_SUM_MAX)?;
+        self.counts.values().try_for_each(|count| within("a count of calls,", *count, 0..=NUMBER_MAX))?;
+        let mut requests = self.requests.values();
+        requests.try_for_each(|count| within("a count of requests,", *count, 0..=limits::BATCH_SUM_MAX))
+    }
+}
+
+impl Mark {
+    fn check(&self) -> Result<(), String> {
+        check_order(self.calls.iter().copied(), NUMBER_MAX)
+    }
 }

@@ -2,14 +2,19 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use bytes::Bytes;
+use parquet::data_type::ByteArray;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
-use super::table::{Layout, Table, TableWriter};
+use super::table::{Layout, Table, TableWriter, fill};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::model::Digest;
+use crate::model::checked::{checked, within};
+use crate::model::id::NUMBER_MAX;
 
 const LAYOUT: Layout = Layout { schema: SCHEMA, bulk: &["payload", "headers", "refused"], alike: &[] };
 
@@ -26,7 +31,7 @@ const SCHEMA: &str = "message chunk {
 const GROUP_ROWS: usize = 1_024;
 
 /// One call of a chunk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     pub number: u64,
     pub payload: Bytes,
@@ -50,20 +55,33 @@ impl Record {
     }
 }
 
-/// What rides on a chunk's object as its note.
+/// The metadata of a chunk's object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct ChunkFacts {
-    pub v: u32,
     pub first: u64,
     pub last: u64,
     /// Of the records as they came from the source: tells a changed source from the same one (H3).
     pub source: Digest,
 }
 
-/// What rides on the object of a payload that is too big for its chunk.
+checked!(ChunkFacts);
+
+impl ChunkFacts {
+    fn check(&self) -> Result<(), String> {
+        within("last", self.last, 1..=NUMBER_MAX)?;
+        within("first", self.first, chunk_first_min(self.last)..=self.last)
+    }
+}
+
+/// The least number that a chunk can begin with which ends with `last`.
+pub fn chunk_first_min(last: u64) -> u64 {
+    last.saturating_sub(limits::RANGE_CALLS_MAX - 1).max(1)
+}
+
+/// The metadata of the object of a payload that is too big for its chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputFacts {
-    pub v: u32,
     pub sha256: Digest,
 }
 
@@ -73,48 +91,60 @@ pub fn encode(records: &[Record]) -> Result<Bytes> {
     let mut table = TableWriter::new(&LAYOUT, bytes)?;
     for rows in records.chunks(GROUP_ROWS) {
         table.group(|group| {
-            group.int64(&rows.iter().map(|row| row.number as i64).collect::<Vec<_>>())?;
-            group.bytes(&rows.iter().map(|row| row.payload.clone().into()).collect::<Vec<_>>())?;
-            group.optional_bytes(rows.iter().map(|row| row.content_type.as_deref().map(Into::into)))?;
-            group.optional_bytes(rows.iter().map(|row| {
+            group.column(rows.iter().map(|row| row.number as i64))?;
+            group.column(rows.iter().map(|row| ByteArray::from(row.payload.clone())))?;
+            group.column(rows.iter().map(|row| row.content_type.as_deref().map(ByteArray::from)))?;
+            group.column(rows.iter().map(|row| {
                 let headers = &row.headers;
-                (!headers.is_empty()).then(|| serde_json::to_vec(headers).expect("text keys").into())
+                (!headers.is_empty())
+                    .then(|| ByteArray::from(serde_json::to_vec(headers).expect("text keys")))
             }))?;
-            group.optional_bytes(rows.iter().map(|row| row.refused.as_deref().map(Into::into)))?;
-            group.optional_int64(rows.iter().map(|row| row.source_line.map(|line| line as i64)))?;
-            group.optional_bytes(rows.iter().map(|row| row.input.as_ref().map(|input| input.as_str().into())))
+            group.column(rows.iter().map(|row| row.refused.as_deref().map(ByteArray::from)))?;
+            group.column(rows.iter().map(|row| row.source_line.map(|line| line as i64)))?;
+            group.column(
+                rows.iter().map(|row| row.input.as_ref().map(|input| ByteArray::from(input.as_str()))),
+            )
         })?;
     }
     table.finish("{\"v\":1}".to_owned())
 }
 
-pub fn decode(name: &str, file: Bytes) -> Result<Vec<Record>> {
-    let table = Table::open(name, file)?;
-    let mut records = Vec::new();
+pub fn decode(name: impl Display, file: Bytes) -> Result<Vec<Record>> {
+    let table = Table::open(&name, file)?;
+    let mut records: Vec<Record> = Vec::new();
+    let unreadable = |why: String| Error::internal(format!("object `{name}` cannot be read: {why}"));
+    let mut bytes = 0;
     for index in 0..table.groups() {
         let group = table.group(index)?;
-        let mut payloads = group.bytes("payload")?.into_iter();
-        let mut content_types = group.optional_texts("content_type")?.into_iter();
-        let mut headers = group.optional_bytes("headers")?.into_iter();
-        let mut refused = group.optional_texts("refused")?.into_iter();
-        let mut lines = group.optional_int64("source_line")?.into_iter();
-        let mut inputs = group.optional_texts("input_sha256")?.into_iter();
-        for number in group.int64("number")? {
-            let headers = match headers.next().flatten() {
-                Some(json) => serde_json::from_slice(&json).map_err(|error| {
-                    Error::internal(format!("object `{name}` cannot be read: headers: {error}"))
-                })?,
-                None => BTreeMap::new(),
-            };
-            records.push(Record {
-                number: number as u64,
-                payload: payloads.next().unwrap_or_default(),
-                content_type: content_types.next().flatten(),
-                headers,
-                refused: refused.next().flatten(),
-                source_line: lines.next().flatten().map(|line| line as u64),
-                input: inputs.next().flatten().map(|digest| digest.parse()).transpose()?,
-            });
+        let begin = records.len();
+        for number in group.numbers("number", NUMBER_MAX)? {
+            let before = records.last().map_or(number.wrapping_sub(1), |record| record.number);
+            if !(1..=NUMBER_MAX).contains(&number) || number != before + 1 {
+                return Err(unreadable(format!("number {number} follows number {before}")));
+            }
+            records.push(Record { number, ..Record::default() });
+        }
+        let rows = &mut records[begin..];
+        fill(rows, group.bytes("payload")?, |record, payload| {
+            bytes += payload.len() as u64;
+            record.payload = payload;
+        });
+        fill(rows, group.optional_texts("content_type")?, |record, text| record.content_type = text);
+        fill(rows, group.optional_texts("refused")?, |record, text| record.refused = text);
+        fill(rows, group.optional_numbers("source_line", u64::MAX)?, |record, n| record.source_line = n);
+        let headers = group.optional_bytes("headers")?;
+        let inputs = group.optional_texts("input_sha256")?;
+        for ((record, headers), input) in rows.iter_mut().zip(headers).zip(inputs) {
+            if let Some(json) = headers {
+                bytes += json.len() as u64;
+                record.headers =
+                    serde_json::from_slice(&json).map_err(|error| unreadable(format!("headers: {error}")))?;
+            }
+            record.input = input.map(|digest| digest.parse()).transpose()?;
+        }
+        if bytes > limits::CHUNK_OBJECT_BYTES_MAX {
+            let most = limits::CHUNK_OBJECT_BYTES_MAX;
+            return Err(unreadable(format!("its records have more than {most} bytes")));
         }
     }
     Ok(records)

@@ -7,23 +7,25 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::runs::{Run, Runs};
+
 /// Runs do not overlap.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<(u64, u64, u64)>", into = "Vec<(u64, u64, u64)>")]
+#[serde(from = "Runs<u64>", into = "Runs<u64>")]
 pub struct Decided {
     /// By first number: last number, part.
     runs: BTreeMap<u64, (u64, u64)>,
 }
 
-impl From<Vec<(u64, u64, u64)>> for Decided {
-    fn from(runs: Vec<(u64, u64, u64)>) -> Decided {
-        Decided { runs: runs.into_iter().map(|(first, last, part)| (first, (last, part))).collect() }
+impl From<Runs<u64>> for Decided {
+    fn from(runs: Runs<u64>) -> Decided {
+        Decided { runs: runs.iter().map(|run| (run.first, (run.last, run.value))).collect() }
     }
 }
 
-impl From<Decided> for Vec<(u64, u64, u64)> {
-    fn from(decided: Decided) -> Vec<(u64, u64, u64)> {
-        decided.runs.into_iter().map(|(first, (last, part))| (first, last, part)).collect()
+impl From<Decided> for Runs<u64> {
+    fn from(decided: Decided) -> Runs<u64> {
+        Runs::new(decided.runs().map(|(first, last, value)| Run { first, last, value }))
     }
 }
 
@@ -66,6 +68,13 @@ impl Decided {
 
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
+    }
+
+    /// The least number that is decided, and the greatest.
+    pub fn ends(&self) -> Option<(u64, u64)> {
+        let (first, _) = self.runs.first_key_value()?;
+        let (_, (last, _)) = self.runs.last_key_value()?;
+        Some((*first, *last))
     }
 
     /// The numbers of a range that are not decided, in order.
@@ -115,6 +124,21 @@ mod tests {
             prop_assert_eq!(decided.covers(1..=59), open.is_empty());
             let again: Decided = serde_json::from_str(&serde_json::to_string(&decided).unwrap()).unwrap();
             prop_assert_eq!(again, decided);
+        }
+    }
+
+    /// The first of these was an endless loop in every reader.
+    #[test]
+    fn what_is_out_of_order_or_range_is_refused() {
+        for text in [
+            "[[0,18446744073709551615,0]]",
+            "[[0,1,0]]",
+            "[[2,1,0]]",
+            "[[1,3,0],[3,4,1]]",
+            "[[5,6,0],[1,2,0]]",
+            "[[1,1099511627776,0]]",
+        ] {
+            assert!(serde_json::from_str::<Decided>(text).is_err(), "{text}");
         }
     }
 }

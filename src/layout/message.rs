@@ -1,12 +1,20 @@
 //! What travels on the queues. Persisted, keep stable: a field may be added when older workers may ignore it, anything
-//! else raises `VERSION`, and a worker that meets a newer version puts it back.
+//! else raises `VERSION`. A worker puts a message of a newer version back, and moves one of an older version to the dead
+//! letters: the store knows all that it points to.
 
 use serde::{Deserialize, Serialize};
 
+use super::chunk::chunk_first_min;
+use super::envelope::Envelope;
+use super::runs::Runs;
 use crate::limits;
-use crate::model::{AppName, BatchId, CallId, MessageId, Time};
+use crate::model::checked::{checked, within};
+use crate::model::id::NUMBER_MAX;
+use crate::model::{
+    AppName, AttemptHistory, BatchId, CallId, DeliveryId, MarkId, MessageId, QueueName, Time,
+};
 
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A pointer to work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,58 +27,67 @@ pub enum Message {
 
 /// Points to one single call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct CallMessage {
     /// Minted by the sender; names the executions that this message leads to.
     pub id: MessageId,
     pub app: AppName,
     pub call: CallId,
-    /// Attempts that were begun under earlier messages.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub attempts: u32,
-    /// Attempts among them that failed by themselves; only these are counted against the function's `max_attempts`.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub failures: u32,
-    /// Attempts among them at which the function could not be started; they have a budget of their own.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub function_failures: u32,
-    /// Marks that said `alone` under earlier messages; any switches careful mode on (N13).
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub alone_marks: u32,
-    /// The call was a suspect under an earlier message.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub suspect: bool,
-    /// Since when no worker was found that can run it.
+    /// The executions that had ended when the message was sent.
+    #[serde(flatten)]
+    pub history: AttemptHistory,
+    /// Names of marks that were lost under earlier messages (N13). Names alone only make a suspect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<DeliveryId>,
+    /// Since when the call waits to have a worker to itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mismatch_since: Option<Time>,
-    /// Sent by whoever looks after the lost: it may run already.
+    pub alone_since: Option<Time>,
+    /// The call may run already, or may have run.
     #[serde(default, skip_serializing_if = "is_false")]
     pub again: bool,
 }
 
-/// Points to a range of a chunk. What of it is decided already is told by the chunk's log (H11, H13).
+checked!(CallMessage, RangeMessage);
+
+impl CallMessage {
+    fn check(&self) -> Result<(), String> {
+        within("the number of losses,", self.losses.len() as u64, 0..=limits::LOSSES_MAX as u64)
+    }
+}
+
+/// Points to calls of a chunk. The chunk's log tells which of them are decided already (H11).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct RangeMessage {
     pub id: MessageId,
     pub app: AppName,
     pub batch: BatchId,
     /// The last number of the chunk: names its objects.
     pub chunk: u64,
-    /// The range, both ends included.
-    pub first: u64,
-    pub last: u64,
-    /// A split halves them; with 1 the range is not split (H18).
+    /// Exactly these calls (H13), each with the executions that had ended when the message was sent.
+    pub calls: Runs<AttemptHistory>,
+    /// Halved by a split; with 1 the range is not split (H18).
     pub shares: u32,
     /// Some of it may be decided or may run: the log is to be read first. A submitter's own first messages have it not.
     #[serde(default, skip_serializing_if = "is_false")]
     pub again: bool,
-    /// Suspects of earlier messages, each with its marks that said `alone` (N13). Not empty: careful mode.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub suspects: Vec<(u64, u32)>,
-    /// Calls that were tried already and wait for their next attempt: number, attempts begun, failures, function failures.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tried: Vec<(u64, u32, u32, u32)>,
+    /// Names of marks that were lost under earlier messages (N13). Names alone only make a suspect.
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub losses: Runs<Vec<MarkId>>,
+    /// Since when the one call of this message waits to have a worker to itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mismatch_since: Option<Time>,
+    pub alone_since: Option<Time>,
+}
+
+impl RangeMessage {
+    fn check(&self) -> Result<(), String> {
+        let chunk = self.chunk;
+        let is_within = |first, last| chunk <= NUMBER_MAX && chunk_first_min(chunk) <= first && last <= chunk;
+        if !self.calls.first().zip(self.calls.last()).is_some_and(|(first, last)| is_within(first, last)) {
+            return Err(format!("it has no calls, or calls outside chunk {chunk}"));
+        }
+        within("shares", self.shares.into(), 0..=limits::SHARES.into())
+    }
 }
 
 /// Points to a batch that wants supervising.
@@ -79,6 +96,43 @@ pub struct SuperviseMessage {
     pub id: MessageId,
     pub app: AppName,
     pub batch: BatchId,
+    /// Sent beside the batch's own message. It is deleted where that one would be sent anew because nothing happens.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub extra: bool,
+    /// What the last supervisor saw, when it ended because nothing happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Idle>,
+    /// Retries that the last supervisor has sent and that nothing had come of when it handed over.
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub retried: Runs<AttemptHistory>,
+    /// Tries of the webhook that failed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub webhook_tries: u32,
+}
+
+/// An open batch of which everything stored was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idle {
+    /// Since when nothing has happened.
+    pub since: Time,
+    pub chunks: u64,
+    pub parts: u64,
+    /// A start before this time sends the message on without a look.
+    pub look_at: Time,
+}
+
+impl SuperviseMessage {
+    pub fn new(id: MessageId, app: AppName, batch: BatchId) -> SuperviseMessage {
+        SuperviseMessage {
+            id,
+            app,
+            batch,
+            extra: false,
+            idle: None,
+            retried: Runs::default(),
+            webhook_tries: 0,
+        }
+    }
 }
 
 fn is_zero(count: &u32) -> bool {
@@ -91,18 +145,27 @@ fn is_false(flag: &bool) -> bool {
 
 impl CallMessage {
     pub fn new(id: MessageId, app: AppName, call: CallId) -> CallMessage {
-        CallMessage {
-            id,
-            app,
-            call,
-            attempts: 0,
-            failures: 0,
-            function_failures: 0,
-            alone_marks: 0,
-            suspect: false,
-            mismatch_since: None,
-            again: false,
-        }
+        let (history, losses) = (AttemptHistory::default(), Vec::new());
+        CallMessage { id, app, call, history, losses, alone_since: None, again: false }
+    }
+}
+
+impl RangeMessage {
+    /// Names the calls that it points to, whatever its id.
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.batch, self.calls.first().unwrap_or_default())
+    }
+
+    /// Calls of a chunk that nothing is known of yet.
+    pub fn new(
+        id: MessageId,
+        app: AppName,
+        batch: BatchId,
+        chunk: u64,
+        calls: Runs<AttemptHistory>,
+    ) -> RangeMessage {
+        let (shares, losses) = (limits::SHARES, Runs::default());
+        RangeMessage { id, app, batch, chunk, calls, shares, again: false, losses, alone_since: None }
     }
 }
 
@@ -111,21 +174,16 @@ impl CallMessage {
 pub enum Unreadable {
     /// Written by a newer program: to be put back.
     Newer(u32),
+    /// Written by an older program: its work is known to the store alone.
+    Older(u32),
     /// Not a message of ours: to be moved to the dead letters.
     Malformed(String),
 }
 
-#[derive(Serialize)]
-struct Out<'a> {
-    v: u32,
-    #[serde(flatten)]
-    message: &'a Message,
-}
-
 impl Message {
     pub fn encode(&self) -> String {
-        let body =
-            serde_json::to_string(&Out { v: VERSION, message: self }).expect("messages have string keys");
+        let envelope = Envelope { v: VERSION, body: self };
+        let body = serde_json::to_string(&envelope).expect("messages have string keys");
         assert!(body.len() <= limits::MESSAGE_BYTES_MAX);
         body
     }
@@ -140,12 +198,13 @@ impl Message {
             Some(v) if v > u64::from(VERSION) => {
                 return Err(Unreadable::Newer(v.min(u32::MAX.into()) as u32));
             }
+            Some(v @ 1..) => return Err(Unreadable::Older(v as u32)),
             _ => return Err(Unreadable::Malformed("no version `v` of a message".to_owned())),
         }
         serde_json::from_value(value).map_err(malformed)
     }
 
-    /// The same under another id: nothing was begun under its own.
+    /// The same message under another id, of which no execution has begun.
     pub fn under(mut self, id: MessageId) -> Message {
         match &mut self {
             Message::Call(call) => call.id = id,
@@ -156,11 +215,11 @@ impl Message {
     }
 
     /// Which queue it travels on.
-    pub fn queue(&self) -> &'static str {
+    pub fn queue(&self) -> QueueName {
         match self {
-            Message::Call(_) => "calls",
-            Message::Range(_) => "chunks",
-            Message::Supervise(_) => "batches",
+            Message::Call(_) => QueueName::Calls,
+            Message::Range(_) => QueueName::Chunks,
+            Message::Supervise(_) => QueueName::Batches,
         }
     }
 

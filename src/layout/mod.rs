@@ -4,13 +4,19 @@
 pub mod batch;
 pub mod chunk;
 pub mod decided;
+pub mod envelope;
+pub mod fact;
 pub mod footer;
 pub mod key;
 pub mod message;
-pub mod note;
+pub mod metadata;
 pub mod object;
+pub mod origin;
 pub mod part;
+pub mod runs;
 pub mod table;
 
+pub use fact::Fact;
 pub use key::Key;
 pub use message::{CallMessage, Message, RangeMessage, SuperviseMessage};
+pub use runs::{PendingCall, Run, Runs};

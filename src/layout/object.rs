@@ -1,47 +1,94 @@
 //! Small persisted bodies that are not domain types: routes, marks, idempotency keys. Persisted, keep stable.
 
+use std::fmt::Display;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-use crate::model::{CallId, Digest, FunctionName, Nonce, Time};
+use super::envelope::{self, Envelope};
+use crate::error::Result;
+use crate::limits;
+use crate::model::checked::{checked, within};
+use crate::model::{AttemptHistory, CallId, Digest, FunctionName, Nonce, StoreId, Time};
 
 /// `routes/{route}`: which function a route leads to, as long as that function says the same of its route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTarget {
-    pub v: u32,
     pub function: FunctionName,
     pub nonce: Nonce,
 }
 
+/// Why a mark was written, and how what it names ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MarkKind {
+    /// Reading is over, or a first execution has run for a while. No evidence of a loss.
+    #[default]
+    Running,
+    /// The worker was about to read the objects that the message points to.
+    Reading,
+    /// Among other calls of the worker.
+    Among,
+    /// The only suspect on its worker, beside other calls.
+    Sole,
+    /// Nothing else ran on the worker.
+    Alone,
+    /// These calls left the message: others have them.
+    Given,
+}
+
+impl MarkKind {
+    /// Whether a call that this mark names was lost when its worker was.
+    pub fn names_losses(self) -> bool {
+        matches!(self, MarkKind::Among | MarkKind::Sole | MarkKind::Alone)
+    }
+
+    /// Whether nothing else ran on the worker.
+    pub fn is_lone(self) -> bool {
+        matches!(self, MarkKind::Alone)
+    }
+}
+
 /// `started/{delivery}`: the call has run for a while, or is about to run after a message that was lost before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Started {
-    pub v: u32,
     /// When the function began to run, where that is known as the mark is written; else when it is written.
     pub at: Time,
-    /// Nothing else ran on that worker: if this delivery is lost too, it is the call that counts.
-    pub alone: bool,
-    /// Written because an earlier delivery was lost; one that was written because the call has run for a while
-    /// makes a suspect, but is not one of the marks that condemn.
-    pub careful: bool,
-    /// The attempt that was about to begin, so that the next delivery goes on counting.
+    #[serde(default)]
+    pub kind: MarkKind,
+    /// The attempt that was about to begin.
     pub attempt: u32,
     /// Attempts before it that failed by themselves, and that could not be started.
     #[serde(default)]
     pub failures: u32,
-    #[serde(default)]
-    pub function_failures: u32,
+    #[serde(default, alias = "function_failures")]
+    pub start_failures: u32,
     /// How long the message stays hidden from others when this worker is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_ms: Option<u64>,
     pub worker: String,
 }
 
+checked!(Started);
+
+impl Started {
+    fn check(&self) -> Result<(), String> {
+        within("attempt", self.attempt.into(), 0..=limits::ATTEMPTS_ENDED_MAX.into())?;
+        within("lease_ms", self.lease_ms.unwrap_or(0), 0..=limits::ms(limits::LEASE_MAX))?;
+        self.history().check()
+    }
+
+    /// What had ended when the mark was written.
+    pub fn history(&self) -> AttemptHistory {
+        let Started { attempt, failures, start_failures, .. } = *self;
+        AttemptHistory { attempts: attempt.saturating_sub(1), failures, start_failures }
+    }
+}
+
 /// `unsuited/{message}`: the first worker that could not run the call, and why; so that `status` can tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unsuited {
-    pub v: u32,
     pub why: String,
     pub worker: String,
     pub at: Time,
@@ -50,7 +97,6 @@ pub struct Unsuited {
 /// `keys/{sha256}`: which call an idempotency key stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdempotencyKey {
-    pub v: u32,
     pub call: CallId,
     /// Of function and payload: the same key with another request is a conflict.
     pub request: Digest,
@@ -58,24 +104,27 @@ pub struct IdempotencyKey {
     pub nonce: Nonce,
 }
 
-/// `reconciled/{hour}`.
+/// `store`: the id that every message of this store carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreIdentity {
+    pub id: StoreId,
+    pub created_at: Time,
+}
+
+/// `reconciled/{interval}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reconciled {
-    pub v: u32,
     pub worker: String,
     pub at: Time,
 }
 
 /// Pretty JSON, since people read these with `aws s3 cp`.
 pub fn encode<T: Serialize>(body: &T) -> bytes::Bytes {
-    let mut json = serde_json::to_vec_pretty(body).expect("persisted types have string keys");
+    let mut json = serde_json::to_vec_pretty(&Envelope::of(body)).expect("persisted types have string keys");
     json.push(b'\n');
     json.into()
 }
 
-pub fn decode<T: DeserializeOwned>(key: &str, body: &[u8]) -> Result<T> {
-    serde_json::from_slice(body).map_err(|error| {
-        Error::internal(format!("object `{key}` cannot be read: {error}"))
-            .hint("it was not written by this program, or by a newer one")
-    })
+pub fn decode<T: DeserializeOwned>(key: impl Display, body: &[u8]) -> Result<T> {
+    envelope::open(format_args!("object `{key}`"), body)
 }

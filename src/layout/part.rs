@@ -1,6 +1,5 @@
 //! A part: outcomes of calls of one chunk, a table that DuckDB, Athena and pandas read as it lies. Persisted, keep stable.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -8,8 +7,10 @@ use bytes::Bytes;
 use parquet::data_type::ByteArray;
 
 use super::footer::Footer;
-use super::table::{Layout, Table, TableWriter};
+use super::table::{Group, Layout, Table, TableWriter, fill};
 use crate::error::{Error, Result};
+use crate::limits;
+use crate::model::id::NUMBER_MAX;
 use crate::model::{AttemptId, BatchId, Digest, State, Time};
 
 const LAYOUT: Layout = Layout {
@@ -72,19 +73,16 @@ pub struct Row {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowResult {
+    /// There is none.
     None,
     /// In the row itself.
     Inline(Bytes),
     /// In an object of its own, under the key of this attempt.
-    Stored {
-        attempt: AttemptId,
-        bytes: u64,
-        sha256: Digest,
-    },
+    Stored { attempt: AttemptId, bytes: u64, sha256: Digest },
 }
 
 impl Row {
-    /// Of a call that ends without an execution to tell of. `worker`: who ends it.
+    /// Of a call that ends without an execution. `worker`: the process that ends it.
     pub fn without_run(
         number: u64,
         status: State,
@@ -124,46 +122,36 @@ impl Row {
 pub fn encode(batch: BatchId, rows: &[Row], footer: &Footer) -> Result<Bytes> {
     let mut table = TableWriter::new(&LAYOUT, rows.iter().map(Row::bytes).sum())?;
     for rows in rows.chunks(GROUP_ROWS) {
-        let each = |of: fn(&Row) -> i64| rows.iter().map(of).collect::<Vec<_>>();
-        let text =
-            |of: fn(&Row) -> &str| texts(rows.iter().map(|row| Some(of(row)))).flatten().collect::<Vec<_>>();
+        let text = |of: fn(&Row) -> &str| texts(rows.iter().map(move |row| Some(of(row)))).flatten();
         table.group(|group| {
-            group.bytes(&ids(batch, rows))?;
-            group.int64(&each(|row| row.number as i64))?;
-            group.bytes(&text(|row| row.status.as_str()))?;
-            group.int32(&rows.iter().map(|row| row.attempts as i32).collect::<Vec<_>>())?;
-            group.int64(&each(|row| row.created_at.0 as i64))?;
-            group.int64(&each(|row| row.queued_ms as i64))?;
-            group.int64(&each(|row| row.start_ms as i64))?;
-            group.int64(&each(|row| row.run_ms as i64))?;
-            group.optional_int64(rows.iter().map(|row| row.started_at.map(|at| at.0 as i64)))?;
-            group.int64(&each(|row| row.completed_at.0 as i64))?;
-            group.optional_bytes(texts(rows.iter().map(|row| row.content_type.as_deref())))?;
-            group.optional_bytes(rows.iter().map(|row| match &row.result {
-                RowResult::Inline(bytes) if is_text(bytes) => Some(bytes.clone().into()),
-                _ => None,
-            }))?;
-            group.optional_bytes(rows.iter().map(|row| match &row.result {
-                RowResult::Inline(bytes) if !is_text(bytes) => Some(bytes.clone().into()),
-                _ => None,
-            }))?;
-            group.optional_bytes(rows.iter().map(|row| match &row.result {
-                RowResult::Stored { attempt, .. } => Some(attempt.to_string().into_bytes().into()),
-                _ => None,
-            }))?;
-            group.optional_int64(rows.iter().map(|row| match &row.result {
-                RowResult::None => None,
+            group.column(ids(batch, rows).into_iter())?;
+            group.column(rows.iter().map(|row| row.number as i64))?;
+            group.column(text(|row| row.status.as_str()))?;
+            group.column(rows.iter().map(|row| row.attempts as i32))?;
+            group.column(rows.iter().map(|row| row.created_at.0 as i64))?;
+            group.column(rows.iter().map(|row| row.queued_ms as i64))?;
+            group.column(rows.iter().map(|row| row.start_ms as i64))?;
+            group.column(rows.iter().map(|row| row.run_ms as i64))?;
+            group.column(rows.iter().map(|row| row.started_at.map(|at| at.0 as i64)))?;
+            group.column(rows.iter().map(|row| row.completed_at.0 as i64))?;
+            group.column(texts(rows.iter().map(|row| row.content_type.as_deref())))?;
+            group.column(rows.iter().map(|row| inline(row, true)))?;
+            group.column(rows.iter().map(|row| inline(row, false)))?;
+            let attempt = |row: &Row| {
+                stored(row).map(|(attempt, ..)| ByteArray::from(attempt.to_string().into_bytes()))
+            };
+            group.column(rows.iter().map(attempt))?;
+            group.column(rows.iter().map(|row| match &row.result {
                 RowResult::Inline(bytes) => Some(bytes.len() as i64),
-                RowResult::Stored { bytes, .. } => Some(*bytes as i64),
+                _ => stored(row).map(|(_, bytes, _)| bytes as i64),
             }))?;
-            group.optional_bytes(rows.iter().map(|row| match &row.result {
-                RowResult::Stored { sha256, .. } => Some(sha256.as_str().into()),
-                _ => None,
-            }))?;
-            group.optional_bytes(rows.iter().map(|row| row.error.as_deref().map(Into::into)))?;
-            group.optional_bytes(rows.iter().map(|row| row.log.as_deref().map(Into::into)))?;
-            group.bytes(&text(|row| &row.worker))?;
-            group.bytes(&text(|row| &row.worker_version))
+            group.column(
+                rows.iter().map(|row| stored(row).map(|(.., sha256)| ByteArray::from(sha256.as_str()))),
+            )?;
+            group.column(rows.iter().map(|row| row.error.as_deref().map(ByteArray::from)))?;
+            group.column(rows.iter().map(|row| row.log.as_deref().map(ByteArray::from)))?;
+            group.column(text(|row| &row.worker))?;
+            group.column(text(|row| &row.worker_version))
         })?;
     }
     table.finish(footer.encode())
@@ -195,9 +183,21 @@ fn texts<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> impl Iterator<Item
     })
 }
 
-/// Text goes into a column that tools show as text.
-fn is_text(bytes: &Bytes) -> bool {
-    std::str::from_utf8(bytes).is_ok()
+/// A result in its row. Text goes into a column that tools show as text, all else into another.
+fn inline(row: &Row, is_text: bool) -> Option<ByteArray> {
+    match &row.result {
+        RowResult::Inline(bytes) if std::str::from_utf8(bytes).is_ok() == is_text => {
+            Some(bytes.clone().into())
+        }
+        _ => None,
+    }
+}
+
+fn stored(row: &Row) -> Option<(AttemptId, u64, &Digest)> {
+    match &row.result {
+        RowResult::Stored { attempt, bytes, sha256 } => Some((*attempt, *bytes, sha256)),
+        RowResult::None | RowResult::Inline(_) => None,
+    }
 }
 
 /// A part that was read: its rows, group by group, and its footer.
@@ -207,8 +207,9 @@ pub struct Part {
 }
 
 impl Part {
-    pub fn open(name: &str, file: Bytes) -> Result<Part> {
-        Ok(Part { table: Table::open(name, file)?, name: name.to_owned() })
+    pub fn open(name: impl ToString, file: Bytes) -> Result<Part> {
+        let name = name.to_string();
+        Ok(Part { table: Table::open(&name, file)?, name })
     }
 
     pub fn footer(&self) -> Result<Footer> {
@@ -230,59 +231,38 @@ impl Part {
 
     fn decode(&self, group: usize, with_logs: bool) -> Result<Vec<Row>> {
         let group = self.table.group(group)?;
-        let int = |column| Ok::<_, Error>(group.int64(column)?.into_iter().map(|value| value as u64));
-        let mut statuses = Cache::new(&self.name);
-        let status = group.bytes("status")?;
-        let attempts = group.int32("attempts")?;
-        let mut created = int("created_at")?;
-        let mut queued = int("queued_ms")?;
-        let mut start = int("start_ms")?;
-        let mut run = int("run_ms")?;
-        let mut started = group.optional_int64("started_at")?.into_iter();
-        let mut completed = int("completed_at")?;
-        let mut content_types = group.optional_texts("content_type")?.into_iter();
-        let mut texts = group.optional_bytes("result")?.into_iter();
-        let mut binaries = group.optional_bytes("result_binary")?.into_iter();
-        let mut stored = group.optional_texts("result_attempt")?.into_iter();
-        let mut sizes = group.optional_int64("result_bytes")?.into_iter();
-        let mut digests = group.optional_texts("result_sha256")?.into_iter();
-        let mut errors = group.optional_texts("error")?.into_iter();
-        let logs = if with_logs { group.optional_texts("log")? } else { Vec::new() };
-        let mut logs = logs.into_iter();
-        let mut workers = group.shared_texts("worker")?.into_iter();
-        let mut versions = group.shared_texts("worker_version")?.into_iter();
-        let mut rows = Vec::with_capacity(group.rows());
-        for (index, number) in int("number")?.enumerate() {
-            let inline = texts.next().flatten().or(binaries.next().flatten());
-            let (attempt, bytes, sha256) =
-                (stored.next().flatten(), sizes.next().flatten(), digests.next().flatten());
-            let result = match (inline, attempt, bytes, sha256) {
-                (Some(bytes), ..) => RowResult::Inline(bytes),
-                (None, Some(attempt), Some(bytes), Some(sha256)) => RowResult::Stored {
-                    attempt: attempt.parse()?,
-                    bytes: bytes as u64,
-                    sha256: sha256.parse()?,
-                },
-                _ => RowResult::None,
-            };
-            rows.push(Row {
-                number,
-                status: statuses.parse(&status[index])?,
-                attempts: attempts[index] as u32,
-                created_at: Time(created.next().unwrap_or_default()),
-                queued_ms: queued.next().unwrap_or_default(),
-                start_ms: start.next().unwrap_or_default(),
-                run_ms: run.next().unwrap_or_default(),
-                started_at: started.next().flatten().map(|at| Time(at as u64)),
-                completed_at: Time(completed.next().unwrap_or_default()),
-                content_type: content_types.next().flatten(),
-                result,
-                error: errors.next().flatten(),
-                log: logs.next().flatten(),
-                worker: workers.next().unwrap_or_default(),
-                worker_version: versions.next().unwrap_or_default(),
-            });
+        let ms = |column| group.numbers(column, limits::SIZE_MAX);
+        let times = |column| group.numbers(column, Time::MAX.0);
+        let unreadable =
+            |why: String| Error::internal(format!("object `{}` cannot be read: {why}", self.name));
+        let blank = Row::without_run(0, State::Error, None, Time(0), Time(0), Arc::default());
+        let numbers = ms("number")?;
+        if let Some(number) = numbers.iter().find(|number| !(1..=NUMBER_MAX).contains(*number)) {
+            return Err(unreadable(format!("a call's number lies in 1 to {NUMBER_MAX}, not {number}")));
         }
+        let mut rows: Vec<Row> = numbers.into_iter().map(|number| Row { number, ..blank.clone() }).collect();
+        for (row, status) in rows.iter_mut().zip(group.shared_texts("status")?) {
+            row.status = status.parse().map_err(|_| unreadable(format!("status `{status}` is unknown")))?;
+        }
+        for (row, attempts) in rows.iter_mut().zip(group.int32("attempts")?) {
+            let bad = |_| unreadable(format!("call {} has {attempts} attempts", row.number));
+            row.attempts = attempts.try_into().map_err(bad)?;
+        }
+        fill(&mut rows, times("created_at")?, |row, at| row.created_at = Time(at));
+        fill(&mut rows, ms("queued_ms")?, |row, ms| row.queued_ms = ms);
+        fill(&mut rows, ms("start_ms")?, |row, ms| row.start_ms = ms);
+        fill(&mut rows, ms("run_ms")?, |row, ms| row.run_ms = ms);
+        let started_at = group.optional_numbers("started_at", Time::MAX.0)?;
+        fill(&mut rows, started_at, |row, at| row.started_at = at.map(Time));
+        fill(&mut rows, times("completed_at")?, |row, at| row.completed_at = Time(at));
+        fill(&mut rows, group.optional_texts("content_type")?, |row, text| row.content_type = text);
+        fill(&mut rows, group.optional_texts("error")?, |row, text| row.error = text);
+        if with_logs {
+            fill(&mut rows, group.optional_texts("log")?, |row, text| row.log = text);
+        }
+        fill(&mut rows, group.shared_texts("worker")?, |row, text| row.worker = text);
+        fill(&mut rows, group.shared_texts("worker_version")?, |row, text| row.worker_version = text);
+        read_results(&group, &mut rows)?;
         Ok(rows)
     }
 
@@ -305,37 +285,39 @@ impl Part {
     }
 }
 
-/// Statuses by their spelling: a part has few of them and many rows.
-struct Cache<'a> {
-    name: &'a str,
-    known: BTreeMap<Bytes, State>,
-}
-
-impl Cache<'_> {
-    fn new(name: &str) -> Cache<'_> {
-        Cache { name, known: BTreeMap::new() }
+fn read_results(group: &Group<'_>, rows: &mut [Row]) -> Result<()> {
+    for column in ["result_binary", "result"] {
+        fill(rows, group.optional_bytes(column)?, |row, bytes| {
+            if let Some(bytes) = bytes {
+                row.result = RowResult::Inline(bytes);
+            }
+        });
     }
-
-    fn parse(&mut self, text: &Bytes) -> Result<State> {
-        if let Some(state) = self.known.get(text) {
-            return Ok(*state);
+    let attempts = group.optional_texts("result_attempt")?;
+    let sizes = group.optional_numbers("result_bytes", limits::SIZE_MAX)?;
+    let digests = group.optional_texts("result_sha256")?;
+    for (((row, attempt), bytes), sha256) in rows.iter_mut().zip(attempts).zip(sizes).zip(digests) {
+        if let (RowResult::None, Some(attempt), Some(bytes), Some(sha256)) =
+            (&row.result, attempt, bytes, sha256)
+        {
+            row.result = RowResult::Stored { attempt: attempt.parse()?, bytes, sha256: sha256.parse()? };
         }
-        let state = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-        let state = state
-            .ok_or_else(|| Error::internal(format!("object `{}` has a status unknown here", self.name)))?;
-        self.known.insert(text.clone(), state);
-        Ok(state)
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::layout::decided::Decided;
-    use crate::layout::table::end_of;
-    use crate::model::{DeliveryId, MessageId};
+    use crate::layout::footer::Writer;
+    use crate::layout::runs::{PendingCall, Runs};
+    use crate::layout::table::{TableEnd, end_of};
+    use crate::model::{AttemptHistory, DeliveryId, MessageId};
 
     fn result() -> impl Strategy<Value = RowResult> {
         prop_oneof![
@@ -389,9 +371,9 @@ mod tests {
                 row.number = number;
             }
             let batch = BatchId::new(Time(1_700_000_000_000), 7);
-            let decided: Decided = vec![(first, first + rows.len() as u64 - 1, 3)].into();
+            let decided = Decided::from(Runs::one(first, first + rows.len() as u64 - 1, 3));
             let footer = Footer {
-                v: 1,
+                v: 2,
                 app: "app".parse().unwrap(),
                 function: "fn".parse().unwrap(),
                 route: "/fn".parse().unwrap(),
@@ -402,6 +384,10 @@ mod tests {
                 counts: BTreeMap::from([(State::Success, rows.len() as u64)]),
                 requests: BTreeMap::from([("put".to_owned(), 2)]),
                 run_ms: 12,
+                pending: Runs::one(first + 90, first + 95, PendingCall { due: Time(7), history: AttemptHistory::default() }),
+                executions: 9,
+                executions_ms: 99,
+                writer: Some(Writer { worker: "w".to_owned() }),
             };
             let file = encode(batch, &rows, &footer).unwrap();
             let part = Part::open("part", file.clone()).unwrap();
@@ -410,7 +396,7 @@ mod tests {
             prop_assert_eq!(part.row(last.as_ref().unwrap().number).unwrap(), last);
             prop_assert_eq!(part.row(first + rows.len() as u64).unwrap(), None);
             prop_assert_eq!(part.footer().unwrap(), footer.clone());
-            let end = end_of("part", &file).unwrap().unwrap();
+            let TableEnd::Complete(end) = end_of("part", &file).unwrap() else { panic!("cut short") };
             prop_assert_eq!(Footer::decode("part", &end.footer().unwrap()).unwrap(), footer);
             let workers = part.all_rows().unwrap().into_iter().map(|row| row.worker);
             prop_assert_eq!(end.greatest("worker"), workers.max().as_deref().map(str::to_owned));

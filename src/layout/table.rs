@@ -1,17 +1,20 @@
 //! Columns of a Parquet file, written and read whole. Only what chunks and parts need of the format: flat rows,
 //! optional columns, zstd where there is something to compress, integers as differences.
 
+mod check;
+mod read;
+
+pub use read::{End, Group, Table, TableEnd, end_of, fill};
+
 use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
-use parquet::column::reader::get_typed_column_reader;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
-use parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReader};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::Type;
@@ -157,253 +160,58 @@ impl<W: Write + Send> TableWriter<W> {
     }
 }
 
-impl<W: Write + Send> GroupWriter<'_, W> {
-    pub fn int64(&mut self, values: &[i64]) -> Result<()> {
-        self.required::<Int64Type>(values)
-    }
+/// What a column is written from: values of a required column, options of an optional one.
+pub trait Cell {
+    type Type: DataType;
+    const IS_OPTIONAL: bool;
 
-    pub fn int32(&mut self, values: &[i32]) -> Result<()> {
-        self.required::<Int32Type>(values)
-    }
+    fn value(self) -> Option<<Self::Type as DataType>::T>;
+}
 
-    pub fn bytes(&mut self, values: &[ByteArray]) -> Result<()> {
-        self.required::<ByteArrayType>(values)
-    }
+macro_rules! cells {
+    ($($value:ty: $type:ty),+) => {$(
+        impl Cell for $value {
+            type Type = $type;
+            const IS_OPTIONAL: bool = false;
 
-    pub fn optional_bytes(&mut self, values: impl Iterator<Item = Option<ByteArray>>) -> Result<()> {
-        self.optional::<ByteArrayType>(values)
-    }
-
-    pub fn optional_double(&mut self, values: impl Iterator<Item = Option<f64>>) -> Result<()> {
-        self.optional::<DoubleType>(values)
-    }
-
-    pub fn optional_boolean(&mut self, values: impl Iterator<Item = Option<bool>>) -> Result<()> {
-        self.optional::<BoolType>(values)
-    }
-
-    pub fn optional_int64(&mut self, values: impl Iterator<Item = Option<i64>>) -> Result<()> {
-        self.optional::<Int64Type>(values)
-    }
-
-    fn required<T: DataType>(&mut self, values: &[T::T]) -> Result<()> {
-        self.column::<T>(values, None)
-    }
-
-    fn optional<T: DataType>(&mut self, values: impl Iterator<Item = Option<T::T>>) -> Result<()> {
-        let mut levels = Vec::new();
-        let mut present = Vec::new();
-        for value in values {
-            levels.push(i16::from(value.is_some()));
-            present.extend(value);
+            fn value(self) -> Option<$value> {
+                Some(self)
+            }
         }
-        self.column::<T>(&present, Some(&levels))
-    }
 
-    fn column<T: DataType>(&mut self, values: &[T::T], levels: Option<&[i16]>) -> Result<()> {
+        impl Cell for Option<$value> {
+            type Type = $type;
+            const IS_OPTIONAL: bool = true;
+
+            fn value(self) -> Option<$value> {
+                self
+            }
+        }
+    )+};
+}
+
+cells!(bool: BoolType, i32: Int32Type, i64: Int64Type, f64: DoubleType, ByteArray: ByteArrayType);
+
+impl<W: Write + Send> GroupWriter<'_, W> {
+    pub fn column<C: Cell>(&mut self, cells: impl Iterator<Item = C>) -> Result<()> {
+        let (mut levels, mut values) = (Vec::new(), Vec::new());
+        for value in cells.map(C::value) {
+            levels.push(i16::from(value.is_some()));
+            values.extend(value);
+        }
         let mut write = || {
             let column = self.group.next_column()?;
             let mut column = column.ok_or_else(|| ParquetError::General("one column too many".to_owned()))?;
-            column.typed::<T>().write_batch(values, levels, None)?;
+            let levels = C::IS_OPTIONAL.then_some(&levels[..]);
+            column.typed::<C::Type>().write_batch(&values, levels, None)?;
             column.close()
         };
         write().map_err(|error| internal("column", error))
     }
 }
 
-/// A file in memory.
-pub struct Table {
-    file: SerializedFileReader<Bytes>,
-    name: String,
-}
-
-impl Table {
-    /// `name` is for errors: the object's key.
-    pub fn open(name: &str, file: Bytes) -> Result<Table> {
-        let file = SerializedFileReader::new(file).map_err(|error| unreadable(name, &error))?;
-        Ok(Table { file, name: name.to_owned() })
-    }
-
-    pub fn footer(&self) -> Result<String> {
-        entry(&self.name, self.file.metadata())
-    }
-
-    pub fn groups(&self) -> usize {
-        self.file.num_row_groups()
-    }
-
-    pub fn group(&self, index: usize) -> Result<Group<'_>> {
-        let group = self.file.get_row_group(index).map_err(|error| unreadable(&self.name, &error))?;
-        let rows = group.metadata().num_rows() as usize;
-        Ok(Group { group, rows, table: self })
-    }
-}
-
-pub struct Group<'a> {
-    group: Box<dyn RowGroupReader + 'a>,
-    rows: usize,
-    table: &'a Table,
-}
-
-impl Group<'_> {
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    pub fn int64(&self, column: &str) -> Result<Vec<i64>> {
-        self.required::<Int64Type>(column)
-    }
-
-    pub fn int32(&self, column: &str) -> Result<Vec<i32>> {
-        self.required::<Int32Type>(column)
-    }
-
-    /// Pieces of one buffer, for values that are all wanted about as long.
-    pub fn bytes(&self, column: &str) -> Result<Vec<Bytes>> {
-        let values = self.required::<ByteArrayType>(column)?;
-        let mut all = Vec::with_capacity(values.iter().map(ByteArray::len).sum());
-        values.iter().for_each(|value| all.extend_from_slice(value.data()));
-        let (all, mut start) = (Bytes::from(all), 0);
-        let piece = |value: &ByteArray| {
-            let end = start + value.len();
-            all.slice(std::mem::replace(&mut start, end)..end)
-        };
-        Ok(values.iter().map(piece).collect())
-    }
-
-    pub fn optional_bytes(&self, column: &str) -> Result<Vec<Option<Bytes>>> {
-        Ok(self.optional::<ByteArrayType>(column)?.into_iter().map(|value| value.map(into_bytes)).collect())
-    }
-
-    pub fn optional_int64(&self, column: &str) -> Result<Vec<Option<i64>>> {
-        self.optional::<Int64Type>(column)
-    }
-
-    /// Texts that are as the one before share it.
-    pub fn shared_texts(&self, column: &str) -> Result<Vec<Arc<str>>> {
-        let mut last: Option<Arc<str>> = None;
-        let mut texts = Vec::with_capacity(self.rows);
-        for value in self.required::<ByteArrayType>(column)? {
-            let same = last.take().filter(|last| last.as_bytes() == value.data());
-            let text = same.map_or_else(|| self.text(column, value.data()).map(Arc::from), Ok)?;
-            texts.push(text.clone());
-            last = Some(text);
-        }
-        Ok(texts)
-    }
-
-    pub fn optional_texts(&self, column: &str) -> Result<Vec<Option<String>>> {
-        let values = self.optional_bytes(column)?.into_iter();
-        values.map(|bytes| bytes.map(|bytes| self.text(column, &bytes)).transpose()).collect()
-    }
-
-    fn text(&self, column: &str, bytes: &[u8]) -> Result<String> {
-        String::from_utf8(bytes.to_vec()).map_err(|_| {
-            Error::internal(format!(
-                "object `{}` cannot be read: column {column} is not UTF-8",
-                self.table.name
-            ))
-        })
-    }
-
-    fn required<T: DataType>(&self, column: &str) -> Result<Vec<T::T>> {
-        let (values, _) = self.column::<T>(column)?;
-        if values.len() == self.rows {
-            return Ok(values);
-        }
-        Err(Error::internal(format!("object `{}` cannot be read: column {column} has gaps", self.table.name)))
-    }
-
-    fn optional<T: DataType>(&self, column: &str) -> Result<Vec<Option<T::T>>> {
-        let (values, levels) = self.column::<T>(column)?;
-        let mut values = values.into_iter();
-        Ok(levels.into_iter().map(|level| if level > 0 { values.next() } else { None }).collect())
-    }
-
-    fn column<T: DataType>(&self, column: &str) -> Result<(Vec<T::T>, Vec<i16>)> {
-        let read = || {
-            let columns = self.table.file.metadata().file_metadata().schema_descr().columns();
-            let index = columns.iter().position(|found| found.name() == column);
-            let index = index.ok_or_else(|| ParquetError::General(format!("no column {column}")))?;
-            let optional = columns[index].max_def_level() > 0;
-            let mut reader = get_typed_column_reader::<T>(self.group.get_column_reader(index)?);
-            let (mut values, mut levels) = (Vec::with_capacity(self.rows), Vec::new());
-            let mut read = 0;
-            while read < self.rows {
-                let (records, _, _) = reader.read_records(
-                    self.rows - read,
-                    optional.then_some(&mut levels),
-                    None,
-                    &mut values,
-                )?;
-                if records == 0 {
-                    return Err(ParquetError::EOF(format!("column {column} ends early")));
-                }
-                read += records;
-            }
-            Ok((values, levels))
-        };
-        read().map_err(|error: ParquetError| unreadable(&self.table.name, &error))
-    }
-}
-
-/// Copied: a value that shared its page would keep the page alive.
-fn into_bytes(value: ByteArray) -> Bytes {
-    Bytes::copy_from_slice(value.data())
-}
-
-/// What the end of a file tells.
-#[derive(Debug)]
-pub struct End {
-    name: String,
-    metadata: ParquetMetaData,
-}
-
-impl End {
-    /// Our entry.
-    pub fn footer(&self) -> Result<String> {
-        entry(&self.name, &self.metadata)
-    }
-
-    /// The greatest text in a column, as far as the file has statistics that tell.
-    pub fn greatest(&self, column: &str) -> Option<String> {
-        let columns = self.metadata.file_metadata().schema_descr().columns();
-        let index = columns.iter().position(|found| found.name() == column)?;
-        let groups = self.metadata.row_groups().iter();
-        let greatest = groups.filter_map(|group| group.column(index).statistics()?.max_bytes_opt()).max()?;
-        String::from_utf8(greatest.to_vec()).ok()
-    }
-}
-
-/// Reads a file of which only the end is at hand; `Err` with the number of bytes that are needed at the least.
-pub fn end_of(name: &str, end: &[u8]) -> Result<std::result::Result<End, usize>> {
-    let Some((rest, tail)) = end.split_last_chunk::<TAIL_BYTES>() else { return Ok(Err(TAIL_BYTES)) };
-    if &tail[4..] != MAGIC {
-        return Err(Error::internal(format!("object `{name}` cannot be read: it is no Parquet file")));
-    }
-    let length = u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]) as usize;
-    if rest.len() < length {
-        return Ok(Err(length + TAIL_BYTES));
-    }
-    let metadata = ParquetMetaDataReader::decode_metadata(&rest[rest.len() - length..]);
-    let metadata = metadata.map_err(|error| unreadable(name, &error))?;
-    Ok(Ok(End { name: name.to_owned(), metadata }))
-}
-
-fn entry(name: &str, metadata: &ParquetMetaData) -> Result<String> {
-    let entries = metadata.file_metadata().key_value_metadata().into_iter().flatten();
-    let mut values = entries.filter(|entry| entry.key == FOOTER).filter_map(|entry| entry.value.clone());
-    values.next().ok_or_else(|| {
-        Error::internal(format!("object `{name}` cannot be read: its footer has no `{FOOTER}`"))
-    })
-}
-
 fn internal(what: &str, error: ParquetError) -> Error {
     Error::internal(format!("cannot write Parquet ({what}): {error}"))
-}
-
-fn unreadable(name: &str, error: &ParquetError) -> Error {
-    Error::internal(format!("object `{name}` cannot be read: {error}"))
 }
 
 #[cfg(test)]
@@ -419,7 +227,7 @@ mod tests {
         let bytes = vec![b'a'; 2 * COMPRESSED_FROM_BYTES as usize];
         let written = |told: u64| {
             let mut table = TableWriter::new(&layout("message m { required binary a; }"), told).unwrap();
-            table.group(|group| group.bytes(&[bytes.clone().into()])).unwrap();
+            table.group(|group| group.column([ByteArray::from(bytes.clone())].into_iter())).unwrap();
             let file = table.finish("{}".to_owned()).unwrap();
             let read = Table::open("x", file.clone()).unwrap().group(0).unwrap().bytes("a").unwrap();
             assert_eq!(read.concat(), bytes);
@@ -429,19 +237,64 @@ mod tests {
         assert!(written(COMPRESSED_FROM_BYTES) < bytes.len());
     }
 
+    /// Small files that say much: each is refused before it takes the memory that it asks for.
+    #[test]
+    fn values_are_bounded_by_what_a_table_holds() {
+        let text = |bytes: usize| ByteArray::from(vec![b'a'; bytes]);
+        let zeros = text(limits::TABLE_INFLATED_BYTES_MAX as usize + 512 * 1024);
+        let prefixes = Layout { schema: "message m { required binary a; }", bulk: &[], alike: &["a"] };
+        let compressed = layout("message m { required binary a; }");
+        for (layout, values, refused) in [
+            (&prefixes, vec![text(100_000); 400], false),
+            (&prefixes, vec![text(100_000); 4_000], true),
+            // The dictionary has one value.
+            (&compressed, vec![text(100_000); 400], false),
+            (&compressed, vec![text(100_000); 4_000], true),
+            (&compressed, vec![zeros], true),
+            (&compressed, vec![text(1); limits::TABLE_GROUP_ROWS_MAX + 1], true),
+        ] {
+            let mut table = TableWriter::new(layout, COMPRESSED_FROM_BYTES).unwrap();
+            table.group(|group| group.column(values.iter().cloned())).unwrap();
+            let file = table.finish("{}".to_owned()).unwrap();
+            assert!(file.len() < 250_000, "{}", file.len());
+            let read = Table::open("x", file).and_then(|table| table.group(0)?.bytes("a"));
+            assert_eq!(read.as_ref().map(Vec::len).ok(), (!refused).then_some(values.len()), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn a_column_of_another_kind_is_an_error() {
+        let mut table = TableWriter::new(&layout("message m { required int64 a; }"), 0).unwrap();
+        table.group(|group| group.column([-1_i64].into_iter())).unwrap();
+        let table = Table::open("x", table.finish("{}".to_owned()).unwrap()).unwrap();
+        let group = table.group(0).unwrap();
+        assert_eq!(group.int64("a").unwrap(), [-1]);
+        let says = |error: Error| error.message().to_owned();
+        assert_eq!(
+            says(group.numbers("a", 9).unwrap_err()),
+            "object `x` cannot be read: column a has a number outside 0 to 9"
+        );
+        assert!(group.bytes("a").is_err() && group.int32("a").is_err() && group.int64("b").is_err());
+        assert!(group.optional_numbers("a", 9).is_err(), "it has no gaps to be optional");
+        assert!(table.group(1).is_err());
+    }
+
     #[test]
     fn a_footer_is_read_from_the_end_alone() {
         let mut table = TableWriter::new(&layout("message m { required int64 a; }"), 0).unwrap();
-        table.group(|group| group.int64(&[1, 2, 3])).unwrap();
+        table.group(|group| group.column([1_i64, 2, 3].into_iter())).unwrap();
         let file = table.finish("{\"x\":1}".to_owned()).unwrap();
         assert_eq!(Table::open("t", file.clone()).unwrap().footer().unwrap(), "{\"x\":1}");
-        let footer = |end: &[u8]| end_of("t", end).map(|end| end.map(|end| end.footer().unwrap()));
-        assert_eq!(footer(&file).unwrap(), Ok("{\"x\":1}".to_owned()));
-        let needed = footer(&file[file.len() - 20..]).unwrap().unwrap_err();
+        let footer = |end: &[u8]| match end_of("t", end).unwrap() {
+            TableEnd::Complete(end) => Ok(end.footer().unwrap()),
+            TableEnd::Needs(bytes) => Err(bytes),
+        };
+        assert_eq!(footer(&file), Ok("{\"x\":1}".to_owned()));
+        let needed = footer(&file[file.len() - 20..]).unwrap_err();
         assert!(needed > 20 && needed < file.len());
-        assert_eq!(footer(&file[file.len() - needed..]).unwrap(), Ok("{\"x\":1}".to_owned()));
-        assert!(footer(b"not parquet at all").is_err());
-        assert_eq!(footer(b"").unwrap(), Err(TAIL_BYTES));
+        assert_eq!(footer(&file[file.len() - needed..]), Ok("{\"x\":1}".to_owned()));
+        assert!(end_of("t", b"not parquet at all").is_err());
+        assert_eq!(footer(b""), Err(TAIL_BYTES));
         assert!(Table::open("t", Bytes::from_static(b"PAR1 but no more PAR1")).is_err());
     }
 }

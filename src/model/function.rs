@@ -2,15 +2,16 @@
 //! make.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::app::Config;
+use super::checked::checked;
 use super::id::Nonce;
 use super::name::{Digest, FunctionName, Route, VersionId};
+use super::text::words;
 use super::time::Time;
 use crate::error::Error;
 use crate::limits;
@@ -18,7 +19,6 @@ use crate::limits;
 /// The definition of a function, changed by compare-and-swap. Persisted, keep stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Function {
-    pub v: u32,
     pub name: FunctionName,
     pub route: Route,
     #[serde(rename = "type")]
@@ -53,31 +53,8 @@ pub enum Format {
     HttpStream,
 }
 
-macro_rules! word_enum {
-    ($name:ident, $what:literal, $($word:literal => $value:expr),+) => {
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                $(if *self == $value { return f.pad($word); })+
-                unreachable!("every {} has a word", $what)
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = Error;
-
-            fn from_str(text: &str) -> Result<$name, Error> {
-                match text {
-                    $($word => Ok($value),)+
-                    other => Err(Error::invalid(format!(concat!($what, " `{}` is unknown"), other))
-                        .hint(concat!("known:", $(" ", $word),+))),
-                }
-            }
-        }
-    };
-}
-
-word_enum!(Kind, "type", "sync" => Kind::Sync, "async" => Kind::Async);
-word_enum!(Format, "format", "default" => Format::Default, "http-stream" => Format::HttpStream);
+words!(Kind, "type": Sync = "sync", Async = "async");
+words!(Format, "format": Default = "default", HttpStream = "http-stream");
 
 /// Where a version's code lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +70,6 @@ pub enum Source {
 /// What one deploy made. Never changed. Persisted, keep stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
-    pub v: u32,
     pub id: VersionId,
     /// What `func.yaml` calls this version: `0.0.2`.
     pub label: String,
@@ -117,7 +93,6 @@ impl Version {
     /// it one.
     pub fn new(label: &str, source: Source, limits: Limits, created_at: Time) -> Result<Version, Error> {
         Ok(Version {
-            v: 1,
             id: label.parse()?,
             label: label.to_owned(),
             source,
@@ -151,6 +126,7 @@ pub fn machine() -> (&'static str, &'static str) {
 
 /// What a version may use, and how often it is tried. Persisted, keep stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Limits {
     /// The function's own time, never queueing, pulling or starting.
     pub timeout_ms: u64,
@@ -183,31 +159,29 @@ impl Default for Limits {
     }
 }
 
+checked!(Limits);
+
 impl Limits {
     pub fn check(&self) -> Result<(), Error> {
-        let within = |what: &str, value: u64, min: u64, max: u64, unit: &str| {
-            if (min..=max).contains(&value) {
-                return Ok(());
-            }
-            Err(Error::invalid(format!("{what} {value} {unit} lies outside {min} to {max} {unit}")))
-        };
-        let within_time = |what: &str, ms: u64, min: u64, max: u64| {
-            if (min..=max).contains(&ms) {
-                return Ok(());
-            }
-            let [ms, min, max] =
-                [ms, min, max].map(|ms| humantime::format_duration(Duration::from_millis(ms)));
-            Err(Error::invalid(format!("{what} {ms} lies outside {min} to {max}")))
-        };
-        within_time("timeout", self.timeout_ms, limits::TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX)?;
-        within_time("idle_timeout", self.idle_timeout_ms, 0, limits::IDLE_TIMEOUT_MS_MAX)?;
-        within("memory", self.memory_mib, limits::MEMORY_MIB_MIN, limits::MEMORY_MIB_MAX, "MiB")?;
-        if self.cpu_millis > limits::CPU_MILLIS_MAX {
-            let [cpus, most] = [self.cpu_millis, limits::CPU_MILLIS_MAX].map(|millis| millis as f64 / 1000.0);
-            return Err(Error::invalid(format!("cpus {cpus} lies outside 0 to {most}")));
-        }
-        within("max_attempts", self.attempts_max.into(), 1, limits::ATTEMPTS_MAX.into(), "attempts")?;
-        within_time("retry_backoff", self.retry_backoff_ms, 0, limits::RETRY_BACKOFF_MS_MAX)?;
-        within("tmpfs_size", self.tmpfs_mib, 0, limits::MEMORY_MIB_MAX, "MiB")
+        let time = |ms| humantime::format_duration(Duration::from_millis(ms)).to_string();
+        let cpus = |millis| (millis as f64 / 1000.0).to_string();
+        let mib = |mib| format!("{mib} MiB");
+        let plain = |count: u64| count.to_string();
+        let (memory, backoff) = (limits::MEMORY_MIB_MIN, limits::RETRY_BACKOFF_MS_MAX);
+        type Check<'a> = (&'a str, u64, RangeInclusive<u64>, &'a dyn Fn(u64) -> String);
+        let checks: [Check<'_>; 7] = [
+            ("timeout", self.timeout_ms, limits::TIMEOUT_MS_MIN..=limits::TIMEOUT_MS_MAX, &time),
+            ("idle_timeout", self.idle_timeout_ms, 0..=limits::IDLE_TIMEOUT_MS_MAX, &time),
+            ("memory", self.memory_mib, memory..=limits::MEMORY_MIB_MAX, &mib),
+            ("cpus", self.cpu_millis, 0..=limits::CPU_MILLIS_MAX, &cpus),
+            ("max_attempts", self.attempts_max.into(), 1..=limits::ATTEMPTS_MAX.into(), &plain),
+            ("retry_backoff", self.retry_backoff_ms, 0..=backoff, &time),
+            ("tmpfs_size", self.tmpfs_mib, 0..=limits::MEMORY_MIB_MAX, &mib),
+        ];
+        let outside = checks.into_iter().find(|(_, value, range, _)| !range.contains(value));
+        outside.map_or(Ok(()), |(what, value, range, show)| {
+            let [value, min, max] = [value, *range.start(), *range.end()].map(show);
+            Err(Error::invalid(format!("{what} {value} lies outside {min} to {max}")))
+        })
     }
 }

@@ -5,10 +5,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use ulid::Ulid;
 
+use super::text::text_json;
 use super::time::Time;
 use crate::error::Error;
 
@@ -19,27 +19,12 @@ const BATCH_FLAG: u128 = 1 << 79;
 /// The highest number that a call of a batch can have.
 pub const NUMBER_MAX: u64 = NUMBER_MASK as u64;
 
-fn parse(what: &str, text: &str) -> Result<Ulid, Error> {
-    let canonical = Ulid::from_string(text).ok().filter(|ulid| ulid.to_text() == text);
-    canonical.ok_or_else(|| {
-        Error::invalid(format!("`{text}` is not a {what}"))
-            .hint("an id has 26 characters, like 01BVJ5T7CA07WGE00000000000")
-    })
-}
+macro_rules! ulids {
+    ($($(#[$doc:meta])* $name:ident, $what:literal, $check:expr;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Ulid);
 
-trait ToText {
-    fn to_text(&self) -> String;
-}
-
-impl ToText for Ulid {
-    fn to_text(&self) -> String {
-        let mut buffer = [0; ulid::ULID_LEN];
-        self.array_to_str(&mut buffer).to_owned()
-    }
-}
-
-macro_rules! ulid_newtype {
-    ($name:ident, $what:literal) => {
         impl $name {
             pub fn time(&self) -> Time {
                 Time(self.0.timestamp_ms())
@@ -48,33 +33,54 @@ macro_rules! ulid_newtype {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut buffer = [0; ulid::ULID_LEN];
-                f.write_str(self.0.array_to_str(&mut buffer))
+                f.write_str(self.0.array_to_str(&mut [0; ulid::ULID_LEN]))
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = Error;
+        impl FromStr for $name {
+            type Err = Error;
 
-            fn try_from(text: String) -> Result<$name, Error> {
-                text.parse()
+            fn from_str(text: &str) -> Result<$name, Error> {
+                let check: fn($name, &str) -> Result<$name, Error> = $check;
+                let id = Ulid::from_string(text).ok().map($name).filter(|id| id.to_string() == text);
+                check(id.ok_or_else(|| malformed($what, text))?, text)
             }
         }
 
-        impl From<$name> for String {
-            fn from(id: $name) -> String {
-                id.to_string()
+        /// The whole id, whose order is that of its text.
+        impl From<$name> for u128 {
+            fn from(id: $name) -> u128 {
+                id.0.0
             }
         }
-    };
+
+        text_json!($name);
+    )+};
 }
 
-/// One call: single, or number *n* of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct CallId(Ulid);
+fn malformed(what: &str, text: &str) -> Error {
+    Error::invalid(format!("`{text}` is not a {what}"))
+        .with_hint("an id has 26 characters, like 01BVJ5T7CA07WGE00000000000")
+}
 
-ulid_newtype!(CallId, "call id");
+ulids! {
+    /// One call: single, or number *n* of a batch.
+    CallId, "call id", |id, text| match id.number() {
+        Some(0) => Err(Error::invalid(format!("`{text}` is the id of a batch, not of a call"))
+            .with_hint("a call's id ends in its number")),
+        _ => Ok(id),
+    };
+    /// A batch: the common prefix of its call ids, then forty zero bits.
+    BatchId, "batch id", |id, text| {
+        let is_batch = id.0.random() & BATCH_FLAG != 0 && id.0.random() & NUMBER_MASK == 0;
+        let call = || Error::invalid(format!("`{text}` is the id of a call, not of a batch"));
+        is_batch.then_some(id).ok_or_else(call)
+    };
+    /// Minted by the sender of a message, so that two messages to one call can be told apart (N8).
+    MessageId, "message id", |id, _| Ok(id);
+    /// One store: the bucket and prefix, the file or the memory that the objects of a context lie in.
+    StoreId, "store id", |id, _| Ok(id);
+}
 
 impl CallId {
     /// The id of a single call, from 80 random bits of which one is spent on the flag.
@@ -82,8 +88,8 @@ impl CallId {
         CallId(Ulid::from_parts(now.0, random & (BATCH_FLAG - 1)))
     }
 
-    /// The id of the one call that follows a batch: its time, and bits of its digest, so that whoever finishes the batch
-    /// sends the same call.
+    /// The id of the one call that follows a batch: its time, and bits of its digest, so that every worker that finishes
+    /// the batch sends the same call.
     pub fn following(batch: BatchId) -> CallId {
         let digest: [u8; 32] = Sha256::digest(batch.to_string().as_bytes()).into();
         let random = digest.iter().take(16).fold(0u128, |bits, byte| bits << 8 | u128::from(*byte));
@@ -102,40 +108,13 @@ impl CallId {
     }
 }
 
-/// The whole id, whose order is that of its text.
-impl From<CallId> for u128 {
-    fn from(id: CallId) -> u128 {
-        id.0.0
-    }
-}
-
-impl FromStr for CallId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<CallId, Error> {
-        let id = CallId(parse("call id", text)?);
-        match id.number() {
-            Some(0) => Err(Error::invalid(format!("`{text}` is the id of a batch, not of a call"))
-                .hint("a call's id ends in its number")),
-            _ => Ok(id),
-        }
-    }
-}
-
-/// A batch: the common prefix of its call ids, then forty zero bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct BatchId(Ulid);
-
-ulid_newtype!(BatchId, "batch id");
-
 impl BatchId {
     pub fn new(now: Time, random: u128) -> BatchId {
         let random = (random & (BATCH_FLAG - 1)) | BATCH_FLAG;
         BatchId(Ulid::from_parts(now.0, random & !NUMBER_MASK))
     }
 
-    /// The id below this one, as a cursor of lists of calls: a batch's own id is none of a call.
+    /// The id below this one, as a cursor of lists of calls: a batch's own id belongs to no call.
     pub fn cursor(&self) -> CallId {
         CallId(Ulid(self.0.0 - 1))
     }
@@ -150,132 +129,63 @@ impl BatchId {
     }
 }
 
-/// The whole id, whose order is that of its text.
-impl From<BatchId> for u128 {
-    fn from(id: BatchId) -> u128 {
-        id.0.0
-    }
-}
-
-impl FromStr for BatchId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<BatchId, Error> {
-        let ulid = parse("batch id", text)?;
-        let random = ulid.random();
-        if random & BATCH_FLAG != 0 && random & NUMBER_MASK == 0 {
-            Ok(BatchId(ulid))
-        } else {
-            Err(Error::invalid(format!("`{text}` is the id of a call, not of a batch")))
-        }
-    }
-}
-
-/// Minted by whoever sends a message, so that two messages to one call can be told apart (N8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct MessageId(Ulid);
-
-ulid_newtype!(MessageId, "message id");
-
 impl MessageId {
     pub fn new(now: Time, random: u128) -> MessageId {
-        MessageId(Ulid::from_parts(now.0, random & (BATCH_FLAG * 2 - 1)))
+        MessageId(Ulid::from_parts(now.0, random))
     }
 }
 
-impl FromStr for MessageId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<MessageId, Error> {
-        parse("message id", text).map(MessageId)
+impl StoreId {
+    pub fn new(now: Time, random: u128) -> StoreId {
+        StoreId(Ulid::from_parts(now.0, random))
     }
 }
 
-/// One delivery of a message: `{message}.{delivery}`, deliveries counted from 1 by the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct DeliveryId {
-    pub message: MessageId,
-    pub delivery: u32,
-}
+/// Ids that are another id, a dot, and a count without leading zeros, of which `$first` is the first.
+macro_rules! counted_ids {
+    ($($(#[$doc:meta])* $name:ident { $of:ident: $id:ident, $count:ident from $first:literal }, $what:literal;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name {
+            pub $of: $id,
+            pub $count: u32,
+        }
 
-impl fmt::Display for DeliveryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.message, self.delivery)
-    }
-}
-
-impl FromStr for DeliveryId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<DeliveryId, Error> {
-        let parts = text
-            .split_once('.')
-            .and_then(|(message, delivery)| Some((message.parse().ok()?, count(delivery)?)));
-        let (message, delivery) =
-            parts.ok_or_else(|| Error::invalid(format!("`{text}` is not a delivery like MESSAGE.1")))?;
-        Ok(DeliveryId { message, delivery })
-    }
-}
-
-/// One execution of a call: `{message}.{delivery}.{try}`; no two executions ever share one (N8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct AttemptId {
-    pub delivery: DeliveryId,
-    pub attempt: u32,
-}
-
-impl fmt::Display for AttemptId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.delivery, self.attempt)
-    }
-}
-
-impl FromStr for AttemptId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<AttemptId, Error> {
-        let parts = text
-            .rsplit_once('.')
-            .and_then(|(delivery, attempt)| Some((delivery.parse().ok()?, count(attempt)?)));
-        let (delivery, attempt) =
-            parts.ok_or_else(|| Error::invalid(format!("`{text}` is not an attempt like MESSAGE.1.1")))?;
-        Ok(AttemptId { delivery, attempt })
-    }
-}
-
-macro_rules! string_conversions {
-    ($($name:ident),*) => {$(
-        impl TryFrom<String> for $name {
-            type Error = Error;
-
-            fn try_from(text: String) -> Result<$name, Error> {
-                text.parse()
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}.{}", self.$of, self.$count)
             }
         }
 
-        impl From<$name> for String {
-            fn from(id: $name) -> String {
-                id.to_string()
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<$name, Error> {
+                let id = text.rsplit_once('.').and_then(|(of, count)| {
+                    let count = count.parse().ok().filter(|count| ($first..).contains(count))?;
+                    Some($name { $of: of.parse().ok()?, $count: count })
+                });
+                id.filter(|id| id.to_string() == text)
+                    .ok_or_else(|| Error::invalid(format!("`{text}` is not {}", $what)))
             }
         }
-    )*};
+
+        text_json!($name);
+    )+};
 }
 
-string_conversions!(DeliveryId, AttemptId);
-
-/// Counts start at 1 and are written without leading zeros, so that every id has one spelling.
-fn count(text: &str) -> Option<u32> {
-    let number: u32 = text.parse().ok()?;
-    (number >= 1 && number.to_string() == text).then_some(number)
+counted_ids! {
+    /// One delivery of a message: `{message}.{delivery}`. The queue counts the deliveries.
+    DeliveryId { message: MessageId, delivery from 1 }, "a delivery like MESSAGE.1";
+    /// One execution of a call: `{message}.{delivery}.{attempt}`. No two executions ever share one (N8).
+    AttemptId { delivery: DeliveryId, attempt from 1 }, "an attempt like MESSAGE.1.1";
+    /// One mark of one delivery: `{message}.{delivery}.{n}`.
+    MarkId { delivery: DeliveryId, n from 0 }, "a mark like MESSAGE.1.1";
 }
 
 /// A fresh value in every body that compare-and-swap may rewrite, so that an ETag never comes back, and in every
 /// object of whose write the answer may be lost, so that one's own is told from a rival's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nonce(u64);
 
 impl Nonce {
@@ -299,4 +209,4 @@ impl FromStr for Nonce {
     }
 }
 
-string_conversions!(Nonce);
+text_json!(Nonce);

@@ -1,19 +1,29 @@
 //! The domain: names, ids, definitions, calls, outcomes. Plain data; knows no store, queue or clock.
 
 pub mod app;
+pub mod attempt;
 pub mod call;
+pub(crate) mod checked;
+pub mod config_value;
 pub mod function;
 pub mod id;
 pub mod name;
 pub mod nearest;
 pub mod outcome;
 pub mod price;
+pub mod queue_name;
+pub mod reference;
+pub(crate) mod text;
 pub mod time;
 
 pub use app::{App, Config};
+pub use attempt::AttemptHistory;
 pub use call::{CallFacts, State};
+pub use config_value::{AwsSecret, ConfigValue, SecretRef};
 pub use function::{Format, Function, Kind, Limits, Source, Version, machine};
-pub use id::{AttemptId, BatchId, CallId, DeliveryId, MessageId, Nonce};
+pub use id::{AttemptId, BatchId, CallId, DeliveryId, MarkId, MessageId, Nonce, StoreId};
 pub use name::{AppName, Digest, FunctionName, Route, VersionId};
 pub use outcome::{AttemptFacts, Outcome, Stored};
+pub use queue_name::{PerQueue, QueueName};
+pub use reference::{BatchRef, CallRef};
 pub use time::Time;

@@ -3,14 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::call::State;
+use super::checked::{checked, within};
 use super::id::AttemptId;
 use super::name::{Digest, FunctionName, Route, VersionId};
 use super::time::Time;
+use crate::limits;
 
 /// The body of a single call's `status`. Persisted, keep stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Outcome {
-    pub v: u32,
     /// Always a final state.
     pub status: State,
     /// Why, unless the call succeeded: `exit code 3`, `timed out after 30 s`.
@@ -43,11 +45,11 @@ pub struct Outcome {
     pub worker_version: Option<String>,
 }
 
-/// How an attempt ended that is not its call's outcome: it rides on the attempt's log as the object's note. Persisted,
+/// How an attempt ended that is not its call's outcome: it rides on the attempt's log as the object's metadata. Persisted,
 /// keep stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct AttemptFacts {
-    pub v: u32,
     /// As if it were the outcome.
     pub status: State,
     pub reason: String,
@@ -69,9 +71,33 @@ pub struct AttemptFacts {
 
 /// What an outcome says of a body that lies in an object of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Stored {
     pub bytes: u64,
     pub sha256: Digest,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
+}
+
+checked!(Outcome, AttemptFacts, Stored);
+
+impl Outcome {
+    fn check(&self) -> Result<(), String> {
+        within("run_ms", self.run_ms, 0..=limits::SIZE_MAX)?;
+        within("attempts", self.attempts.into(), 0..=limits::ATTEMPTS_ENDED_MAX.into())?;
+        self.status.is_final().then_some(()).ok_or_else(|| format!("`{}` is no outcome", self.status))
+    }
+}
+
+impl AttemptFacts {
+    fn check(&self) -> Result<(), String> {
+        within("run_ms", self.run_ms, 0..=limits::SIZE_MAX)?;
+        within("failures", self.failures.into(), 0..=limits::ATTEMPTS_ENDED_MAX.into())
+    }
+}
+
+impl Stored {
+    fn check(&self) -> Result<(), String> {
+        within("bytes", self.bytes, 0..=limits::SIZE_MAX)
+    }
 }

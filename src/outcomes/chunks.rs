@@ -1,16 +1,16 @@
-//! The chunks that are stored of a batch, and the seal that they alone give: that of a batch whose submitter is gone.
+//! The stored chunks of a batch, and the seal computed from them alone, for a batch whose submitter is gone.
 
 use futures_util::future::try_join_all;
 
 use crate::error::{Error, Result};
-use crate::layout::batch::Sealed;
+use crate::layout::batch::{Batch, Sealed};
 use crate::layout::chunk::ChunkFacts;
-use crate::layout::{Key, key, note};
+use crate::layout::{Fact as _, Key, key};
 use crate::limits;
-use crate::model::{AppName, BatchId, Time};
+use crate::model::{BatchRef, Time};
 use crate::planted::planted;
 use crate::seam::store::List;
-use crate::seam::{Seams, StoreExt as _};
+use crate::seam::{Deps, StoreExt as _};
 
 /// A chunk that is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +21,8 @@ pub struct Entry {
 }
 
 /// In the order of their numbers.
-pub async fn entries(seams: &Seams, app: &AppName, batch: BatchId) -> Result<Vec<Entry>> {
-    let listed = seams.store.list_all(List::all(key::chunks(app, batch))).await?;
+pub async fn entries(deps: &Deps, of: &BatchRef) -> Result<Vec<Entry>> {
+    let listed = deps.store.list_all(List::all(key::chunks(&of.app, of.batch))).await?;
     let entries = listed.entries.iter().map(|entry| match entry.key.parse()? {
         Key::Chunk(_, _, last) => Ok(Entry { last, stored_at: entry.modified_at }),
         _ => Err(Error::internal(format!("`{}` lies among the chunks of a batch", entry.key))),
@@ -31,31 +31,31 @@ pub async fn entries(seams: &Seams, app: &AppName, batch: BatchId) -> Result<Vec
 }
 
 /// What a chunk says of itself.
-pub async fn read_facts(seams: &Seams, key: &str) -> Result<ChunkFacts> {
-    let info = seams.store.head(key).await?;
-    note::decode(key, info.note.as_deref().unwrap_or_default())
+pub async fn read_facts(deps: &Deps, key: &Key) -> Result<ChunkFacts> {
+    Ok(deps.store.read_metadata(key).await?.0)
 }
 
 /// What chunks say of themselves.
-pub async fn facts(
-    seams: &Seams,
-    app: &AppName,
-    batch: BatchId,
-    entries: &[Entry],
-) -> Result<Vec<ChunkFacts>> {
+pub async fn facts(deps: &Deps, of: &BatchRef, entries: &[Entry]) -> Result<Vec<ChunkFacts>> {
     let mut facts: Vec<ChunkFacts> = Vec::with_capacity(entries.len());
     for some in entries.chunks(limits::READ_AHEAD_MAX) {
-        let looks = some.iter().map(|entry| async {
-            read_facts(seams, &Key::Chunk(app.clone(), batch, entry.last).to_string()).await
-        });
+        let looks = some
+            .iter()
+            .map(|entry| async { read_facts(deps, &Key::Chunk(of.app.clone(), of.batch, entry.last)).await });
         facts.extend(try_join_all(looks).await?);
     }
     let mut before = 0;
-    for facts in &facts {
-        if facts.first <= before || facts.last < facts.first {
+    for (facts, entry) in facts.iter().zip(entries) {
+        if facts.last != entry.last {
             return Err(Error::internal(format!(
-                "the chunks of batch {batch} overlap at number {}: two sources were submitted under one id",
-                facts.first
+                "the chunk of batch {} that ends with number {} says that it ends with {}",
+                of.batch, entry.last, facts.last
+            )));
+        }
+        if facts.first <= before {
+            return Err(Error::internal(format!(
+                "the chunks of batch {} overlap at number {}: two sources were submitted under one id",
+                of.batch, facts.first
             )));
         }
         before = facts.last;
@@ -74,22 +74,20 @@ pub enum Sealing {
 
 /// `now`: the store's time, asked for before: a chunk that is older than it by so much leaves nothing on its way that the
 /// list made here could miss.
-pub async fn seal(seams: &Seams, app: &AppName, batch: BatchId, now: Time, by: &str) -> Result<Sealing> {
-    let entries = entries(seams, app, batch).await?;
+pub async fn seal(deps: &Deps, of: &BatchRef, now: Time, by: &str) -> Result<Sealing> {
+    let entries = entries(deps, of).await?;
     let youngest = match entries.iter().map(|entry| entry.stored_at).max() {
         Some(youngest) => youngest,
-        None => seams.store.head(&Key::Batch(app.clone(), batch).to_string()).await?.modified_at,
+        None => deps.store.head(&Batch::key(of)).await?.modified_at,
     };
     let age_ms = now.since_ms(youngest);
-    if age_ms < limits::SEAL_QUIET_MS {
+    if age_ms < limits::ms(limits::SEAL_QUIET) {
         return Ok(Sealing::TooYoung { age_ms });
     }
-    let mut sealed = Sealed { v: 1, last: 0, missing: Vec::new(), at: seams.now(), by: by.to_owned() };
-    for facts in facts(seams, app, batch, &entries).await? {
+    let mut sealed = Sealed { last: 0, missing: Vec::new(), at: deps.now(), by: by.to_owned() };
+    for facts in facts(deps, of, &entries).await? {
         if facts.first > sealed.last + 1 {
-            if planted!(SealsPrefix) {
-                break;
-            }
+            planted!((), SealsPrefix => break);
             sealed.missing.push((sealed.last + 1, facts.first - 1));
         }
         sealed.last = facts.last;

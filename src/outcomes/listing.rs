@@ -1,12 +1,12 @@
-//! What lies of a batch, told by as few lists as there can be: one per thousand keys, and none for what is known already
-//! or does not matter here (large inputs and results, marks), where there is much of it (H28).
+//! Lists the objects of a batch with as few requests as possible: one per thousand keys. In a large batch it skips keys
+//! that are known already, and large inputs, large results and marks (H28).
 
 use std::collections::BTreeMap;
 
 use crate::layout::{Key, key};
-use crate::model::{AppName, BatchId, Time};
+use crate::model::{BatchRef, Time};
 use crate::seam::Store;
-use crate::seam::store::{List, StoreError, past_prefix};
+use crate::seam::store::{List, ListEntry, StoreError, past_prefix};
 
 /// What one look at a batch finds. Of chunks and logs that are known as done some may be left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,13 +17,8 @@ pub struct Listing {
     pub logs: BTreeMap<u64, Parts>,
     /// When the youngest of the listed parts was written, by the store's clock.
     pub heard_at: Option<Time>,
-    pub defined: bool,
-    pub sealed: bool,
-    pub cancelled: bool,
-    pub summary: bool,
-    pub fired: bool,
-    /// By their number, from 1.
-    pub retries: Vec<u32>,
+    /// The facts beside them.
+    pub facts: Vec<ListEntry>,
 }
 
 /// Parts of a log, from the first to the last before a gap.
@@ -62,20 +57,33 @@ impl Known {
     fn done_from(&self, last: u64) -> Option<u64> {
         self.chunks.range(last..).take_while(|(_, done)| **done).last().map(|(last, _)| *last)
     }
+
+    /// Where the page after `next` begins.
+    fn skip(&self, of: &BatchRef, prefix: &str, next: String) -> String {
+        let rest = next.strip_prefix(prefix).unwrap_or_default();
+        if let Some(folder) = ["inputs/", "marks/", "results/"].iter().find(|name| rest.starts_with(**name)) {
+            return past_prefix(&format!("{prefix}{folder}"));
+        }
+        match next.parse() {
+            Ok(Key::Part(_, _, last, _)) => match self.done_from(last) {
+                Some(done) => past_prefix(&key::log(&of.app, of.batch, done)),
+                None => next,
+            },
+            Ok(Key::Chunk(_, _, last)) if last < self.done_to => {
+                Key::Chunk(of.app.clone(), of.batch, self.done_to).to_string()
+            }
+            _ => next,
+        }
+    }
 }
 
-pub async fn list(
-    store: &dyn Store,
-    app: &AppName,
-    batch: BatchId,
-    known: &Known,
-) -> Result<Listing, StoreError> {
-    let prefix = key::batch(app, batch);
+pub async fn list(store: &dyn Store, of: &BatchRef, known: &Known) -> Result<Listing, StoreError> {
+    let prefix = key::batch(&of.app, of.batch);
     let mut request = List::all(prefix.clone());
     let mut listing = Listing::default();
     loop {
         let page = store.list(&request).await?;
-        for entry in &page.entries {
+        for entry in page.entries {
             match entry.key.parse() {
                 Ok(Key::Chunk(_, _, last)) => drop(listing.chunks.insert(last, entry.modified_at)),
                 Ok(Key::Part(_, _, last, part)) => {
@@ -86,47 +94,12 @@ pub async fn list(
                         listing.heard_at = listing.heard_at.max(Some(entry.modified_at));
                     }
                 }
-                Ok(Key::Batch(..)) => listing.defined = true,
-                Ok(Key::Sealed(..)) => listing.sealed = true,
-                Ok(Key::Cancelled(..)) => listing.cancelled = true,
-                Ok(Key::Summary(..)) => listing.summary = true,
-                Ok(Key::Fired(..)) => listing.fired = true,
-                Ok(Key::Retry(_, _, retry)) => listing.retries.push(retry),
+                Ok(Key::Batch(..) | Key::Sealed(..) | Key::Cancelled(..) | Key::Summary(..))
+                | Ok(Key::Fired(..) | Key::Retry(..)) => listing.facts.push(entry),
                 _ => {}
             }
         }
         let Some(next) = page.next else { return Ok(listing) };
-        request.start_after = Some(skip(app, batch, known, &prefix).of(next));
-    }
-}
-
-fn skip<'a>(app: &'a AppName, batch: BatchId, known: &'a Known, prefix: &'a str) -> Skip<'a> {
-    Skip { app, batch, known, prefix }
-}
-
-/// Where the next page begins.
-struct Skip<'a> {
-    app: &'a AppName,
-    batch: BatchId,
-    known: &'a Known,
-    prefix: &'a str,
-}
-
-impl Skip<'_> {
-    fn of(&self, next: String) -> String {
-        let rest = next.strip_prefix(self.prefix).unwrap_or_default();
-        if let Some(folder) = ["inputs/", "marks/", "results/"].iter().find(|name| rest.starts_with(**name)) {
-            return past_prefix(&format!("{}{folder}", self.prefix));
-        }
-        match next.parse() {
-            Ok(Key::Part(_, _, last, _)) => match self.known.done_from(last) {
-                Some(done) => past_prefix(&key::log(self.app, self.batch, done)),
-                None => next,
-            },
-            Ok(Key::Chunk(_, _, last)) if last < self.known.done_to => {
-                Key::Chunk(self.app.clone(), self.batch, self.known.done_to).to_string()
-            }
-            _ => next,
-        }
+        request.start_after = Some(known.skip(of, &prefix, next));
     }
 }

@@ -1,5 +1,6 @@
-//! The append-only row of parts. A writer remembers all that is decided by every part below its position (H1), puts the
-//! next part only if there is none, and takes in whatever stands there instead, whoever wrote it, itself included (H2).
+//! The append-only log of a chunk, a row of parts. A writer remembers what every part below its position decides (H1). It
+//! PUTs the next part only if that part does not exist. Otherwise it reads the stored log, even if it wrote that part
+//! itself (H2).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,15 +8,15 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Result};
 use crate::layout::batch::Batch;
 use crate::layout::decided::Decided;
-use crate::layout::footer::{END_BYTES, Footer};
+use crate::layout::footer::{self, END_BYTES, Footer, Writer};
 use crate::layout::part::{self, Row};
-use crate::layout::table::end_of;
-use crate::layout::{Key, key};
-use crate::model::{AppName, BatchId, FunctionName, Route, State, VersionId};
+use crate::layout::table::{TableEnd, end_of};
+use crate::layout::{Key, PendingCall, key};
+use crate::model::{AppName, AttemptHistory, BatchId, FunctionName, Route, State, VersionId};
 use crate::planted::planted;
 use crate::seam::Store;
 use crate::seam::StoreExt as _;
-use crate::seam::store::{List, PutObject, Range, StoreError};
+use crate::seam::store::{ByteRange, List, PutObject, StoreError};
 
 /// Which log it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +43,8 @@ impl Chunk {
     }
 }
 
-/// A position in a log and all that is known of what lies below it. Belongs to one lease; two ranges of one chunk on
-/// one worker are strangers.
+/// A position in a log and all that is known of what lies below it. Belongs to one lease: two ranges of one chunk
+/// on the same worker do not share a `Log`.
 #[derive(Debug, Clone)]
 pub struct Log {
     chunk: Chunk,
@@ -53,7 +54,27 @@ pub struct Log {
     counts: BTreeMap<State, u64>,
     requests: BTreeMap<String, u64>,
     run_ms: u64,
+    /// Calls that wait for a retry; none of them is decided.
+    pending: BTreeMap<u64, PendingCall>,
+    executions: u64,
+    executions_ms: u64,
     worker: Option<String>,
+}
+
+/// What is to be added to a log.
+#[derive(Debug, Clone, Default)]
+pub struct Addition {
+    /// Outcomes.
+    pub rows: Vec<Row>,
+    /// Calls that wait for a retry, each once.
+    pub pending: BTreeMap<u64, PendingCall>,
+    /// Requests spent since the last append, by operation.
+    pub spent: BTreeMap<String, u64>,
+    /// Executions that ended since the last append, and the time on a slot that they took.
+    pub executions: u64,
+    pub executions_ms: u64,
+    /// Who adds it.
+    pub worker: String,
 }
 
 /// What an append came to.
@@ -77,6 +98,9 @@ impl Log {
             counts: BTreeMap::new(),
             requests: BTreeMap::new(),
             run_ms: 0,
+            pending: BTreeMap::new(),
+            executions: 0,
+            executions_ms: 0,
             worker: None,
         }
     }
@@ -111,7 +135,30 @@ impl Log {
         self.run_ms
     }
 
-    /// Who wrote the last part, as its statistics tell; `None` while no part was read.
+    /// Calls that wait for a retry, by number.
+    pub fn pending(&self) -> &BTreeMap<u64, PendingCall> {
+        &self.pending
+    }
+
+    /// Whether a message that knows of this history may run the call: it is not decided, and the log knows of no more
+    /// attempts than the message. So a message that comes again runs no call that waits for its retry, and an old retry
+    /// runs none that has failed again.
+    pub fn may_run(&self, number: u64, history: &AttemptHistory) -> bool {
+        let waits_for_another = |pending: &PendingCall| planted!(pending.history.attempts > history.attempts, PendingRunsFromAnyMessage => false);
+        !self.decided.contains(number) && !self.pending.get(&number).is_some_and(waits_for_another)
+    }
+
+    /// Executions that have ended, and the milliseconds on a slot that they took.
+    pub fn executions(&self) -> (u64, u64) {
+        (self.executions, self.executions_ms)
+    }
+
+    /// How long an execution takes on a slot; `None` while none has ended.
+    pub fn mean_ms(&self) -> Option<u64> {
+        self.executions_ms.checked_div(self.executions)
+    }
+
+    /// Who wrote the last part; `None` while no part was read.
     pub fn worker(&self) -> Option<&str> {
         self.worker.as_deref()
     }
@@ -135,7 +182,7 @@ impl Log {
         let Chunk { app, batch, last, .. } = &self.chunk;
         let mut request = List::all(key::log(app, *batch, *last));
         if let Some(before) = self.position.checked_sub(1) {
-            request = request.start_after(Key::Part(app.clone(), *batch, *last, before).to_string());
+            request = request.start_after(Key::Part(app.clone(), *batch, *last, before));
         }
         let mut next = self.position;
         for entry in store.list_all(request).await?.entries {
@@ -148,7 +195,7 @@ impl Log {
                     "part {next} of the log before `{}` is missing",
                     entry.key
                 ))
-                .hint("the log was tampered with; its batch cannot be finished"));
+                .with_hint("the log was tampered with; its batch cannot be finished"));
             }
             next += 1;
         }
@@ -161,17 +208,20 @@ impl Log {
     /// Reads one part's footer, which tells all below it too.
     async fn take_in(&mut self, store: &dyn Store, part: u64) -> Result<()> {
         let Chunk { app, batch, last, .. } = &self.chunk;
-        let key = Key::Part(app.clone(), *batch, *last, part).to_string();
+        let key = Key::Part(app.clone(), *batch, *last, part);
         let mut bytes = END_BYTES;
         let end = loop {
-            let end = store.get(&key, Range::Last(bytes)).await?;
+            let end = store.get(&key, ByteRange::Last(bytes)).await?;
             match end_of(&key, &end.body)? {
-                Ok(end) => break end,
-                Err(needed) if needed as u64 > bytes => bytes = needed as u64,
-                Err(_) => return Err(Error::internal(format!("object `{key}` is cut short"))),
+                TableEnd::Complete(end) => break end,
+                TableEnd::Needs(needed) if needed as u64 > bytes => bytes = needed as u64,
+                TableEnd::Needs(_) => return Err(Error::internal(format!("object `{key}` is cut short"))),
             }
         };
         let footer = Footer::decode(&key, &end.footer()?)?;
+        if (footer.batch, footer.last) != (*batch, *last) {
+            return Err(Error::internal(format!("the footer of `{key}` is of another chunk")));
+        }
         if self.decided.runs().any(|(first, last, _)| !footer.decided.covers(first..=last)) {
             return Err(Error::internal(format!("the footer of `{key}` forgets what parts below it decide")));
         }
@@ -180,32 +230,37 @@ impl Log {
         self.counts = footer.counts;
         self.requests = footer.requests;
         self.run_ms = footer.run_ms;
-        self.worker = end.greatest("worker");
+        self.pending = footer.pending.into();
+        self.pending.retain(|number, _| !self.decided.contains(*number));
+        self.executions = footer.executions;
+        self.executions_ms = footer.executions_ms;
+        self.worker = footer.writer.map(|writer| writer.worker).or_else(|| end.greatest("worker"));
         Ok(())
     }
 
-    /// Records those of these rows whose calls are not decided yet, with the requests spent since the last append. On
-    /// an error nothing is known: the rows may be recorded or not, and are to be appended again.
-    pub async fn append(
-        &mut self,
-        store: &dyn Store,
-        rows: &[Row],
-        spent: &BTreeMap<String, u64>,
-    ) -> Result<Appended> {
+    /// Records those of these outcomes and retries whose calls are not decided yet. On an error nothing is known: they may
+    /// be recorded or not, and are to be appended again.
+    pub async fn append(&mut self, store: &dyn Store, addition: &Addition) -> Result<Appended> {
+        let rows = &addition.rows;
         let mut stood = 0;
         loop {
-            let decided = |row: &Row| self.decided.part(row.number).is_some_and(|part| !self.forgets(part));
+            let decided = |row: &Row| {
+                planted!(
+                    self.decided.contains(row.number),
+                    ForgetsDecidedSet => self.decided.part(row.number).is_some_and(|part| part + 1 == self.position)
+                )
+            };
             let open: Cow<'_, [Row]> = match rows.iter().any(decided) {
                 true => rows.iter().filter(|row| !decided(row)).cloned().collect(),
-                false => rows.into(),
+                false => rows.as_slice().into(),
             };
-            if open.is_empty() {
+            let after = self.with(&open, addition);
+            if open.is_empty() && after.pending == self.pending {
                 return Ok(Appended { recorded: 0, adopted: rows.len() as u64, stood });
             }
-            let after = self.with(&open, spent);
             let file = part::encode(self.chunk.batch, &open, &after.footer())?;
             let Chunk { app, batch, last, .. } = &self.chunk;
-            let key = Key::Part(app.clone(), *batch, *last, self.position).to_string();
+            let key = Key::Part(app.clone(), *batch, *last, self.position);
             let object = PutObject::create(file).content_type("application/vnd.apache.parquet");
             match store.put(&key, object).await {
                 Ok(_) => {
@@ -213,14 +268,13 @@ impl Log {
                     let recorded = open.len() as u64;
                     return Ok(Appended { recorded, adopted: rows.len() as u64 - recorded, stood });
                 }
-                Err(StoreError::Exists) if planted!(AppendedWithoutCatchingUp) => self.position += 1,
                 Err(StoreError::Exists) => {
                     stood += 1;
                     let before = self.position;
-                    self.catch_up(store).await?;
-                    if self.takes_for_its_own(rows) {
+                    planted!(self.catch_up(store).await?, AppendedWithoutCatchingUp => self.position += 1);
+                    planted!((), WriterIdentity => if crate::planted::is_of_same_writer(self, rows) {
                         return Ok(Appended { recorded: rows.len() as u64, adopted: 0, stood });
-                    }
+                    });
                     if self.position <= before {
                         return Err(Error::internal(format!("`{key}` was there and is gone")));
                     }
@@ -230,39 +284,52 @@ impl Log {
         }
     }
 
-    fn forgets(&self, part: u64) -> bool {
-        planted!(ForgetsDecidedSet) && part + 1 < self.position
-    }
-
-    fn takes_for_its_own(&self, rows: &[Row]) -> bool {
-        let named = || self.worker() == rows.first().map(|row| &*row.worker);
-        if planted!(WriterIdentity) {
-            return named();
-        }
-        let last = self.position.checked_sub(1);
-        planted!(RerenderedPart) && named() && rows.iter().any(|row| self.decided.part(row.number) == last)
-    }
-
     /// This log with one more part of these rows.
-    fn with(&self, rows: &[Row], spent: &BTreeMap<String, u64>) -> Log {
+    fn with(&self, rows: &[Row], addition: &Addition) -> Log {
         let mut after = self.clone();
         for row in rows {
             after.decided.insert(row.number, self.position);
             *after.counts.entry(row.status).or_default() += 1;
             after.run_ms += row.run_ms;
         }
-        for (operation, count) in spent {
+        for (operation, count) in &addition.spent {
             *after.requests.entry(operation.clone()).or_default() += count;
         }
+        for (number, call) in &addition.pending {
+            let known = after.pending.get(number);
+            // At equal attempts what is stored stands: a message for it may be on its way.
+            if known.is_none_or(|known| known.history.attempts < call.history.attempts) {
+                after.pending.insert(*number, *call);
+            }
+        }
+        let decided = &after.decided;
+        planted!(after.pending.retain(|number, _| !decided.contains(*number)), PendingOverDecided => ());
+        after.executions += addition.executions;
+        after.executions_ms += addition.executions_ms;
+        after.worker = Some(addition.worker.clone());
         after.position += 1;
         after
     }
 
     fn footer(&self) -> Footer {
         let Chunk { app, function, route, version, batch, last } = self.chunk.clone();
-        let decided = self.decided.clone();
-        let (counts, requests, run_ms) = (self.counts.clone(), self.requests.clone(), self.run_ms);
-        Footer { v: 1, app, function, route, version, batch, last, decided, counts, requests, run_ms }
+        Footer {
+            v: footer::VERSION,
+            app,
+            function,
+            route,
+            version,
+            batch,
+            last,
+            decided: self.decided.clone(),
+            counts: self.counts.clone(),
+            requests: self.requests.clone(),
+            run_ms: self.run_ms,
+            pending: self.pending.iter().map(|(number, call)| (*number, *call)).collect(),
+            executions: self.executions,
+            executions_ms: self.executions_ms,
+            writer: self.worker.clone().map(|worker| Writer { worker }),
+        }
     }
 }
 
@@ -308,11 +375,15 @@ mod tests {
         numbers.into_iter().map(row).collect()
     }
 
+    fn addition(numbers: impl IntoIterator<Item = u64>, who: &str) -> Addition {
+        Addition { rows: rows(numbers, who), worker: who.to_owned(), ..Addition::default() }
+    }
+
     async fn who_decided(store: &MemoryStore) -> BTreeMap<u64, Vec<String>> {
         let mut decided: BTreeMap<u64, Vec<String>> = BTreeMap::new();
         let listed = store.list_all(List::all(key::log(&chunk().app, chunk().batch, 64))).await.unwrap();
         for entry in listed.entries {
-            let body = store.get(&entry.key, Range::All).await.unwrap().body;
+            let body = store.get(&entry.to_key(), ByteRange::Whole(u64::MAX)).await.unwrap().body;
             for row in Part::open(&entry.key, body).unwrap().all_rows().unwrap() {
                 decided.entry(row.number).or_default().push(row.worker.to_string());
             }
@@ -326,10 +397,10 @@ mod tests {
         let store = MemoryStore::new(Arc::new(SystemClock));
         let (mut b, mut c) = (Log::fresh(chunk()), Log::fresh(chunk()));
         let spent = BTreeMap::from([("put".to_owned(), 2)]);
-        b.append(&store, &rows([3, 4], "b"), &spent).await.unwrap();
-        let first = c.append(&store, &rows([1, 2], "c"), &spent).await.unwrap();
+        b.append(&store, &Addition { spent: spent.clone(), ..addition([3, 4], "b") }).await.unwrap();
+        let first = c.append(&store, &Addition { spent, ..addition([1, 2], "c") }).await.unwrap();
         assert_eq!(first, Appended { recorded: 2, adopted: 0, stood: 1 });
-        let second = c.append(&store, &rows([3, 4], "c"), &spent).await.unwrap();
+        let second = c.append(&store, &addition([3, 4], "c")).await.unwrap();
         assert_eq!(second, Appended { recorded: 0, adopted: 2, stood: 0 });
         let decided = who_decided(&store).await;
         assert!(decided.values().all(|by| by.len() == 1), "{decided:?}");
@@ -348,13 +419,8 @@ mod tests {
                 let mut log = Log::fresh(chunk());
                 for step in 0..8 {
                     let numbers = (0..16).map(|n| (writer * 7 + step * 8 + n) % 64 + 1);
-                    log.append(
-                        &*store,
-                        &rows(numbers.collect::<std::collections::BTreeSet<_>>(), &writer.to_string()),
-                        &BTreeMap::new(),
-                    )
-                    .await
-                    .unwrap();
+                    let numbers = numbers.collect::<std::collections::BTreeSet<_>>();
+                    log.append(&*store, &addition(numbers, &writer.to_string())).await.unwrap();
                     tokio::task::yield_now().await;
                 }
             });
@@ -373,11 +439,42 @@ mod tests {
         let store = MemoryStore::new(Arc::new(SystemClock));
         let mut log = Log::fresh(chunk());
         for number in 1..=3 {
-            log.append(&store, &rows([number], "a"), &BTreeMap::new()).await.unwrap();
+            log.append(&store, &addition([number], "a")).await.unwrap();
         }
-        let gone = Key::Part(chunk().app, chunk().batch, 64, 1).to_string();
+        let gone = Key::Part(chunk().app, chunk().batch, 64, 1);
         store.delete(&[gone]).await.unwrap();
         let error = Log::open(&store, chunk()).await.unwrap_err();
         assert!(error.message().starts_with("part 1 of the log"), "{error}");
+    }
+
+    fn pending(number: u64, due: u64, attempts: u32) -> BTreeMap<u64, PendingCall> {
+        let history = AttemptHistory { attempts, failures: attempts, start_failures: 0 };
+        BTreeMap::from([(number, PendingCall { due: Time(due), history })])
+    }
+
+    #[tokio::test]
+    async fn a_pending_call_keeps_its_attempts_and_ends_with_its_outcome() {
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let (mut a, mut b) = (Log::fresh(chunk()), Log::fresh(chunk()));
+        let waits = |pending| Addition { pending, worker: "w".to_owned(), ..Addition::default() };
+        a.append(&store, &waits(pending(5, 10, 1))).await.unwrap();
+        assert_eq!((a.parts(), a.pending()[&5].due), (1, Time(10)));
+        // The same again writes nothing, and what is stored stands.
+        a.append(&store, &waits(pending(5, 99, 1))).await.unwrap();
+        assert_eq!((a.parts(), a.pending()[&5].due), (1, Time(10)));
+        // Another writer knows of a second attempt.
+        b.append(&store, &waits(pending(5, 20, 2))).await.unwrap();
+        assert_eq!((b.parts(), b.pending()[&5].history.attempts), (2, 2));
+        a.append(&store, &waits(pending(5, 30, 1))).await.unwrap();
+        let open = Log::open(&store, chunk()).await.unwrap();
+        assert_eq!(open.pending(), &pending(5, 20, 2));
+        let of = |attempts| AttemptHistory { attempts, ..AttemptHistory::default() };
+        assert!(open.may_run(5, &of(2)) && !open.may_run(5, &of(1)) && open.may_run(6, &of(0)));
+        // Decided: never pending again.
+        b.append(&store, &addition([5], "b")).await.unwrap();
+        a.append(&store, &waits(pending(5, 40, 3))).await.unwrap();
+        let open = Log::open(&store, chunk()).await.unwrap();
+        assert!(open.pending().is_empty() && open.decided().contains(5));
+        assert_eq!(who_decided(&store).await, BTreeMap::from([(5, vec!["b".to_owned()])]));
     }
 }

@@ -1,5 +1,5 @@
-//! The logs of a batch's chunks, as far as one reader has followed them: each look is a list, and the footer of every log
-//! that has grown. Shared by whoever supervises a batch and whoever watches it.
+//! The logs of all chunks of a batch, as far as one reader has read them. A look costs a list, and one footer for every log
+//! that has grown. Supervisors use it, and so do clients that watch a batch.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::listing::{self, Known, Listing};
 use super::{Chunk, Log};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::layout::batch::{Batch, Sealed};
 use crate::limits;
-use crate::model::{AppName, BatchId, State, Time};
+use crate::model::{BatchRef, State, Time};
 use crate::seam::Store;
 
 pub struct Logs {
@@ -24,14 +24,15 @@ pub struct Logs {
 }
 
 impl Logs {
-    pub fn new(app: &AppName, id: BatchId, batch: &Batch) -> Logs {
-        let chunk = Chunk::of(app, id, batch, 0);
+    pub fn new(of: &BatchRef, batch: &Batch) -> Logs {
+        let chunk = Chunk::of(&of.app, of.batch, batch, 0);
         Logs { chunk, logs: BTreeMap::new(), known: Known::default(), youngest_chunk: None, heard_at: None }
     }
 
     /// One list of the batch per thousand keys that are not known.
     pub async fn list(&self, store: &dyn Store) -> Result<Listing> {
-        Ok(listing::list(store, &self.chunk.app, self.chunk.batch, &self.known).await?)
+        let of = BatchRef::new(&self.chunk.app, self.chunk.batch);
+        Ok(listing::list(store, &of, &self.known).await?)
     }
 
     /// Notes the chunks that there are, and reads no footer. Returns those that are new.
@@ -55,21 +56,48 @@ impl Logs {
         Some(known.last())
     }
 
-    /// Reads the footer of every log that has grown, once. Returns the chunks that are new or have grown.
+    /// Reads the footer of every log that has grown, once. Returns the chunks that are new or have grown. A log that cannot
+    /// be read is an error.
     pub async fn take_in(&mut self, store: &dyn Store, listing: &Listing) -> Result<BTreeSet<u64>> {
+        let (moved, mut unreadable) = self.take_in_readable(store, listing).await?;
+        match unreadable.pop_first() {
+            Some((_, error)) => Err(error),
+            None => Ok(moved),
+        }
+    }
+
+    /// The same, but logs that cannot be read stay as they were known. They are returned with the errors, by the last
+    /// numbers of their chunks.
+    pub async fn take_in_readable(
+        &mut self,
+        store: &dyn Store,
+        listing: &Listing,
+    ) -> Result<(BTreeSet<u64>, BTreeMap<u64, Error>)> {
         let mut moved = self.found(listing);
         let mut reads = Vec::new();
         for (last, log) in &mut self.logs {
             let Some(parts) = listing.logs.get(last).filter(|parts| parts.count() > log.parts()) else {
                 continue;
             };
-            moved.insert(*last);
-            reads.push(async move { log.take_in_last(store, parts.count()).await });
+            reads.push(async move {
+                match log.take_in_last(store, parts.count()).await {
+                    Err(error) if error.code() != Code::Internal => Err(error),
+                    taken => Ok((*last, taken)),
+                }
+            });
         }
-        stream::iter(reads).buffer_unordered(limits::READ_AHEAD_MAX).try_collect::<()>().await?;
+        let reads = stream::iter(reads).buffer_unordered(limits::READ_AHEAD_MAX);
+        let reads: Vec<_> = reads.try_collect().await?;
+        let mut unreadable = BTreeMap::new();
+        for (last, taken) in reads {
+            match taken {
+                Ok(()) => drop(moved.insert(last)),
+                Err(error) => drop(unreadable.insert(last, error)),
+            }
+        }
         self.known =
             Known::new(self.ranges().map(|(first, last, log)| (last, log.decided().covers(first..=last))));
-        Ok(moved)
+        Ok((moved, unreadable))
     }
 
     /// The chunks: first number, last number, log. The first is one more than the last of the chunk before it; some of
@@ -87,6 +115,13 @@ impl Logs {
     /// When a part was last written, by the store's clock.
     pub fn heard_at(&self) -> Option<Time> {
         self.heard_at
+    }
+
+    /// How long an execution takes; 0 while none has ended.
+    pub fn mean_ms(&self) -> u64 {
+        let all = self.logs.values().map(Log::executions);
+        let (count, ms) = all.fold((0, 0), |(count, ms), (more, took)| (count + more, ms + took));
+        u64::checked_div(ms, count).unwrap_or(0)
     }
 
     /// Logs of the chunks that belong to a batch, as far as is known.

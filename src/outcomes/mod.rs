@@ -1,13 +1,17 @@
-//! The log of a chunk: where the calls of a batch are decided, each in the first part that names it. Written by workers
-//! and by whoever cancels one call; read by everybody. Knows no queue and no executor.
+//! The log of a chunk decides the calls of a batch: each call in the first part that names it. Workers write it, and so
+//! does a client that cancels one call. This module knows no queue and no executor.
 
 pub mod chunks;
+pub mod facts;
 pub mod listing;
 pub mod log;
 pub mod logs;
 pub mod pointer;
+pub mod status;
 
+pub use facts::BatchFacts;
 pub use listing::Listing;
 pub use log::{Appended, Chunk, Log};
 pub use logs::Logs;
 pub use pointer::app_of;
+pub use status::{BatchStatus, failed};

@@ -1,19 +1,15 @@
-//! Which app a batch belongs to: all that its id alone leads to.
+//! Finds the app of a batch from the batch's id.
 
 use crate::error::{Error, Result};
 use crate::layout::batch::Pointer;
-use crate::layout::{Key, object};
 use crate::model::{AppName, BatchId};
-use crate::seam::store::Range;
-use crate::seam::{Seams, StoreError};
+use crate::seam::{Deps, StoreExt as _};
 
 /// One GET.
-pub async fn app_of(seams: &Seams, batch: BatchId) -> Result<AppName> {
-    let key = Key::Pointer(batch).to_string();
-    match seams.store.get(&key, Range::All).await {
-        Ok(pointer) => Ok(object::decode::<Pointer>(&key, &pointer.body)?.app),
-        Err(StoreError::NotFound) => Err(Error::not_found(format!("there is no batch `{batch}`"))
-            .hint("`afn batch list APP` lists an app's batches; is this the right context?")),
-        Err(error) => Err(error.into()),
-    }
+pub async fn app_of(deps: &Deps, batch: BatchId) -> Result<AppName> {
+    let pointer: Option<Pointer> = deps.store.find_fact(&batch).await?;
+    pointer.map(|pointer| pointer.app).ok_or_else(|| {
+        Error::not_found(format!("there is no batch `{batch}`"))
+            .with_hint("`afn batch list APP` lists an app's batches; is this the right context?")
+    })
 }

@@ -1,91 +1,89 @@
-//! The bodies of a call (payload, result, log), read in pages so that memory stays small whatever they weigh, and
-//! checked against the digest that the outcome names. Those that lie in a batch's row came with it.
+//! The bodies of a call (payload, result, log), read in pages so that memory stays bounded, and checked against the digest
+//! in the outcome. Bodies in a batch's row were read with the row.
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use super::call::{CallView, reading};
+pub use super::pages::Pages;
+use super::view::CallView;
 use super::{attempts, batch};
 use crate::error::{Error, Result};
 use crate::layout::Key;
-use crate::limits;
-use crate::model::{Digest, State, Stored};
-use crate::seam::Seams;
-use crate::seam::store::{ETag, Range};
+use crate::model::{AttemptId, State, Stored};
+use crate::seam::Deps;
 
-/// Where a body goes.
+/// Receives a body.
 pub type Sink<'a> = dyn AsyncWrite + Send + Unpin + 'a;
 
-/// Writes the payload as it was sent; answers how many bytes it has.
-pub async fn payload(seams: &Seams, view: &CallView, sink: &mut Sink<'_>) -> Result<u64> {
-    copy(payload_pages(seams, view).await?, sink).await
+/// Writes the payload as it was sent; returns its number of bytes.
+pub async fn payload(deps: &Deps, view: &CallView, sink: &mut Sink<'_>) -> Result<u64> {
+    let pages = match view.id.batch() {
+        Some(_) => batch::call::payload(deps, view).await?,
+        None => Pages::unchecked(deps, Key::Payload(view.app.clone(), view.id)),
+    };
+    copy(pages, sink).await
 }
 
-/// Writes the answer. An error after the last byte says that the bytes are not those that were recorded.
-pub async fn result(seams: &Seams, view: &CallView, sink: &mut Sink<'_>) -> Result<u64> {
-    copy(result_pages(seams, view)?, sink).await
+/// Writes the result. An error after the last byte means that the bytes differ from the recorded ones.
+pub async fn result(deps: &Deps, view: &CallView, sink: &mut Sink<'_>) -> Result<u64> {
+    copy(result_pages(deps, view)?, sink).await
 }
 
-/// Writes the log of the execution that counts. An error after the last byte says that the bytes are not those that
-/// were recorded.
-pub async fn log(seams: &Seams, view: &CallView, sink: &mut Sink<'_>) -> Result<u64> {
-    copy(log_pages(seams, view)?, sink).await
+/// Writes the log of the attempt that became the outcome. An error after the last byte means that the bytes differ from
+/// the recorded ones.
+pub async fn log(deps: &Deps, view: &CallView, sink: &mut Sink<'_>) -> Result<u64> {
+    copy(log_pages(deps, view)?, sink).await
 }
 
-/// The same of an attempt, whether it counts or not.
+/// Writes the log of any attempt.
 pub async fn log_of(
-    seams: &Seams,
+    deps: &Deps,
     view: &CallView,
     which: attempts::Which,
     sink: &mut Sink<'_>,
 ) -> Result<u64> {
-    let (attempt, stored) = attempts::find(seams, view, which).await?;
-    let expected = stored.map(|stored| Expected { bytes: Some(stored.bytes), sha256: stored.sha256 });
-    let key = Key::Log(view.app.clone(), view.id, attempt).to_string();
-    copy(Pages::new(seams, key, expected), sink).await
+    let (attempt, stored) = attempts::find(deps, view, which).await?;
+    let key = Key::Log(view.app.clone(), view.id, attempt);
+    let pages = match &stored {
+        Some(stored) => Pages::of_stored(deps, key, stored),
+        None => Pages::unchecked(deps, key),
+    };
+    copy(pages, sink).await
 }
 
-pub async fn payload_pages(seams: &Seams, view: &CallView) -> Result<Pages> {
-    match view.id.batch() {
-        Some(_) => batch::call::payload(seams, view).await,
-        None => Ok(Pages::new(seams, Key::Payload(view.app.clone(), view.id).to_string(), None)),
-    }
-}
-
-pub fn result_pages(seams: &Seams, view: &CallView) -> Result<Pages> {
+pub fn result_pages(deps: &Deps, view: &CallView) -> Result<Pages> {
     if let Some(result) = &view.inline.result {
-        return Ok(Pages::inline(seams, result.clone()));
+        return Ok(Pages::inline(deps, result.clone()));
     }
     match (&view.result, view.state) {
         (Some(stored), _) => {
-            stored_pages(seams, view, stored, |view, attempt| match (view.id.batch(), view.id.number()) {
+            stored_pages(deps, view, stored, |attempt| match (view.id.batch(), view.id.number()) {
                 (Some(batch), Some(number)) => Key::BatchResult(view.app.clone(), batch, number, attempt),
                 _ => Key::Result(view.app.clone(), view.id, attempt),
             })
         }
-        (None, State::Success) => Ok(Pages::inline(seams, Bytes::new())),
+        (None, State::Success) => Ok(Pages::inline(deps, Bytes::new())),
         (None, state) if state.is_final() => {
             let reason = view.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
             Err(Error::not_found(format!("call `{}` has no result, it ended in {state}{reason}", view.id))
-                .hint(format!("`afn get logs {} {}` shows what it printed", view.app, view.id)))
+                .with_hint(format!("`afn get logs {} {}` shows what it printed", view.app, view.id)))
         }
         (None, state) => Err(not_yet(view, "result", state)),
     }
 }
 
-pub fn log_pages(seams: &Seams, view: &CallView) -> Result<Pages> {
+pub fn log_pages(deps: &Deps, view: &CallView) -> Result<Pages> {
     if let Some(log) = &view.inline.log {
-        return Ok(Pages::inline(seams, log.clone()));
+        return Ok(Pages::inline(deps, log.clone()));
     }
     match (&view.log, view.state) {
         (Some(stored), _) => {
-            stored_pages(seams, view, stored, |view, attempt| Key::Log(view.app.clone(), view.id, attempt))
+            stored_pages(deps, view, stored, |attempt| Key::Log(view.app.clone(), view.id, attempt))
         }
-        (None, state) if state.is_final() => Ok(Pages::inline(seams, Bytes::new())),
-        (None, state) => Err(match &view.signs.failed {
+        (None, state) if state.is_final() => Ok(Pages::inline(deps, Bytes::new())),
+        (None, state) => Err(match &view.unfinished.failed {
             Some(failed) => Error::not_found(format!("call `{}` has no outcome yet, it is {state}", view.id))
-                .hint(format!("`--attempt {}` shows what the attempt that failed wrote", failed.number)),
+                .with_hint(format!("`--attempt {}` shows what the attempt that failed wrote", failed.number)),
             None => not_yet(view, "log", state),
         }),
     }
@@ -93,20 +91,20 @@ pub fn log_pages(seams: &Seams, view: &CallView) -> Result<Pages> {
 
 fn not_yet(view: &CallView, what: &str, state: State) -> Error {
     Error::not_found(format!("call `{}` has no {what} yet, it is {state}", view.id))
-        .hint(format!("`afn wait {} {}` waits for it", view.app, view.id))
+        .with_hint(format!("`afn wait {} {}` waits for it", view.app, view.id))
 }
 
+/// The bytes of an object that the outcome names.
 fn stored_pages(
-    seams: &Seams,
+    deps: &Deps,
     view: &CallView,
     stored: &Stored,
-    key: impl Fn(&CallView, crate::model::AttemptId) -> Key,
+    key: impl Fn(AttemptId) -> Key,
 ) -> Result<Pages> {
     let attempt = view.attempt.ok_or_else(|| {
         Error::internal(format!("the outcome of call `{}` names a body but no attempt", view.id))
     })?;
-    let expected = Expected { bytes: Some(stored.bytes), sha256: stored.sha256.clone() };
-    Ok(Pages::new(seams, key(view, attempt).to_string(), Some(expected)))
+    Ok(Pages::of_stored(deps, key(attempt), stored))
 }
 
 async fn copy(mut pages: Pages, sink: &mut Sink<'_>) -> Result<u64> {
@@ -120,100 +118,13 @@ async fn copy(mut pages: Pages, sink: &mut Sink<'_>) -> Result<u64> {
     Ok(bytes)
 }
 
-/// What the bytes are to be.
-struct Expected {
-    bytes: Option<u64>,
-    sha256: Digest,
-}
-
-/// A body, page after page.
-pub struct Pages {
-    seams: Seams,
-    key: String,
-    expected: Option<Expected>,
-    /// All of it, where it is at hand.
-    inline: Option<Bytes>,
-    offset: u64,
-    hasher: Sha256,
-    /// Of the first page, whose object every other page has to be of, and the length of the whole.
-    object: Option<(ETag, u64)>,
-    done: bool,
-}
-
-impl Pages {
-    fn new(seams: &Seams, key: String, expected: Option<Expected>) -> Pages {
-        Pages {
-            seams: seams.clone(),
-            key,
-            expected,
-            inline: None,
-            offset: 0,
-            hasher: Sha256::new(),
-            object: None,
-            done: false,
-        }
-    }
-
-    pub(super) fn inline(seams: &Seams, body: Bytes) -> Pages {
-        Pages { inline: Some(body), done: true, ..Pages::new(seams, String::new(), None) }
-    }
-
-    /// An object that is to have this digest.
-    pub(super) fn of_object(seams: &Seams, key: String, sha256: Digest) -> Pages {
-        Pages::new(seams, key, Some(Expected { bytes: None, sha256 }))
-    }
-
-    /// The next page, never empty; `None` after the last. Whatever follows an error is not to be trusted.
-    pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        if let Some(body) = self.inline.take().filter(|body| !body.is_empty()) {
-            return Ok(Some(body));
-        }
-        if self.done {
-            return Ok(None);
-        }
-        if self.object.as_ref().is_some_and(|(_, bytes)| self.offset == *bytes) {
-            self.done = true;
-            self.check()?;
-            return Ok(None);
-        }
-        let range = Range::Part { offset: self.offset, length: limits::READ_PAGE_BYTES };
-        let page = self.seams.store.get(&self.key, range).await.map_err(reading(&self.key))?;
-        let (etag, bytes) = self.object.get_or_insert((page.info.etag.clone(), page.info.bytes));
-        if *etag != page.info.etag || (page.body.is_empty() && self.offset < *bytes) {
-            return Err(Error::internal(format!("object `{}` changed while it was read", self.key))
-                .hint("results are written once: something else writes into this bucket"));
-        }
-        if page.body.is_empty() {
-            self.done = true;
-            self.check()?;
-            return Ok(None);
-        }
-        self.hasher.update(&page.body);
-        self.offset += page.body.len() as u64;
-        Ok(Some(page.body))
-    }
-
-    fn check(&mut self) -> Result<()> {
-        let Some(expected) = &self.expected else { return Ok(()) };
-        let digest = Digest::from_bytes(std::mem::take(&mut self.hasher).finalize().into());
-        let bytes = expected.bytes.unwrap_or(self.offset);
-        if self.offset == bytes && digest == expected.sha256 {
-            return Ok(());
-        }
-        Err(Error::internal(format!(
-            "object `{}` is not what was recorded: {} bytes with SHA-256 {digest} instead of {bytes} with {}",
-            self.key, self.offset, expected.sha256
-        ))
-        .hint("results are written once: something else writes into this bucket"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::call::load;
     use super::super::fixture::{NOW, World, attempt, call_at};
     use super::*;
     use crate::Code;
+    use crate::limits;
     use crate::model::CallId;
     use crate::seam::store::PutObject;
 
@@ -221,7 +132,7 @@ mod tests {
         world.payload(id).await;
         let outcome = crate::model::Outcome { result, ..world.outcome(id, State::Success, "/asyncfn") };
         world.status(id, &outcome).await;
-        load(&world.seams, &world.app, id).await.expect("the call")
+        load(&world.deps, &world.app, id).await.expect("the call")
     }
 
     #[tokio::test]
@@ -234,13 +145,13 @@ mod tests {
 
         let before = world.counts.snapshot().get.requests;
         let mut read = Vec::new();
-        let bytes = result(&world.seams, &view, &mut read).await.expect("the result");
+        let bytes = result(&world.deps, &view, &mut read).await.expect("the result");
         assert_eq!(bytes, body.len() as u64);
         assert!(read == body, "the bytes are the same");
         assert_eq!(world.counts.snapshot().get.requests - before, 3, "a page at a time");
 
         let mut read = Vec::new();
-        assert_eq!(payload(&world.seams, &view, &mut read).await.expect("the payload"), 5);
+        assert_eq!(payload(&world.deps, &view, &mut read).await.expect("the payload"), 5);
         assert_eq!(read, b"hello");
     }
 
@@ -250,7 +161,7 @@ mod tests {
         let id = call_at(NOW, 1);
         let stored = world.result(id, "good").await;
         let view = done(&world, id, Some(Stored { sha256: World::digest_of("evil"), ..stored })).await;
-        let error = result(&world.seams, &view, &mut Vec::new()).await.expect_err("another digest");
+        let error = result(&world.deps, &view, &mut Vec::new()).await.expect_err("another digest");
         assert_eq!(error.code(), Code::Internal);
         assert!(error.message().contains("is not what was recorded"), "{error}");
     }
@@ -259,24 +170,24 @@ mod tests {
     async fn an_empty_answer_is_an_answer_and_a_failure_has_none() {
         let world = World::new();
         let view = done(&world, call_at(NOW, 1), None).await;
-        assert_eq!(result(&world.seams, &view, &mut Vec::new()).await.expect("empty"), 0);
-        assert_eq!(log(&world.seams, &view, &mut Vec::new()).await.expect("empty"), 0);
+        assert_eq!(result(&world.deps, &view, &mut Vec::new()).await.expect("empty"), 0);
+        assert_eq!(log(&world.deps, &view, &mut Vec::new()).await.expect("empty"), 0);
 
         let stored = world.result(call_at(NOW, 2), "").await;
         let view = done(&world, call_at(NOW, 2), Some(stored)).await;
-        assert_eq!(result(&world.seams, &view, &mut Vec::new()).await.expect("empty"), 0);
+        assert_eq!(result(&world.deps, &view, &mut Vec::new()).await.expect("empty"), 0);
 
         let id = call_at(NOW, 3);
         world.done(id, State::Error, "/asyncfn").await;
-        let view = load(&world.seams, &world.app, id).await.expect("the call");
-        let error = result(&world.seams, &view, &mut Vec::new()).await.expect_err("it failed");
+        let view = load(&world.deps, &world.app, id).await.expect("the call");
+        let error = result(&world.deps, &view, &mut Vec::new()).await.expect_err("it failed");
         assert_eq!(error.code(), Code::NotFound);
         assert!(error.message().ends_with("it ended in error: exit code 3"), "{error}");
 
         let id = call_at(NOW, 4);
         world.payload(id).await;
-        let view = load(&world.seams, &world.app, id).await.expect("the call");
-        let error = log(&world.seams, &view, &mut Vec::new()).await.expect_err("not yet");
+        let view = load(&world.deps, &world.app, id).await.expect("the call");
+        let error = log(&world.deps, &view, &mut Vec::new()).await.expect_err("not yet");
         assert!(error.message().ends_with("has no log yet, it is queued"), "{error}");
     }
 
@@ -295,9 +206,9 @@ mod tests {
             ..world.outcome(id, State::Error, "/asyncfn")
         };
         world.status(id, &outcome).await;
-        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        let view = load(&world.deps, &world.app, id).await.expect("the call");
         let mut read = Vec::new();
-        log(&world.seams, &view, &mut read).await.expect("the log");
+        log(&world.deps, &view, &mut read).await.expect("the log");
         assert_eq!(read, b"second");
     }
 
@@ -317,19 +228,17 @@ mod tests {
             ..world.outcome(id, State::Success, "/asyncfn")
         };
         world.status(id, &outcome).await;
-        let view = load(&world.seams, &world.app, id).await.expect("the call");
+        let view = load(&world.deps, &world.app, id).await.expect("the call");
         let read = async |which| {
             let mut read = Vec::new();
-            log_of(&world.seams, &view, which, &mut read)
-                .await
-                .map(|_| String::from_utf8(read).expect("text"))
+            log_of(&world.deps, &view, which, &mut read).await.map(|_| String::from_utf8(read).expect("text"))
         };
         assert_eq!(read(Which::Number(1)).await.expect("a log"), "oops");
         assert_eq!(read(Which::Id(attempt(2))).await.expect("a log"), "fine");
         let error = read(Which::Number(3)).await.expect_err("no such attempt");
         assert_eq!(error.code(), Code::NotFound);
         assert!(error.to_string().contains("attempt 3"), "{error}");
-        let earlier = attempts::earlier(&world.seams, &view).await.expect("attempts");
+        let earlier = attempts::earlier(&world.deps, &view).await.expect("attempts");
         let told: Vec<_> =
             earlier.iter().map(|one| (one.number, one.reason.as_str(), one.log.bytes)).collect();
         assert_eq!(told, [(1, "exit code 3", 4)]);

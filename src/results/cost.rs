@@ -2,6 +2,7 @@
 //! hour of a worker.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
@@ -87,6 +88,21 @@ pub fn shown(dollars: f64) -> String {
     format!("${dollars:.digits$}")
 }
 
+/// What requests cost; what machines cost is theirs who run them.
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let requests = if self.requests_total == 1 { "request" } else { "requests" };
+        write!(f, "{} for {} {requests}", shown(self.dollars.total), self.requests_total)?;
+        if let Some(million) = self.dollars_a_million() {
+            write!(f, ": {} a million calls", shown(million))?;
+            if let Some(hour) = self.dollars_per_worker_hour {
+                write!(f, " and {} an hour of a worker", shown(hour))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,7 +111,7 @@ mod tests {
     fn a_batch_costs_so_much_a_call_and_so_much_an_hour() {
         let here = Snapshot {
             put: Tally { requests: 10, ..Tally::default() },
-            send: Tally { requests: 2, bytes: 300 * 1024, ..Tally::default() },
+            send: Tally { requests: 2, bytes: 300 * 1024 },
             ..Snapshot::default()
         };
         let workers =
@@ -115,5 +131,18 @@ mod tests {
     fn small_dollars_are_shown_with_the_digits_that_tell() {
         let all = [0.0, 12.3456, 0.5, 0.0034, 0.000_000_123].map(shown);
         assert_eq!(all, ["$0", "$12.35", "$0.50", "$0.0034", "$0.00000012"]);
+    }
+
+    #[test]
+    fn a_rate_is_told_of_many_calls_alone() {
+        let told = |calls| {
+            let requests = BTreeMap::from([("put".to_owned(), 40), ("receive".to_owned(), 10)]);
+            Cost::of(requests, calls, Some(3_600_000)).to_string()
+        };
+        assert_eq!(told(999), "$0.00020 for 50 requests");
+        assert_eq!(
+            told(1_000),
+            "$0.00020 for 50 requests: $0.20 a million calls and $0.0000040 an hour of a worker"
+        );
     }
 }

@@ -9,23 +9,23 @@ use async_trait::async_trait;
 
 use crate::backend::memory::{MemoryQueue, MemoryStore};
 use crate::event::Silent;
-use crate::layout::object::{self, Started};
-use crate::layout::{Key, note};
+use crate::layout::object::{MarkKind, Started};
+use crate::layout::{Fact, Key, metadata};
 use crate::limits;
 use crate::model::{
-    AppName, AttemptFacts, AttemptId, CallFacts, CallId, DeliveryId, Digest, MessageId, Outcome, State,
-    Stored, Time,
+    AppName, AttemptFacts, AttemptId, CallFacts, CallId, CallRef, DeliveryId, Digest, MessageId, Outcome,
+    State, Stored, Time,
 };
 use crate::seam::count::{CountQueue, CountStore, Counts};
-use crate::seam::queue::{Lane, Queue, Queues};
+use crate::seam::queue::{Queue, QueuePair, Queues};
 use crate::seam::rng::SeededRng;
-use crate::seam::store::{ETag, List, Listed, Object, ObjectInfo, PutObject, Range};
-use crate::seam::{Body, Clock, Seams, Store, StoreError};
+use crate::seam::store::{ByteRange, ETag, List, ListPage, Object, ObjectInfo, PutObject};
+use crate::seam::{Body, Clock, Deps, Store, StoreError, StoreExt as _};
 
 pub const NOW: Time = Time(1_790_000_000_000);
 
 pub struct World {
-    pub seams: Seams,
+    pub deps: Deps,
     pub counts: Arc<Counts>,
     pub app: AppName,
 }
@@ -53,23 +53,23 @@ struct SmallPages(MemoryStore, usize);
 
 #[async_trait]
 impl Store for SmallPages {
-    async fn put(&self, key: &str, object: PutObject) -> Result<ETag, StoreError> {
+    async fn put(&self, key: &Key, object: PutObject) -> Result<ETag, StoreError> {
         self.0.put(key, object).await
     }
 
-    async fn get(&self, key: &str, range: Range) -> Result<Object, StoreError> {
+    async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
         self.0.get(key, range).await
     }
 
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
         self.0.head(key).await
     }
 
-    async fn list(&self, request: &List) -> Result<Listed, StoreError> {
+    async fn list(&self, request: &List) -> Result<ListPage, StoreError> {
         self.0.list(&List { max: request.max.min(self.1), ..request.clone() }).await
     }
 
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+    async fn delete(&self, keys: &[Key]) -> Result<(), StoreError> {
         self.0.delete(keys).await
     }
 }
@@ -85,35 +85,38 @@ impl World {
         let queue = || -> Arc<dyn Queue> {
             Arc::new(CountQueue::new(Arc::new(MemoryQueue::new(clock.clone())), counts.clone()))
         };
-        let lane = || Lane { live: queue(), dead: queue() };
+        let lane = || QueuePair { live: queue(), dead: queue() };
         let queues = Queues { calls: lane(), chunks: lane(), batches: lane() };
         let store = SmallPages(MemoryStore::new(clock.clone()), page);
         let store = Arc::new(CountStore::new(Arc::new(store), counts.clone()));
         let rng = Arc::new(SeededRng::new(1));
-        let seams = Seams { store, queues, clock, rng, events: Arc::new(Silent) };
-        World { seams, counts, app: "asyncapp".parse().expect("a name") }
+        let deps = Deps { store, queues, clock, rng, events: Arc::new(Silent) };
+        World { deps, counts, app: "asyncapp".parse().expect("a name") }
     }
 
     pub fn facts(&self, id: CallId, route: &str) -> CallFacts {
         CallFacts {
-            v: 1,
             function: "asyncfn".parse().expect("a name"),
             version: "0.0.2-0123456789ab".parse().expect("a version"),
             route: route.parse().expect("a route"),
             created_at: id.time(),
             not_before: None,
             headers: Default::default(),
-            nonce: self.seams.nonce(),
+            nonce: self.deps.nonce(),
         }
     }
 
     pub async fn put(&self, key: Key, object: PutObject) {
-        self.seams.store.put(&key.to_string(), object).await.expect("nothing stands there");
+        self.deps.store.put(&key, object).await.expect("nothing stands there");
+    }
+
+    pub async fn put_fact<T: Fact>(&self, id: &T::Id, fact: &T) {
+        assert!(self.deps.store.put_fact(id, fact).await.expect("it is written"), "nothing stands there");
     }
 
     pub async fn payload_with(&self, id: CallId, body: &'static str, facts: &CallFacts) {
-        let note = note::encode(facts).expect("small facts");
-        let object = PutObject::create(body).content_type("text/plain").note(note);
+        let metadata = metadata::encode(facts).expect("small facts");
+        let object = PutObject::create(body).content_type("text/plain").metadata(metadata);
         self.put(Key::Payload(self.app.clone(), id), object).await;
     }
 
@@ -122,44 +125,39 @@ impl World {
     }
 
     pub async fn started(&self, id: CallId, delivery: DeliveryId, attempt: u32) {
-        let at = self.seams.now();
+        let at = self.deps.now();
         let body = Started {
-            v: 1,
             at,
-            alone: false,
-            careful: false,
+            kind: MarkKind::Running,
             attempt,
             failures: 0,
-            function_failures: 0,
+            start_failures: 0,
             lease_ms: Some(60_000),
             worker: "worker-1".to_owned(),
         };
-        let key = Key::Started(self.app.clone(), id, delivery);
-        self.put(key, PutObject::create(object::encode(&body))).await;
+        self.put_fact(&(CallRef::new(&self.app, id), delivery), &body).await;
     }
 
     /// An attempt that failed and said `oops`.
     pub async fn failed(&self, id: CallId, attempt: AttemptId, retry_at: Option<Time>) {
         let facts = AttemptFacts {
-            v: 1,
             status: State::Error,
             reason: "exit code 3".to_owned(),
             failures: attempt.attempt,
-            started_at: Some(self.seams.now()),
-            ended_at: self.seams.now(),
+            started_at: Some(self.deps.now()),
+            ended_at: self.deps.now(),
             run_ms: 250,
             retry_at,
             sha256: World::digest_of("oops"),
             worker: "worker-1".to_owned(),
         };
-        let object = PutObject::create("oops").note(note::encode(&facts).expect("small facts"));
+        let object = PutObject::create("oops").metadata(metadata::encode(&facts).expect("small facts"));
         self.put(Key::Log(self.app.clone(), id, attempt), object).await;
     }
 
     pub fn outcome(&self, id: CallId, status: State, route: &str) -> Outcome {
         let facts = self.facts(id, route);
         Outcome {
-            v: 1,
             status,
             reason: (status != State::Success).then(|| "exit code 3".to_owned()),
             function: facts.function,
@@ -179,7 +177,7 @@ impl World {
     }
 
     pub async fn status(&self, id: CallId, outcome: &Outcome) {
-        self.put(Key::Status(self.app.clone(), id), PutObject::create(object::encode(outcome))).await;
+        self.put_fact(&CallRef::new(&self.app, id), outcome).await;
     }
 
     /// A call that is done, as the lists need it.
@@ -190,7 +188,7 @@ impl World {
 
     /// Lets a second pass, then writes the outcome.
     pub async fn done_later(&self, id: CallId) {
-        while self.seams.clock.monotonic() < Duration::from_secs(1) {
+        while self.deps.clock.monotonic() < Duration::from_secs(1) {
             tokio::task::yield_now().await;
         }
         self.status(id, &self.outcome(id, State::Success, "/asyncfn")).await;

@@ -1,32 +1,33 @@
-//! Which calls there are, newest first; a batch is one row among them, whatever it holds.
+//! Lists of calls and batches, newest first. In a list of calls a batch is one row.
 
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::batch::BatchRow;
-use super::batch::list::row;
-use super::call::{CallView, look};
-use super::merge::{Item, Merge};
-use super::window::bits;
-use crate::error::{Code, Result};
+use super::batch::row::load_row;
+use super::call::{CallView, load_if};
+use super::merge::Merge;
+pub use super::view::Unreadable;
+use super::window::{ListedId, bits};
+use crate::error::Result;
 use crate::limits;
-use crate::model::{AppName, CallId, Route, State, Time};
-use crate::seam::Seams;
+use crate::model::{AppName, BatchId, CallId, Route, State, Time};
+use crate::seam::Deps;
 
-/// Which calls are wanted.
+/// Selects calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     /// Any of these; empty for all.
     pub status: Vec<State>,
     pub route: Option<Route>,
-    /// Created after this, as Fn has it: not at it.
+    /// Created after this time, exclusive as in Fn.
     pub from: Option<Time>,
-    /// Created before this, not at it.
+    /// Created before this time, exclusive.
     pub to: Option<Time>,
     pub max: usize,
     /// Only calls older than this one.
     pub cursor: Option<CallId>,
-    /// A row for every batch too, unless calls of some status are asked for: a batch has calls of many.
+    /// Also a row for every batch, unless `status` is given: a batch has calls of many states.
     pub batches: bool,
 }
 
@@ -45,7 +46,7 @@ impl Default for Filter {
 }
 
 impl Filter {
-    /// What is not known yet is not held against a call. While there is no outcome, only unfinished states are left.
+    /// Unknown values fit. A call whose state is unknown has no outcome, so its state is not a final one.
     fn wants(&self, state: Option<State>, route: Option<&Route>) -> bool {
         let state_fits = match state {
             _ if self.status.is_empty() => true,
@@ -59,7 +60,7 @@ impl Filter {
         state_fits && route_fits
     }
 
-    /// Whether every call that is read will be in the list.
+    /// Whether every call fits.
     fn wants_all(&self) -> bool {
         self.status.is_empty() && self.route.is_none()
     }
@@ -69,14 +70,14 @@ impl Filter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CallList {
     pub calls: Vec<CallView>,
-    /// Batches of the same stretch of time, newest first, if they were asked for.
+    /// Batches of the same period, newest first, if they were requested.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub batches: Vec<BatchRow>,
-    /// How many calls were looked at to find these.
+    /// The number of calls that were read to find these.
     pub scanned: usize,
-    /// Set when there may be more: give it as the filter's cursor to go on.
+    /// Set when there may be more: the cursor of the filter for the next page.
     pub cursor: Option<CallId>,
-    /// Calls whose objects make no sense; they are told instead of hidden, and hide no others.
+    /// Calls whose objects cannot be read.
     pub unreadable: Vec<Unreadable>,
 }
 
@@ -96,94 +97,120 @@ impl CallList {
         lines.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
         lines.into_iter().map(|(_, line)| line).collect()
     }
-
-    fn len(&self) -> usize {
-        self.calls.len() + self.batches.len()
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Unreadable {
-    /// Of a call, or of a batch.
-    pub id: String,
-    pub why: String,
+pub struct BatchList {
+    pub batches: Vec<BatchRow>,
+    /// Set when there may be more: only older batches than this one follow.
+    pub cursor: Option<BatchId>,
+    /// Batches whose objects cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Unreadable>,
 }
 
-/// Looks at calls from the newest back, until `filter.max` are found, the past has ended, or
-/// [`limits::LIST_SCAN_MAX`] were looked at.
-pub async fn list(seams: &Seams, app: &AppName, filter: &Filter) -> Result<CallList> {
+/// Reads calls from the newest to the oldest, until `filter.max` are found, none is left, or [`limits::LIST_SCAN_MAX`] were
+/// read.
+pub async fn list(deps: &Deps, app: &AppName, filter: &Filter) -> Result<CallList> {
     let start = filter.from.map_or(0, |from| bits(from.plus_ms(1)));
     let end = filter.to.map_or(u128::MAX, bits).min(filter.cursor.map_or(u128::MAX, u128::from));
     let batches = filter.batches && filter.status.is_empty();
-    let mut found =
-        CallList { calls: Vec::new(), batches: Vec::new(), scanned: 0, cursor: None, unreadable: Vec::new() };
+    let merge = Merge::new(deps, app, start..end, true, batches);
+    let Scan { calls, batches, scanned, cursor, unreadable } = scan(deps, app, filter, merge).await?;
+    // No call has the id of a batch. The id below it has the form of a call's, and no call has it.
+    let cursor = cursor.map(|last| match last {
+        ListedId::Call(id) => id,
+        ListedId::Batch(id) => id.cursor(),
+    });
+    Ok(CallList { calls, batches, scanned, cursor, unreadable })
+}
+
+/// The batches of an app, newest first.
+pub async fn list_batches(
+    deps: &Deps,
+    app: &AppName,
+    max: usize,
+    cursor: Option<BatchId>,
+) -> Result<BatchList> {
+    let merge = Merge::new(deps, app, 0..cursor.map_or(u128::MAX, u128::from), false, true);
+    let scan = scan(deps, app, &Filter { max, ..Filter::default() }, merge).await?;
+    let cursor = match scan.cursor {
+        Some(ListedId::Batch(id)) => Some(id),
+        Some(ListedId::Call(_)) | None => None,
+    };
+    Ok(BatchList { batches: scan.batches, cursor, unreadable: scan.unreadable })
+}
+
+#[derive(Default)]
+struct Scan {
+    calls: Vec<CallView>,
+    batches: Vec<BatchRow>,
+    scanned: usize,
+    /// The last id that was read, if there may be more.
+    cursor: Option<ListedId>,
+    unreadable: Vec<Unreadable>,
+}
+
+impl Scan {
+    fn found(&self) -> usize {
+        self.calls.len() + self.batches.len()
+    }
+
+    /// Reads one call or batch.
+    async fn read(deps: &Deps, app: &AppName, id: ListedId, filter: &Filter) -> Result<Scan> {
+        let mut scan = Scan { scanned: 1, ..Scan::default() };
+        let (name, read) = match id {
+            ListedId::Call(id) => {
+                let call = load_if(deps, app, id, |state, route| filter.wants(state, route)).await;
+                (id.to_string(), call.map(|call| scan.calls.extend(call)))
+            }
+            ListedId::Batch(id) => {
+                let row = load_row(deps, app, id).await;
+                let wanted = |row: &BatchRow| filter.wants(None, row.route.as_ref());
+                (id.to_string(), row.map(|row| scan.batches.extend(row.filter(wanted))))
+            }
+        };
+        Unreadable::note(&mut scan.unreadable, name, read)?;
+        Ok(scan)
+    }
+
+    fn add(&mut self, other: Scan) {
+        self.calls.extend(other.calls);
+        self.batches.extend(other.batches);
+        self.scanned += other.scanned;
+        self.unreadable.extend(other.unreadable);
+    }
+}
+
+async fn scan(deps: &Deps, app: &AppName, filter: &Filter, mut ids: Merge<'_>) -> Result<Scan> {
+    let mut scan = Scan::default();
     if filter.max == 0 {
-        return Ok(found);
+        return Ok(scan);
     }
-    let mut merge = Merge::new(seams, app, start..end, batches);
-    while let Some(items) = merge.next().await? {
-        let missing = filter.max - found.len();
-        let worth_reading = if filter.wants_all() { missing } else { items.len() };
-        let ahead = items.iter().copied().take(worth_reading);
-        let mut looks = stream::iter(ahead)
-            .map(|item| async move { (item, look_at(seams, app, item, filter).await) })
+    let mut page: Vec<ListedId> = Vec::new();
+    loop {
+        if page.is_empty() {
+            match ids.next().await? {
+                Some(next) => page = next,
+                None => return Ok(scan),
+            }
+        }
+        // Where every call is listed, no more are read than are missing.
+        let count = if filter.wants_all() { page.len().min(filter.max - scan.found()) } else { page.len() };
+        let rest = page.split_off(count);
+        let mut reads = stream::iter(page.into_iter().enumerate())
+            .map(|(index, id)| async move { (index, id, Scan::read(deps, app, id, filter).await) })
             .buffered(limits::READ_AHEAD_MAX);
-        let mut looked_at = 0;
-        while let Some((item, look)) = looks.next().await {
-            looked_at += 1;
-            found.scanned += 1;
-            match look {
-                Ok(None) => {}
-                Ok(Some(Seen::Call(view))) => found.calls.push(*view),
-                Ok(Some(Seen::Batch(row))) => found.batches.push(*row),
-                Err(error) if error.code() == Code::Internal => {
-                    let id = match item {
-                        Item::Call(id) => id.to_string(),
-                        Item::Batch(id) => id.to_string(),
-                    };
-                    found.unreadable.push(Unreadable { id, why: error.to_string() });
-                }
-                Err(error) => return Err(error),
-            }
-            if found.len() == filter.max || found.scanned == limits::LIST_SCAN_MAX {
-                let more = looked_at < items.len() || !merge.is_done();
-                found.cursor = more.then(|| cursor(item));
-                return Ok(found);
+        while let Some((index, id, read)) = reads.next().await {
+            scan.add(read?);
+            if scan.found() == filter.max || scan.scanned == limits::LIST_SCAN_MAX {
+                let more = index + 1 < count || !rest.is_empty() || !ids.is_done();
+                scan.cursor = more.then_some(id);
+                return Ok(scan);
             }
         }
-        drop(looks);
-        // Calls that are gone meanwhile leave room that the rest of the page fills.
-        if looked_at < items.len() {
-            merge.put_back(&items[looked_at..]);
-        }
-    }
-    Ok(found)
-}
-
-enum Seen {
-    Call(Box<CallView>),
-    Batch(Box<BatchRow>),
-}
-
-async fn look_at(seams: &Seams, app: &AppName, item: Item, filter: &Filter) -> Result<Option<Seen>> {
-    match item {
-        Item::Call(id) => {
-            let view = look(seams, app, id, |state, route| filter.wants(state, route)).await?;
-            Ok(view.map(|view| Seen::Call(Box::new(view))))
-        }
-        Item::Batch(id) => {
-            let row = row(seams, app, id).await?;
-            Ok(row.filter(|row| filter.wants(None, row.route.as_ref())).map(|row| Seen::Batch(Box::new(row))))
-        }
-    }
-}
-
-/// What only older ones than this come after. No call has a batch's own id: the id below it stands for it, which has
-/// the form of a call's and is nobody's.
-fn cursor(item: Item) -> CallId {
-    match item {
-        Item::Call(id) => id,
-        Item::Batch(id) => id.cursor(),
+        drop(reads);
+        page = rest;
     }
 }
 
@@ -207,7 +234,7 @@ mod tests {
     }
 
     async fn listed(world: &World, filter: &Filter) -> CallList {
-        list(&world.seams, &world.app, filter).await.expect("a list")
+        list(&world.deps, &world.app, filter).await.expect("a list")
     }
 
     fn ids(list: &CallList) -> Vec<CallId> {

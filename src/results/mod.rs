@@ -1,5 +1,5 @@
-//! Reading calls back: where one stands, what it answered, which there are, why nothing moves. Reads the store (and the
-//! queue's depth), writes nothing, and must not know who asks: no printing, no HTTP.
+//! Reads calls and batches: their state, results, lists, and why they do not progress. Reads the store and the depth of the
+//! queues, writes nothing, and knows neither printing nor HTTP.
 
 pub mod attempts;
 pub mod batch;
@@ -11,12 +11,28 @@ pub mod export;
 mod fixture;
 pub mod list;
 mod merge;
+mod pages;
 pub mod reasons;
 pub mod report;
 pub mod rows;
+mod view;
 pub mod wait;
 pub mod why;
 mod window;
 
+use crate::error::{Code, Error};
+use crate::seam::StoreError;
+
 pub use batch::BatchView;
-pub use call::CallView;
+pub use view::CallView;
+
+/// Adds the key to an error.
+fn reading(key: &impl std::fmt::Display) -> impl Fn(StoreError) -> Error {
+    move |error| {
+        let error = Error::from(error);
+        match error.code() {
+            Code::NotFound => Error::not_found(format!("there is no object `{key}`")),
+            _ => error.context(format!("read `{key}`")),
+        }
+    }
+}

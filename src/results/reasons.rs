@@ -1,17 +1,19 @@
-//! Failures grouped by their reason. Few reasons are told as they are; where every call has its own, by what is left of
-//! them without their numbers. Bounded, whatever a function writes.
+//! Failures grouped by their reason. When there are too many reasons, numbers in them are ignored. Memory is bounded,
+//! whatever a function writes.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::rows::{ResultRow, Rows};
+use super::BatchView;
+use super::rows::{self, Finished, ResultRow, Rows};
 use crate::error::Result;
 use crate::model::{CallId, State};
+use crate::seam::Deps;
 
-/// Past so many different reasons they are told apart without their numbers.
+/// With more reasons than this, numbers in reasons are ignored.
 const EXACT_MAX: usize = 64;
-/// Past so many there is one for all others.
+/// With more reasons than this, one group has all others.
 const REASONS_MAX: usize = 1_000;
 const REASON_CHARS_MAX: usize = 200;
 const OTHERS: &str = "other reasons";
@@ -20,7 +22,7 @@ const OTHERS: &str = "other reasons";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Group {
     pub status: State,
-    /// The first line of it; `#` stands for a number where reasons differ in their numbers alone.
+    /// The first line. `#` replaces numbers when there are too many reasons.
     pub reason: String,
     pub calls: u64,
     /// One of them: the first by number.
@@ -37,32 +39,23 @@ pub struct Reasons {
 type CallIdOrder = (u64, CallId);
 
 impl Reasons {
-    /// Reads every row for why it failed.
-    pub async fn gather(mut rows: Rows) -> Result<Reasons> {
-        let mut reasons = Reasons::default();
-        while let Some(block) = rows.next().await? {
-            block.iter().for_each(|row| reasons.take_in(row));
-        }
-        Ok(reasons)
-    }
-
-    pub fn take_in(&mut self, row: &ResultRow) {
+    pub fn add(&mut self, row: &ResultRow) {
         let Some(outcome) = &row.outcome else { return };
         if row.status == State::Success {
             return;
         }
         let reason = first_line(outcome.error.as_deref().unwrap_or_default());
         let reason = if self.without_numbers { numberless(&reason) } else { reason };
-        self.add(row.status, reason, 1, (row.number, row.call));
+        self.add_to_group(row.status, reason, 1, (row.number, row.call));
         if !self.without_numbers && self.groups.len() > EXACT_MAX {
             self.without_numbers = true;
             for ((status, reason), (calls, example)) in std::mem::take(&mut self.groups) {
-                self.add(status, numberless(&reason), calls, example);
+                self.add_to_group(status, numberless(&reason), calls, example);
             }
         }
     }
 
-    fn add(&mut self, status: State, reason: String, calls: u64, example: CallIdOrder) {
+    fn add_to_group(&mut self, status: State, reason: String, calls: u64, example: CallIdOrder) {
         let mut key = (status, reason);
         if self.groups.len() >= REASONS_MAX && !self.groups.contains_key(&key) {
             key.1 = OTHERS.to_owned();
@@ -70,10 +63,6 @@ impl Reasons {
         let group = self.groups.entry(key).or_insert((0, example));
         group.0 += calls;
         group.1 = group.1.min(example);
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
     }
 
     /// The most frequent first.
@@ -117,6 +106,26 @@ fn numberless(reason: &str) -> String {
     without
 }
 
+/// Why calls failed, the most frequent reason first; and whether any of them was executed at all.
+pub async fn of_failures(deps: &Deps, view: &BatchView) -> Result<(Vec<Group>, bool)> {
+    if view.failed() == 0 {
+        return Ok((Vec::new(), false));
+    }
+    let options =
+        rows::Options { statuses: FAILED.to_vec(), finished: Finished::Is, ..rows::Options::default() };
+    let mut rows = Rows::open(deps, view.batch, options).await?;
+    let (mut reasons, mut tried) = (Reasons::default(), false);
+    while let Some(block) = rows.next().await? {
+        for row in &block {
+            reasons.add(row);
+            tried |= row.outcome.as_ref().is_some_and(|outcome| outcome.attempts > 0);
+        }
+    }
+    Ok((reasons.groups(), tried))
+}
+
+pub const FAILED: [State; 3] = [State::Error, State::Timeout, State::Killed];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,7 +147,7 @@ mod tests {
 
     fn of(rows: impl IntoIterator<Item = ResultRow>) -> Vec<(State, String, u64, u64)> {
         let mut reasons = Reasons::default();
-        rows.into_iter().for_each(|row| reasons.take_in(&row));
+        rows.into_iter().for_each(|row| reasons.add(&row));
         let groups = reasons.groups().into_iter();
         let number = |call: CallId| call.number().expect("of a batch");
         groups.map(|group| (group.status, group.reason, group.calls, number(group.example))).collect()

@@ -1,21 +1,20 @@
-//! Walking an app's calls, or its batches, from the newest back. A store lists in ascending order only, and ids begin with their time:
-//! so windows of time are listed, from now backwards, a minute first, doubled when one is short. A window that has
-//! more than a page is halved, and its pieces walked newest first; since ids are halved and not hours, it ends however
-//! many calls fall into one millisecond.
+//! Lists an app's calls, or its batches, from the newest to the oldest. A store lists in ascending order only, and ids begin
+//! with their time: so windows of time are listed, from now backwards. The first is a minute wide, and a window that one
+//! page covers doubles the next. A window with more than a page is halved, and its halves are listed newest first. Ids are
+//! halved and not hours, so that this ends however many calls have the same millisecond.
 //!
-//! When the first window does not suffice, one page is read from the far end: it tells where the past ends, so that the
-//! years before it are not walked, and for an app of no more calls than a page it is all there is to read.
+//! When the first window does not suffice, one page is read from the far end. It shows where the oldest id is, so that the
+//! years before it are not listed; an app with no more calls than a page needs no other request.
 
 use std::ops::Range;
-use std::str::FromStr;
 
 use ulid::Ulid;
 
 use crate::error::Result;
 use crate::limits;
 use crate::model::{BatchId, CallId, Time};
-use crate::results::call::reading;
-use crate::seam::Seams;
+use crate::results::reading;
+use crate::seam::Deps;
 use crate::seam::store::List;
 
 /// Where an instant's ids begin.
@@ -28,129 +27,134 @@ fn span(ms: u64) -> u128 {
     u128::from(ms) << 80
 }
 
-/// What a walk goes over.
-pub(super) trait Id: Copy + Into<u128> + FromStr {}
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListedId {
+    Call(CallId),
+    Batch(BatchId),
+}
 
-impl Id for CallId {}
-impl Id for BatchId {}
+impl ListedId {
+    pub(super) fn bits(self) -> u128 {
+        match self {
+            ListedId::Call(id) => id.into(),
+            ListedId::Batch(id) => id.into(),
+        }
+    }
+}
 
-pub(super) struct Walk<'a, I> {
-    seams: &'a Seams,
-    /// Under which each has a folder.
+pub(super) struct NewestFirst<'a> {
+    deps: &'a Deps,
+    /// Holds a folder for each id.
     folder: String,
-    /// What is known and what is to be listed of the windows so far, the newest last.
-    todo: Vec<Todo<I>>,
-    /// Below here no window has been opened yet.
+    parse: fn(&str) -> Option<ListedId>,
+    /// The parts of the opened windows, the newest last.
+    segments: Vec<Segment>,
+    /// No window below this id has been opened.
     above: u128,
-    /// Below here nothing is to be found but the `oldest` page.
+    /// Below this id there is only the `oldest` page.
     floor: u128,
-    oldest: Option<Vec<I>>,
-    progress: Progress,
+    oldest: Option<Vec<ListedId>>,
+    stage: Stage,
     width: u128,
     now: u128,
 }
 
-#[derive(PartialEq)]
-enum Progress {
+enum Stage {
     Fresh,
     FirstWindow,
     FloorKnown,
 }
 
-enum Todo<I> {
-    Page(Vec<I>),
-    Gap(Range<u128>),
+enum Segment {
+    Page(Vec<ListedId>),
+    NotListed(Range<u128>),
 }
 
-struct Page<I> {
+struct Page {
     /// Ascending.
-    ids: Vec<I>,
-    /// There are no others in the range that was asked for.
+    ids: Vec<ListedId>,
+    /// There are no others in the range of the request.
     complete: bool,
 }
 
-impl<'a, I: Id> Walk<'a, I> {
-    /// Over the ids in a range.
-    pub(super) fn new(seams: &'a Seams, folder: String, ids: Range<u128>) -> Walk<'a, I> {
-        Walk {
-            seams,
+impl<'a> NewestFirst<'a> {
+    /// The ids in a range.
+    pub(super) fn new(
+        deps: &'a Deps,
+        folder: String,
+        ids: Range<u128>,
+        parse: fn(&str) -> Option<ListedId>,
+    ) -> NewestFirst<'a> {
+        NewestFirst {
+            deps,
             folder,
-            todo: Vec::new(),
+            parse,
+            segments: Vec::new(),
             above: ids.end,
             floor: ids.start,
             oldest: None,
-            progress: Progress::Fresh,
-            width: span(limits::LIST_WINDOW_MS_MIN),
-            now: bits(seams.now()),
+            stage: Stage::Fresh,
+            width: span(limits::ms(limits::LIST_WINDOW_MIN)),
+            now: bits(deps.now()),
         }
     }
 
-    /// The next ones, newest first; never empty. `None` when the past has ended.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<I>>> {
+    /// The next ids, the newest last; never empty. `None` after the oldest.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<ListedId>>> {
         loop {
-            match self.todo.pop() {
-                Some(Todo::Page(mut ids)) => {
-                    ids.reverse();
-                    if !ids.is_empty() {
-                        return Ok(Some(ids));
-                    }
-                }
-                Some(Todo::Gap(gap)) => {
-                    self.look_into(gap).await?;
-                }
-                None if self.above > self.floor => match self.progress {
-                    // Clocks that are ahead have minted ids past now: the first window has no end.
-                    Progress::Fresh => {
-                        self.progress = Progress::FirstWindow;
+            match self.segments.pop() {
+                Some(Segment::Page(ids)) if ids.is_empty() => {}
+                Some(Segment::Page(ids)) => return Ok(Some(ids)),
+                Some(Segment::NotListed(range)) => drop(self.list_newest(range).await?),
+                None if self.above > self.floor => match self.stage {
+                    // Clocks that are ahead create ids past now: the first window is open at its end.
+                    Stage::Fresh => {
+                        self.stage = Stage::FirstWindow;
                         self.open_window(self.above.min(self.now)).await?;
                     }
-                    Progress::FirstWindow => {
-                        self.progress = Progress::FloorKnown;
+                    Stage::FirstWindow => {
+                        self.stage = Stage::FloorKnown;
                         self.find_floor().await?;
                     }
-                    Progress::FloorKnown => self.open_window(self.above).await?,
+                    Stage::FloorKnown => self.open_window(self.above).await?,
                 },
                 None => match self.oldest.take() {
-                    Some(ids) => self.todo.push(Todo::Page(ids)),
+                    Some(ids) => self.segments.push(Segment::Page(ids)),
                     None => return Ok(None),
                 },
             }
         }
     }
 
-    /// Takes back what was answered and not used, newest first.
-    pub(super) fn put_back(&mut self, ids: &[I]) {
-        self.todo.push(Todo::Page(ids.iter().rev().copied().collect()));
-    }
-
-    /// Whether it is known, without asking, that nothing is left.
+    /// Whether it is known, without a request, that no id is left.
     pub(super) fn is_done(&self) -> bool {
-        self.todo.is_empty() && self.above <= self.floor && self.oldest.is_none()
+        self.segments.is_empty() && self.above <= self.floor && self.oldest.is_none()
     }
 
     async fn open_window(&mut self, newest: u128) -> Result<()> {
         let start = newest.saturating_sub(self.width).max(self.floor);
         let window = start..std::mem::replace(&mut self.above, start);
-        let complete = self.look_into(window).await?;
+        let complete = self.list_newest(window).await?;
         self.width = if complete { self.width.saturating_mul(2) } else { (self.width / 2).max(1) };
         Ok(())
     }
 
-    /// Whether one page told all.
-    async fn look_into(&mut self, gap: Range<u128>) -> Result<bool> {
-        let page = self.list(&gap).await?;
-        let last = page.ids.last().copied().map(Into::into);
-        self.todo.push(Todo::Page(page.ids));
+    /// Lists a page and splits the rest of the range. True if the page covers all of it.
+    async fn list_newest(&mut self, range: Range<u128>) -> Result<bool> {
+        let page = self.list(&range).await?;
+        let last = page.ids.last().copied().map(ListedId::bits);
+        self.segments.push(Segment::Page(page.ids));
         let Some(last) = last.filter(|_| !page.complete) else { return Ok(true) };
-        // The page is the oldest part of the gap: what lies after it comes first, and of that the newer half. A gap
-        // that reaches into the future is cut a little past now, its middle would be thousands of years away.
-        let future = self.now + span(limits::LIST_WINDOW_MS_MIN);
-        let middle = if gap.contains(&future) { future } else { gap.start + (gap.end - gap.start) / 2 };
+        // The page is the oldest part of the range. The rest is newer, and its newer half is listed first. A range that
+        // reaches into the future is cut a little past now, because its middle would be thousands of years away.
+        let future = self.now + span(limits::ms(limits::LIST_WINDOW_MIN));
+        let middle =
+            if range.contains(&future) { future } else { range.start + (range.end - range.start) / 2 };
         if middle > last + 1 {
-            self.todo.push(Todo::Gap(last + 1..middle));
-            self.todo.push(Todo::Gap(middle..gap.end));
+            self.segments.push(Segment::NotListed(last + 1..middle));
+            self.segments.push(Segment::NotListed(middle..range.end));
         } else {
-            self.todo.push(Todo::Gap(last + 1..gap.end));
+            self.segments.push(Segment::NotListed(last + 1..range.end));
         }
         Ok(false)
     }
@@ -158,7 +162,7 @@ impl<'a, I: Id> Walk<'a, I> {
     async fn find_floor(&mut self) -> Result<()> {
         let page = self.list(&(self.floor..self.above)).await?;
         self.floor = match page.ids.last() {
-            Some(last) if !page.complete => (*last).into() + 1,
+            Some(last) if !page.complete => last.bits() + 1,
             _ => self.above,
         };
         self.oldest = Some(page.ids).filter(|ids| !ids.is_empty());
@@ -166,27 +170,24 @@ impl<'a, I: Id> Walk<'a, I> {
     }
 
     /// One page from the beginning of a range.
-    async fn list(&self, range: &Range<u128>) -> Result<Page<I>> {
+    async fn list(&self, range: &Range<u128>) -> Result<Page> {
         let boundary = |bits: u128| format!("{}{}", self.folder, text(bits));
         let end = boundary(range.end);
         let mut request = List::grouped(&self.folder).start_after(boundary(range.start));
         loop {
-            let listed = self.seams.store.list(&request).await.map_err(reading(&self.folder))?;
+            let listed = self.deps.store.list(&request).await.map_err(reading(&self.folder))?;
             let past_end = listed.prefixes.last().is_some_and(|last| *last >= end);
             let complete = past_end || listed.next.is_none();
             let within = listed.prefixes.iter().filter(|prefix| **prefix < end);
-            let ids: Vec<I> = within.filter_map(|prefix| id_of(&self.folder, prefix)).collect();
+            let names = within.filter_map(|prefix| prefix.strip_prefix(&self.folder)?.strip_suffix('/'));
+            let ids: Vec<ListedId> = names.filter_map(self.parse).collect();
             match listed.next {
-                // A page full of what is no call of ours tells nothing.
+                // A page without a single id, of foreign objects, says nothing about the range.
                 Some(next) if ids.is_empty() && !complete => request = request.start_after(next),
                 _ => return Ok(Page { ids, complete }),
             }
         }
     }
-}
-
-fn id_of<I: Id>(folder: &str, prefix: &str) -> Option<I> {
-    prefix.strip_prefix(folder)?.strip_suffix('/')?.parse().ok()
 }
 
 fn text(bits: u128) -> String {

@@ -1,4 +1,4 @@
-//! A body on its way: in memory, or in a file when it is large.
+//! The body of an object: in memory, or in a file when it is large.
 
 use std::fs::File;
 use std::io;
@@ -45,14 +45,6 @@ impl Spool {
         &self.file
     }
 
-    pub fn len(&self) -> u64 {
-        self.bytes
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.bytes == 0
-    }
-
     pub fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
         let length = length.min(self.bytes.saturating_sub(offset) as usize);
         let mut buffer = vec![0; length];
@@ -61,7 +53,7 @@ impl Spool {
     }
 }
 
-/// The same file is the same body; what it has is not compared.
+/// Spools are equal if they are the same file: contents are not compared.
 impl PartialEq for Spool {
     fn eq(&self, other: &Spool) -> bool {
         Arc::ptr_eq(&self.file, &other.file) && self.bytes == other.bytes
@@ -70,7 +62,7 @@ impl PartialEq for Spool {
 
 impl Eq for Spool {}
 
-/// Of a file, what is read at a time.
+/// How much of a file is read at a time.
 const PIECE_BYTES: usize = 256 * limits::KIB as usize;
 
 /// A body from its beginning to its end. What is in memory comes whole.
@@ -147,31 +139,13 @@ impl Default for Body {
     }
 }
 
-impl From<String> for Body {
-    fn from(text: String) -> Body {
-        Body::Bytes(text.into())
-    }
-}
-
-impl From<Bytes> for Body {
-    fn from(bytes: Bytes) -> Body {
-        Body::Bytes(bytes)
-    }
-}
-
-impl From<Vec<u8>> for Body {
-    fn from(bytes: Vec<u8>) -> Body {
+impl<T: Into<Bytes>> From<T> for Body {
+    fn from(bytes: T) -> Body {
         Body::Bytes(bytes.into())
     }
 }
 
-impl From<&'static str> for Body {
-    fn from(text: &'static str) -> Body {
-        Body::Bytes(Bytes::from_static(text.as_bytes()))
-    }
-}
-
-/// Takes in an answer of unknown size: memory first, a file past 1 MiB, an error past the limit.
+/// Receives a body of unknown size: in memory, past 1 MiB in a file, past the limit with an error.
 #[derive(Debug)]
 pub struct BodyWriter {
     memory: Vec<u8>,
@@ -207,7 +181,7 @@ impl BodyWriter {
         match &mut self.file {
             Some(file) => file.write_all(piece).map_err(BodyWriterError::Io)?,
             None => {
-                // Most come in one piece: then nothing is left over, and the bytes are handed on as they lie.
+                // Most bodies come in one piece. The vector is then full, and becomes `Bytes` without a copy.
                 if self.memory.is_empty() {
                     self.memory.reserve_exact(piece.len());
                 }

@@ -42,3 +42,23 @@ impl Clock for SystemClock {
         tokio::time::sleep(duration).await;
     }
 }
+
+/// The runtime's clock, which tests pause. Both times begin with the clock.
+#[cfg(test)]
+pub struct PausedClock(pub tokio::time::Instant);
+
+#[cfg(test)]
+#[async_trait]
+impl Clock for PausedClock {
+    fn now(&self) -> Time {
+        Time(self.0.elapsed().as_millis() as u64)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}

@@ -1,125 +1,85 @@
-//! Counts requests and bytes by operation, beneath retries: what a run costs is what was asked, not what succeeded.
+//! Counts requests and bytes by operation, beneath retries: a run costs what was requested, not what succeeded.
 
-use std::ops::{Add, AddAssign};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
+use futures_util::future::BoxFuture;
 
-use super::queue::{Depth, Outgoing, Queue, QueueError, Receipt, Received};
-use super::store::{ETag, List, Listed, Object, ObjectInfo, PutObject, Range, Store, StoreError};
+use super::queue::{Depth, EntryAnswers, Outgoing, Queue, QueueResult, Receipt, Received};
+use super::store::{ByteRange, ETag, List, ListPage, Object, ObjectInfo, PutObject, Store, StoreError};
+use crate::layout::Key;
 
-/// Shared by every counting decorator of a context.
-#[derive(Debug, Default)]
-pub struct Counts {
-    put: Counter,
-    get: Counter,
-    head: Counter,
-    list: Counter,
-    delete: Counter,
-    send: Counter,
-    receive: Counter,
-    extend: Counter,
-    delete_message: Counter,
-    depth: Counter,
+/// One value for each operation of store and queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PerOperation<T> {
+    pub put: T,
+    pub get: T,
+    pub head: T,
+    pub list: T,
+    pub delete: T,
+    pub send: T,
+    pub receive: T,
+    pub extend: T,
+    pub delete_message: T,
+    pub depth: T,
 }
 
+/// Shared by every counting decorator of a context.
+pub type Counts = PerOperation<Counter>;
+
+/// The counts at one moment.
+pub type Snapshot = PerOperation<Tally>;
+
+/// Counts the requests of one operation.
 #[derive(Debug, Default)]
-struct Counter {
+pub struct Counter {
     requests: AtomicU64,
-    errors: AtomicU64,
-    items: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl Counter {
-    /// Counted when it is asked: a request whose future is dropped was asked all the same.
-    fn asked(&self) {
-        self.requests.fetch_add(1, Relaxed);
-    }
-
-    fn answered<T, E>(&self, answer: &Result<T, E>, weigh: impl FnOnce(&T) -> (usize, u64)) {
-        match answer {
-            Ok(value) => {
-                let (items, bytes) = weigh(value);
-                self.items.fetch_add(items as u64, Relaxed);
-                self.bytes.fetch_add(bytes, Relaxed);
-            }
-            Err(_) => {
-                self.errors.fetch_add(1, Relaxed);
-            }
-        }
-    }
-
-    fn tally(&self) -> Tally {
-        Tally {
-            requests: self.requests.load(Relaxed),
-            errors: self.errors.load(Relaxed),
-            items: self.items.load(Relaxed),
-            bytes: self.bytes.load(Relaxed),
-        }
-    }
-}
-
-/// What one operation came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The requests of one operation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
+    /// All that were made, whatever the answer: a `NotFound` is paid for too.
     pub requests: u64,
-    /// Answered with an error of any kind, or not at all; a `NotFound` is one, and is paid for.
-    pub errors: u64,
-    /// Objects, keys or messages that successful requests were about.
-    pub items: u64,
-    /// Bodies that successful requests carried.
+    /// The bodies that successful requests carried.
     pub bytes: u64,
 }
 
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Tally) {
-        self.requests += other.requests;
-        self.errors += other.errors;
-        self.items += other.items;
-        self.bytes += other.bytes;
+impl Counter {
+    /// Counts a request before it is made: one whose future is dropped counts all the same.
+    async fn count<T, E>(
+        &self,
+        request: impl Future<Output = Result<T, E>>,
+        bytes: impl FnOnce(&T) -> u64,
+    ) -> Result<T, E> {
+        self.requests.fetch_add(1, Relaxed);
+        let answer = request.await;
+        self.bytes.fetch_add(answer.as_ref().map_or(0, bytes), Relaxed);
+        answer
     }
 }
 
-/// The counts at one moment; those of several processes or stretches of time add up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
-    pub put: Tally,
-    pub get: Tally,
-    pub head: Tally,
-    pub list: Tally,
-    pub delete: Tally,
-    pub send: Tally,
-    pub receive: Tally,
-    pub extend: Tally,
-    pub delete_message: Tally,
-    pub depth: Tally,
-}
-
-impl AddAssign for Snapshot {
-    fn add_assign(&mut self, other: Snapshot) {
-        self.put += other.put;
-        self.get += other.get;
-        self.head += other.head;
-        self.list += other.list;
-        self.delete += other.delete;
-        self.send += other.send;
-        self.receive += other.receive;
-        self.extend += other.extend;
-        self.delete_message += other.delete_message;
-        self.depth += other.depth;
-    }
-}
-
-impl Add for Snapshot {
-    type Output = Snapshot;
-
-    fn add(mut self, other: Snapshot) -> Snapshot {
-        self += other;
-        self
+impl Counts {
+    pub fn snapshot(&self) -> Snapshot {
+        let tally = |counter: &Counter| {
+            let [requests, bytes] = [&counter.requests, &counter.bytes].map(|count| count.load(Relaxed));
+            Tally { requests, bytes }
+        };
+        Snapshot {
+            put: tally(&self.put),
+            get: tally(&self.get),
+            head: tally(&self.head),
+            list: tally(&self.list),
+            delete: tally(&self.delete),
+            send: tally(&self.send),
+            receive: tally(&self.receive),
+            extend: tally(&self.extend),
+            delete_message: tally(&self.delete_message),
+            depth: tally(&self.depth),
+        }
     }
 }
 
@@ -146,142 +106,81 @@ impl Snapshot {
     }
 
     pub fn store_requests(&self) -> u64 {
-        [self.put, self.get, self.head, self.list, self.delete].iter().map(|tally| tally.requests).sum()
+        self.by_operation()[..5].iter().map(|(_, requests)| requests).sum()
     }
 
     pub fn queue_requests(&self) -> u64 {
-        [self.send, self.receive, self.extend, self.delete_message, self.depth]
-            .iter()
-            .map(|tally| tally.requests)
-            .sum()
+        self.by_operation()[5..].iter().map(|(_, requests)| requests).sum()
     }
 }
 
-impl Counts {
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            put: self.put.tally(),
-            get: self.get.tally(),
-            head: self.head.tally(),
-            list: self.list.tally(),
-            delete: self.delete.tally(),
-            send: self.send.tally(),
-            receive: self.receive.tally(),
-            extend: self.extend.tally(),
-            delete_message: self.delete_message.tally(),
-            depth: self.depth.tally(),
-        }
-    }
-}
-
-pub struct CountStore {
-    inner: Arc<dyn Store>,
+/// A store or queue whose requests are counted.
+pub struct Counting<S: ?Sized> {
+    inner: Arc<S>,
     counts: Arc<Counts>,
 }
 
-impl CountStore {
-    pub fn new(inner: Arc<dyn Store>, counts: Arc<Counts>) -> CountStore {
-        CountStore { inner, counts }
+pub type CountStore = Counting<dyn Store>;
+pub type CountQueue = Counting<dyn Queue>;
+
+impl<S: ?Sized> Counting<S> {
+    pub fn new(inner: Arc<S>, counts: Arc<Counts>) -> Counting<S> {
+        Counting { inner, counts }
     }
 }
 
 #[async_trait]
 impl Store for CountStore {
-    async fn put(&self, key: &str, object: PutObject) -> Result<ETag, StoreError> {
+    async fn put(&self, key: &Key, object: PutObject) -> Result<ETag, StoreError> {
         let bytes = object.body.len();
-        self.counts.put.asked();
-        let answer = self.inner.put(key, object).await;
-        self.counts.put.answered(&answer, |_| (1, bytes));
-        answer
+        self.counts.put.count(self.inner.put(key, object), |_| bytes).await
     }
 
-    async fn get(&self, key: &str, range: Range) -> Result<Object, StoreError> {
-        self.counts.get.asked();
-        let answer = self.inner.get(key, range).await;
-        self.counts.get.answered(&answer, |object| (1, object.body.len() as u64));
-        answer
+    async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
+        self.counts.get.count(self.inner.get(key, range), |object| object.body.len() as u64).await
     }
 
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
-        self.counts.head.asked();
-        let answer = self.inner.head(key).await;
-        self.counts.head.answered(&answer, |_| (1, 0));
-        answer
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
+        self.counts.head.count(self.inner.head(key), |_| 0).await
     }
 
-    async fn list(&self, request: &List) -> Result<Listed, StoreError> {
-        self.counts.list.asked();
-        let answer = self.inner.list(request).await;
-        self.counts.list.answered(&answer, |listed| (listed.entries.len() + listed.prefixes.len(), 0));
-        answer
+    async fn list(&self, request: &List) -> Result<ListPage, StoreError> {
+        self.counts.list.count(self.inner.list(request), |_| 0).await
     }
 
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        self.counts.delete.asked();
-        let answer = self.inner.delete(keys).await;
-        self.counts.delete.answered(&answer, |()| (keys.len(), 0));
-        answer
+    async fn delete(&self, keys: &[Key]) -> Result<(), StoreError> {
+        self.counts.delete.count(self.inner.delete(keys), |()| 0).await
     }
-}
 
-pub struct CountQueue {
-    inner: Arc<dyn Queue>,
-    counts: Arc<Counts>,
-}
-
-impl CountQueue {
-    pub fn new(inner: Arc<dyn Queue>, counts: Arc<Counts>) -> CountQueue {
-        CountQueue { inner, counts }
+    fn created(&self, key: &Key) -> BoxFuture<'static, ()> {
+        self.inner.created(key)
     }
 }
 
 #[async_trait]
 impl Queue for CountQueue {
-    async fn send(&self, messages: Vec<Outgoing>) -> Result<Vec<Result<(), QueueError>>, QueueError> {
+    async fn send(&self, messages: Vec<Outgoing>) -> QueueResult<EntryAnswers> {
         let sizes: Vec<u64> = messages.iter().map(|message| message.body.len() as u64).collect();
-        self.counts.send.asked();
-        let answer = self.inner.send(messages).await;
-        self.counts.send.answered(&answer, |entries| {
-            let sent = entries.iter().zip(&sizes).filter(|(entry, _)| entry.is_ok());
-            sent.fold((0, 0), |(items, bytes), (_, size)| (items + 1, bytes + size))
-        });
-        answer
+        let sent = |answers: &EntryAnswers| {
+            answers.iter().zip(sizes).filter(|(answer, _)| answer.is_ok()).map(|(_, size)| size).sum()
+        };
+        self.counts.send.count(self.inner.send(messages), sent).await
     }
 
-    async fn receive(
-        &self,
-        max: usize,
-        wait: Duration,
-        visibility: Duration,
-    ) -> Result<Vec<Received>, QueueError> {
-        self.counts.receive.asked();
-        let answer = self.inner.receive(max, wait, visibility).await;
-        self.counts.receive.answered(&answer, |messages| {
-            (messages.len(), messages.iter().map(|message| message.body.len() as u64).sum())
-        });
-        answer
+    async fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> QueueResult<Vec<Received>> {
+        let bytes = |messages: &Vec<Received>| messages.iter().map(|message| message.body.len() as u64).sum();
+        self.counts.receive.count(self.inner.receive(max, wait, visibility), bytes).await
     }
 
-    async fn extend(&self, receipt: &Receipt, visibility: Duration) -> Result<(), QueueError> {
-        self.counts.extend.asked();
-        let answer = self.inner.extend(receipt, visibility).await;
-        self.counts.extend.answered(&answer, |()| (1, 0));
-        answer
+    async fn extend(&self, receipt: &Receipt, visibility: Duration) -> QueueResult<()> {
+        self.counts.extend.count(self.inner.extend(receipt, visibility), |()| 0).await
     }
 
-    async fn delete(&self, receipts: &[Receipt]) -> Result<Vec<Result<(), QueueError>>, QueueError> {
-        self.counts.delete_message.asked();
-        let answer = self.inner.delete(receipts).await;
-        self.counts
-            .delete_message
-            .answered(&answer, |entries| (entries.iter().filter(|entry| entry.is_ok()).count(), 0));
-        answer
+    async fn delete(&self, receipts: &[Receipt]) -> QueueResult<EntryAnswers> {
+        self.counts.delete_message.count(self.inner.delete(receipts), |_| 0).await
     }
 
-    async fn depth(&self) -> Result<Depth, QueueError> {
-        self.counts.depth.asked();
-        let answer = self.inner.depth().await;
-        self.counts.depth.answered(&answer, |_| (1, 0));
-        answer
+    async fn depth(&self) -> QueueResult<Depth> {
+        self.counts.depth.count(self.inner.depth(), |_| 0).await
     }
 }

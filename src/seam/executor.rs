@@ -9,30 +9,30 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::body::Body;
-use super::heard::Heard;
+use super::execution_log::ExecutionLog;
 use crate::model::{AppName, CallId, Config, Function, Time, Version};
 
 #[async_trait]
 pub trait Executor: Send + Sync {
-    /// Whether this version can run here at all: kind of source, operating system, architecture, format. Cheap, and
-    /// asks nobody.
+    /// Whether this version can run here at all: kind of source, operating system, architecture, format. Cheap; sends no
+    /// request.
     fn suits(&self, version: &Version) -> Result<(), Mismatch>;
 
     /// Runs one call. The timeout of the version counts from the moment the function gets the payload, never while a
-    /// sandbox is fetched or started. A function that fails is an [`Ok`] with the verdict that says so; [`Fault`] is
-    /// for executions that say nothing about the call.
+    /// sandbox is fetched or started. A function that fails is an [`Ok`] with its verdict; [`Fault`] is
+    /// for failures that show nothing about the call.
     ///
-    /// Dropping the future abandons the call: its sandbox is stopped and never used again. What the function said until
-    /// then stays in [`Work::heard`], as does what it said when it could not be started.
-    async fn run(&self, work: Work) -> Result<Run, Fault>;
+    /// Dropping the future abandons the call: its sandbox is stopped and never used again. What the function has written
+    /// until then stays in [`Invocation::execution_log`], also when it could not be started.
+    async fn run(&self, invocation: Invocation) -> Result<Execution, Fault>;
 
     /// Runs calls of one version, config and function one after another: `first`, and then whatever `calls` has next,
     /// until it has none. Returns early when the executor is closed; the call that was taken last and has not ended is
     /// abandoned then, as it is when the future is dropped.
-    async fn run_many(&self, first: Work, calls: &mut dyn Calls) {
+    async fn run_many(&self, first: Invocation, calls: &mut dyn Calls) {
         let mut next = Some(first);
-        while let Some(work) = next {
-            calls.ended(self.run(work).await);
+        while let Some(invocation) = next {
+            calls.ended(self.run(invocation).await);
             next = calls.next();
         }
     }
@@ -45,18 +45,18 @@ pub trait Executor: Send + Sync {
     async fn close(&self);
 }
 
-/// Calls that are pulled by whoever runs them: nothing is reserved ahead, so a slow one holds up no other.
+/// Calls that an executor pulls one by one. Nothing is reserved ahead, so a slow call delays no other.
 pub trait Calls: Send {
-    /// The next to run; `None`: none may begin now.
-    fn next(&mut self) -> Option<Work>;
+    /// The next call to run; `None` while none may begin.
+    fn next(&mut self) -> Option<Invocation>;
 
-    /// What [`Executor::run`] would have said of the one that was taken last.
-    fn ended(&mut self, run: Result<Run, Fault>);
+    /// The result of the call that was pulled last, as of [`Executor::run`].
+    fn ended(&mut self, execution: Result<Execution, Fault>);
 }
 
 /// One call, as an executor needs it. What it has in common with others of its function is shared with them.
 #[derive(Debug, Clone)]
-pub struct Work {
+pub struct Invocation {
     pub app: AppName,
     pub app_config: Arc<Config>,
     pub function: Arc<Function>,
@@ -67,13 +67,13 @@ pub struct Work {
     pub headers: BTreeMap<String, String>,
     pub content_type: Option<String>,
     pub payload: Body,
-    /// What the executor hears of it.
-    pub heard: Heard,
+    /// Filled by the executor.
+    pub execution_log: ExecutionLog,
 }
 
 /// An execution that the function has begun.
 #[derive(Debug, Clone)]
-pub struct Run {
+pub struct Execution {
     pub verdict: Verdict,
     /// stdout and stderr as the format has them, cut at the limit.
     pub log: Bytes,
@@ -88,7 +88,7 @@ pub enum Verdict {
         content_type: Option<String>,
         body: Body,
     },
-    /// `exit code 3`, `out of memory: limit 128 MiB`, what the function said.
+    /// `exit code 3`, `out of memory: limit 128 MiB`, or the reason that the function gave.
     Error {
         reason: String,
     },
@@ -96,7 +96,7 @@ pub enum Verdict {
     Timeout,
 }
 
-/// An execution that says nothing about the call.
+/// A failure that shows nothing about the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The function's: image absent, cannot start, never listened. Recorded after a few tries.

@@ -4,26 +4,30 @@
 pub mod body;
 pub mod clock;
 pub mod count;
+pub mod execution_log;
 pub mod executor;
+mod failure;
+#[cfg(feature = "testing")]
 pub mod fault;
-pub mod heard;
 pub mod queue;
 pub mod retry;
 pub mod rng;
+pub mod secrets;
 pub mod store;
-pub mod unreached;
+mod store_ext;
 pub mod webhook;
 
 use std::sync::Arc;
 
 pub use body::Body;
 pub use clock::Clock;
+pub use execution_log::ExecutionLog;
 pub use executor::Executor;
-pub use heard::Heard;
+pub use failure::{RequestError, RequestFailure, Unreached};
 pub use queue::{Queue, Queues};
 pub use rng::{Rng, RngExt};
-pub use store::{Store, StoreError, StoreExt};
-pub use unreached::Unreached;
+pub use secrets::{SecretError, Secrets};
+pub use store::{Created, Store, StoreError, StoreExt};
 pub use webhook::Webhook;
 
 use crate::event::Listener;
@@ -31,7 +35,7 @@ use crate::model::{Nonce, Time};
 
 /// All that the engine is given.
 #[derive(Clone)]
-pub struct Seams {
+pub struct Deps {
     pub store: Arc<dyn Store>,
     pub queues: Queues,
     pub clock: Arc<dyn Clock>,
@@ -39,7 +43,7 @@ pub struct Seams {
     pub events: Arc<dyn Listener>,
 }
 
-impl Seams {
+impl Deps {
     pub fn now(&self) -> Time {
         self.clock.now()
     }

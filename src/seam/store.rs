@@ -4,10 +4,14 @@ use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, pending};
 
-use super::body::{Body, BodyWriter, BodyWriterError};
-use super::unreached::Unreached;
+use super::body::Body;
+use super::failure::{RequestError, RequestFailure, Unreached, explain, request_error};
+pub use super::store_ext::{Created, StoreExt};
 use crate::error::{Code, Error};
+use crate::layout::Key;
 use crate::limits;
 use crate::model::Time;
 
@@ -22,23 +26,29 @@ pub trait Store: Send + Sync {
     ///   [`StoreError::NotFound`] when there is no object.
     ///
     /// Once a put has been answered, every later get, head and list sees it.
-    async fn put(&self, key: &str, object: PutObject) -> Result<ETag, StoreError>;
+    async fn put(&self, key: &Key, object: PutObject) -> Result<ETag, StoreError>;
 
     /// Reads an object, or the part of it that `range` names; [`StoreError::NotFound`] if there is none. A range that
-    /// begins at or past the end gives an empty body.
-    async fn get(&self, key: &str, range: Range) -> Result<Object, StoreError>;
+    /// begins at or past the end gives an empty body. [`StoreError::TooLarge`] comes before any of the body is read.
+    async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError>;
 
     /// What [`Store::get`] says of an object, without its body.
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError>;
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError>;
 
     /// Keys under a prefix, in ascending byte order, strictly after `start_after`. With `group`, keys that have a `/`
     /// after the prefix are answered as common prefixes (up to and with that slash), once each. One page: no more
     /// than `max` entries and prefixes together (at most [`limits::LIST_PAGE_MAX`]), and no snapshot: what is written meanwhile may or may not be seen.
-    async fn list(&self, request: &List) -> Result<Listed, StoreError>;
+    async fn list(&self, request: &List) -> Result<ListPage, StoreError>;
 
     /// Deletes objects; one that is not there is no error. At most [`crate::limits::LIST_PAGE_MAX`] keys. Not atomic:
     /// after an error some may be gone.
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError>;
+    async fn delete(&self, keys: &[Key]) -> Result<(), StoreError>;
+
+    /// Ends when an object may have been written at `key` since this was called. A store that sends no notifications
+    /// never ends it, so callers race it against a pause, and look at the key before they await it.
+    fn created(&self, _key: &Key) -> BoxFuture<'static, ()> {
+        pending().boxed()
+    }
 }
 
 /// Opaque; differs whenever the bytes differ.
@@ -51,17 +61,17 @@ pub struct PutObject {
     pub body: Body,
     pub mode: Put,
     pub content_type: Option<String>,
-    /// Facts that ride on the object: printable ASCII, at most [`crate::limits::NOTE_BYTES_MAX`].
-    pub note: Option<String>,
+    /// Facts beside the body: printable ASCII, at most [`crate::limits::METADATA_BYTES_MAX`].
+    pub metadata: Option<String>,
 }
 
 impl PutObject {
     pub fn create(body: impl Into<Body>) -> PutObject {
-        PutObject { body: body.into(), mode: Put::Create, content_type: None, note: None }
+        PutObject { body: body.into(), mode: Put::Create, content_type: None, metadata: None }
     }
 
     pub fn replace(body: impl Into<Body>, etag: ETag) -> PutObject {
-        PutObject { body: body.into(), mode: Put::Replace(etag), content_type: None, note: None }
+        PutObject { body: body.into(), mode: Put::Replace(etag), content_type: None, metadata: None }
     }
 
     pub fn content_type(mut self, content_type: impl Into<String>) -> PutObject {
@@ -69,45 +79,36 @@ impl PutObject {
         self
     }
 
-    pub fn note(mut self, note: String) -> PutObject {
-        self.note = Some(note);
+    pub fn metadata(mut self, metadata: String) -> PutObject {
+        self.metadata = Some(metadata);
         self
     }
 
     /// What every store refuses, checked before anything is sent.
     pub fn check(&self, key: &str) -> Result<(), StoreError> {
         if key.is_empty() || key.len() > limits::OBJECT_KEY_BYTES_MAX {
-            return Err(StoreError::Refused(format!(
-                "a key of {} bytes, it must have 1 to {}",
-                key.len(),
-                limits::OBJECT_KEY_BYTES_MAX
-            )));
+            let (bytes, most) = (key.len(), limits::OBJECT_KEY_BYTES_MAX);
+            return Err(StoreError::Refused(format!("a key of {bytes} bytes, it must have 1 to {most}")));
         }
-        let Some(note) = &self.note else { return Ok(()) };
-        if note.len() as u64 > limits::NOTE_BYTES_MAX {
-            return Err(StoreError::Refused(format!(
-                "a note of {} bytes on `{key}`, the most is {}",
-                note.len(),
-                limits::NOTE_BYTES_MAX
-            )));
+        let Some(metadata) = &self.metadata else { return Ok(()) };
+        if metadata.len() as u64 > limits::METADATA_BYTES_MAX {
+            let (bytes, most) = (metadata.len(), limits::METADATA_BYTES_MAX);
+            let why = format!("metadata of {bytes} bytes on `{key}`, the most is {most}");
+            return Err(StoreError::Refused(why));
         }
-        if let Some(bad) = note.chars().find(|c| !(' '..='~').contains(c)) {
-            return Err(StoreError::Refused(format!(
-                "a note with {bad:?} on `{key}`, it must be printable ASCII"
-            )));
+        if let Some(bad) = metadata.chars().find(|c| !(' '..='~').contains(c)) {
+            let why = format!("metadata with {bad:?} on `{key}`, it must be printable ASCII");
+            return Err(StoreError::Refused(why));
         }
         Ok(())
     }
 }
 
 /// What every store refuses to delete at once.
-pub fn check_delete(keys: &[String]) -> Result<(), StoreError> {
+pub fn check_delete(keys: &[Key]) -> Result<(), StoreError> {
     if keys.len() > limits::LIST_PAGE_MAX {
-        return Err(StoreError::Refused(format!(
-            "{} keys in one delete, the most is {}",
-            keys.len(),
-            limits::LIST_PAGE_MAX
-        )));
+        let (count, most) = (keys.len(), limits::LIST_PAGE_MAX);
+        return Err(StoreError::Refused(format!("{count} keys in one delete, the most is {most}")));
     }
     Ok(())
 }
@@ -121,29 +122,54 @@ pub enum Put {
     Replace(ETag),
 }
 
+impl Put {
+    /// Whether an object may be written where the one with the ETag `existing` is.
+    pub fn check(&self, existing: Option<&ETag>) -> Result<(), StoreError> {
+        match (self, existing) {
+            (Put::Create, Some(_)) => Err(StoreError::Exists),
+            (Put::Replace(_), None) => Err(StoreError::NotFound),
+            (Put::Replace(expected), Some(existing)) if existing != expected => Err(StoreError::Changed),
+            (Put::Create, None) | (Put::Replace(_), Some(_)) => Ok(()),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Range {
-    All,
+pub enum ByteRange {
+    /// All of it, if it has at most so many bytes; else [`StoreError::TooLarge`].
+    Whole(u64),
     /// `length` bytes from `offset`, or what there is of them.
-    Part {
-        offset: u64,
-        length: u64,
-    },
+    Part { offset: u64, length: u64 },
     /// The last bytes, or all if there are fewer.
     Last(u64),
 }
 
-impl Range {
+impl ByteRange {
     /// The bytes of an object of `size` that this names.
     pub fn within(self, size: u64) -> std::ops::Range<u64> {
         match self {
-            Range::All => 0..size,
-            Range::Part { offset, length } => {
+            ByteRange::Whole(_) => 0..size,
+            ByteRange::Part { offset, length } => {
                 let start = offset.min(size);
                 start..start.saturating_add(length).min(size)
             }
-            Range::Last(length) => size.saturating_sub(length)..size,
+            ByteRange::Last(length) => size.saturating_sub(length)..size,
         }
+    }
+
+    /// Whether an object of `bytes` may be read like this.
+    pub fn check(self, key: &Key, bytes: u64) -> Result<(), StoreError> {
+        match self {
+            ByteRange::Whole(bytes_max) => check_bytes(key, bytes, bytes_max),
+            ByteRange::Part { .. } | ByteRange::Last(_) => Ok(()),
+        }
+    }
+}
+
+pub(super) fn check_bytes(key: &Key, bytes: u64, bytes_max: u64) -> Result<(), StoreError> {
+    match bytes > bytes_max {
+        true => Err(StoreError::TooLarge { key: key.to_string(), bytes, bytes_max }),
+        false => Ok(()),
     }
 }
 
@@ -161,7 +187,7 @@ pub struct ObjectInfo {
     /// By the store's clock.
     pub modified_at: Time,
     pub content_type: Option<String>,
-    pub note: Option<String>,
+    pub metadata: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,8 +207,8 @@ impl List {
         List { group: true, ..List::all(prefix) }
     }
 
-    pub fn start_after(mut self, key: impl Into<String>) -> List {
-        self.start_after = Some(key.into());
+    pub fn start_after(mut self, key: impl ToString) -> List {
+        self.start_after = Some(key.to_string());
         self
     }
 
@@ -204,19 +230,25 @@ impl List {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Listed {
-    pub entries: Vec<Entry>,
+pub struct ListPage {
+    pub entries: Vec<ListEntry>,
     pub prefixes: Vec<String>,
     /// There is more: what to give as `start_after` to go on.
     pub next: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ListEntry {
     pub key: String,
     pub bytes: u64,
     pub etag: ETag,
     pub modified_at: Time,
+}
+
+impl ListEntry {
+    pub fn to_key(&self) -> Key {
+        Key::text(&self.key)
+    }
 }
 
 /// What to give as `start_after` to go on behind a common prefix: sorts after every key under it that has no
@@ -228,31 +260,26 @@ pub fn past_prefix(prefix: &str) -> String {
 /// What a store answers when it does not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreError {
+    /// There is no object under this key.
     NotFound,
     /// A create found an object there.
     Exists,
     /// A replace found another ETag.
     Changed,
-    /// It was not done, and may be asked again: 503, or 409 of a conditional write that crossed another. A 409 never
-    /// means that the object exists.
+    /// The store turned the request away for now (503, or 409 of a conditional write that crossed another). Nothing was
+    /// done. It is safe to repeat. A 409 never means that the object exists.
     Busy(String),
-    /// It was not done, and may be asked again: nobody is there.
+    /// The request was not sent (connection refused). It is safe to repeat.
     Unreached(Unreached),
-    /// It may or may not have been done: no answer came. To be asked again until known.
+    /// No answer came. The request may or may not have been done: repeat it until that is known.
     Lost(String),
-    /// It will not be done: access denied, no such bucket, wrong request.
+    /// The store will not do it: access denied, no such bucket, wrong request.
     Refused(String),
+    /// The object has more bytes than its reader or writer accepts.
+    TooLarge { key: String, bytes: u64, bytes_max: u64 },
 }
 
-impl StoreError {
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            StoreError::Busy(_) | StoreError::Lost(_) => true,
-            StoreError::Unreached(unreached) => unreached.may_come,
-            StoreError::NotFound | StoreError::Exists | StoreError::Changed | StoreError::Refused(_) => false,
-        }
-    }
-}
+request_error!(StoreError: Busy, Unreached, Lost, Refused);
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -260,90 +287,23 @@ impl fmt::Display for StoreError {
             StoreError::NotFound => f.write_str("no such object"),
             StoreError::Exists => f.write_str("the object exists already"),
             StoreError::Changed => f.write_str("the object was changed by somebody else"),
-            StoreError::Busy(why) => write!(f, "the store is busy: {why}"),
-            StoreError::Unreached(unreached) => unreached.fmt(f),
-            StoreError::Lost(why) => write!(f, "the store did not answer: {why}"),
-            StoreError::Refused(why) => write!(f, "the store refused: {why}"),
+            StoreError::TooLarge { key, bytes, bytes_max } => {
+                write!(f, "object `{key}` has {bytes} bytes, the most is {bytes_max}")
+            }
+            error => {
+                f.write_str(&error.failure().expect("all other variants are failures").describe("store"))
+            }
         }
     }
 }
-
-impl std::error::Error for StoreError {}
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Error {
-        let code = match error {
-            StoreError::Unreached(unreached) => return unreached.into(),
+        let code = match &error {
             StoreError::NotFound => Code::NotFound,
             StoreError::Exists | StoreError::Changed => Code::Conflict,
-            StoreError::Busy(_) | StoreError::Lost(_) | StoreError::Refused(_) => Code::Unreachable,
+            _ => Code::Internal,
         };
-        let error = Error::new(code, error.to_string());
-        if code == Code::Unreachable { error.hint("`afn doctor` tells what is wrong") } else { error }
+        explain(error, code)
     }
 }
-
-/// Comfort on top of [`Store`].
-#[async_trait]
-pub trait StoreExt: Store {
-    /// `None` instead of [`StoreError::NotFound`].
-    async fn find(&self, key: &str) -> Result<Option<Object>, StoreError> {
-        match self.get(key, Range::All).await {
-            Ok(object) => Ok(Some(object)),
-            Err(StoreError::NotFound) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn exists(&self, key: &str) -> Result<bool, StoreError> {
-        match self.head(key).await {
-            Ok(_) => Ok(true),
-            Err(StoreError::NotFound) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// An object of which no more than a page is ever in memory. [`StoreError::Changed`]: it has become another one
-    /// while it was read.
-    async fn stream(&self, key: &str, bytes_max: u64) -> Result<(Body, ObjectInfo), StoreError> {
-        let mut writer = BodyWriter::new(bytes_max);
-        let mut offset = 0;
-        let mut first: Option<ObjectInfo> = None;
-        loop {
-            let range = Range::Part { offset, length: limits::READ_PAGE_BYTES };
-            let Object { body, info } = self.get(key, range).await?;
-            let first = first.get_or_insert(info.clone());
-            if first.etag != info.etag {
-                return Err(StoreError::Changed);
-            }
-            writer.write(&body).map_err(|error| {
-                StoreError::Refused(match error {
-                    BodyWriterError::TooLarge { bytes_max } => {
-                        format!("`{key}` has more than {bytes_max} bytes")
-                    }
-                    BodyWriterError::Io(error) => format!("cannot spool `{key}`: {error}"),
-                })
-            })?;
-            offset += body.len() as u64;
-            if offset >= info.bytes || body.is_empty() {
-                return Ok((writer.finish(), info));
-            }
-        }
-    }
-
-    /// Every entry under a prefix, page by page. Only for prefixes that are small by their nature.
-    async fn list_all(&self, mut request: List) -> Result<Listed, StoreError> {
-        let mut all = Listed::default();
-        loop {
-            let page = self.list(&request).await?;
-            all.entries.extend(page.entries);
-            all.prefixes.extend(page.prefixes);
-            match page.next {
-                Some(next) => request.start_after = Some(next),
-                None => return Ok(all),
-            }
-        }
-    }
-}
-
-impl<S: Store + ?Sized> StoreExt for S {}

@@ -1,21 +1,22 @@
-//! Cuts records into chunks. Where it cuts is a pure function of the records, the chunk's index and the numbers that the
-//! batch was begun with (H3), however the records come in; but for a pause of a pipe, which nobody reads a second time.
+//! Cuts records into chunks. The cuts are a pure function of the records, the chunk's index and the batch's `chunking`
+//! (H3), however the records come in. A pause of a pipe is the exception: a pipe is never read a second time.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::source::{Item, NAME_HEADER};
+use super::source::{NAME_HEADER, SourceRecord};
+use super::submission::Progress;
 use crate::error::{Error, Result};
 use crate::layout::batch::Chunking;
 use crate::layout::chunk::Record;
 use crate::limits;
-use crate::model::Digest;
 use crate::model::id::NUMBER_MAX;
+use crate::model::{BatchId, Digest};
 use crate::seam::Body;
 
-/// The version of the rule that is written here.
+/// The version of the rule in this file.
 const RULE: u32 = 1;
 
 /// The records of one chunk.
@@ -28,12 +29,20 @@ pub struct Cut {
     pub inputs: Vec<Input>,
     /// Of all records, those of `inputs` included.
     pub bytes: u64,
-    /// Records that are not to be run.
+    /// The number of bad records.
     pub refused: u64,
-    /// Of the records: tells a changed source from the same one.
+    /// The digest of the records: shows whether a source has changed.
     pub source: Digest,
 }
 
+impl Cut {
+    pub(super) fn progress(&self, batch: BatchId) -> Progress {
+        let calls = self.last - self.first + 1;
+        Progress { batch, calls, chunks: 1, bytes: self.bytes, refused: self.refused }
+    }
+}
+
+/// A payload that lies in an object of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
     pub number: u64,
@@ -43,7 +52,7 @@ pub struct Input {
 
 pub struct Chunker {
     chunking: Chunking,
-    /// Chunks that are stored already, first number to last: they are cut as they are.
+    /// Stored chunks, first number to last: they are cut the same way again.
     stored: BTreeMap<u64, u64>,
     index: u64,
     next: u64,
@@ -73,22 +82,22 @@ impl Chunker {
                 "the batch is cut by rule {}, this program knows rule {RULE}",
                 chunking.v
             ))
-            .hint("take the program that began it, or a newer one"));
+            .with_hint("use the version of afn that began it, or a newer one"));
         }
         Ok(Chunker { chunking, stored, index: 0, next: 1, open: Open::default() })
     }
 
-    /// How many records came in.
+    /// The number of records so far.
     pub fn records(&self) -> u64 {
         self.next - 1
     }
 
-    /// Takes in the next record; what it completes is added to `cuts`.
-    pub fn push(&mut self, item: Item, cuts: &mut Vec<Cut>) -> Result<()> {
+    /// Adds the next record; chunks that it completes are appended to `cuts`.
+    pub fn push(&mut self, item: SourceRecord, cuts: &mut Vec<Cut>) -> Result<()> {
         if self.next > NUMBER_MAX {
             return Err(Error::invalid(format!("the source has more than {NUMBER_MAX} records")));
         }
-        let bytes = weight(&item);
+        let bytes = record_bytes(&item);
         let stored = self.stored_last();
         let overflows = self.open.bytes + bytes > self.chunking.bytes_max && !self.open.records.is_empty();
         if overflows && stored.is_none() {
@@ -102,28 +111,21 @@ impl Chunker {
         Ok(())
     }
 
-    /// The first of the records that wait for others to fill a chunk.
+    /// The number of the first record of the chunk that is not full yet.
     pub fn waiting(&self) -> Option<u64> {
         (!self.open.records.is_empty()).then(|| self.first())
     }
 
-    /// What waits, at the end of the records or where they pause.
+    /// The chunk that is not full yet, at the end of the records or where they pause.
     pub fn finish(&mut self) -> Option<Cut> {
         if self.open.records.is_empty() {
             return None;
         }
         self.index += 1;
-        let open = std::mem::take(&mut self.open);
-        let last = self.next - 1;
-        Some(Cut {
-            first: self.next - open.records.len() as u64,
-            last,
-            records: open.records,
-            inputs: open.inputs,
-            bytes: open.bytes,
-            refused: open.refused,
-            source: Digest::from_bytes(open.digest.finalize().into()),
-        })
+        let (first, last) = (self.first(), self.next - 1);
+        let Open { records, inputs, bytes, refused, digest } = std::mem::take(&mut self.open);
+        let source = Digest::from_bytes(digest.finalize().into());
+        Some(Cut { first, last, records, inputs, bytes, refused, source })
     }
 
     fn first(&self) -> u64 {
@@ -149,14 +151,14 @@ impl Chunker {
     }
 }
 
-/// What a record adds to its chunk.
-fn weight(item: &Item) -> u64 {
+/// The bytes that a record adds to its chunk.
+fn record_bytes(item: &SourceRecord) -> u64 {
     let headers: usize = item.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     item.payload.len() + headers as u64
 }
 
 impl Open {
-    fn take(&mut self, number: u64, item: Item, bytes: u64) -> Result<()> {
+    fn take(&mut self, number: u64, item: SourceRecord, bytes: u64) -> Result<()> {
         let sha256 = self.hash(&item)?;
         self.bytes += bytes;
         self.refused += u64::from(item.bad.is_some());
@@ -184,9 +186,9 @@ impl Open {
         Ok(())
     }
 
-    /// Each part with its length, so that none runs into the next. How a bad record is worded does not count: another
-    /// release may word it better. Gives the digest of the payload alone, if it is one that lies outside its chunk.
-    fn hash(&mut self, item: &Item) -> Result<Option<Digest>> {
+    /// Adds each part with its length, so that the parts are unambiguous. The reason of a bad record is left out: another
+    /// release may word it differently. Returns the digest of a payload that is too large for the chunk.
+    fn hash(&mut self, item: &SourceRecord) -> Result<Option<Digest>> {
         let mut alone = (item.payload.len() > limits::RECORD_INLINE_BYTES_MAX).then(Sha256::new);
         self.digest.update(item.payload.len().to_le_bytes());
         for piece in item.payload.pieces() {
@@ -222,11 +224,11 @@ mod tests {
 
     use super::*;
 
-    fn item(bytes: usize) -> Item {
-        Item { payload: vec![b'x'; bytes].into(), ..Item::default() }
+    fn item(bytes: usize) -> SourceRecord {
+        SourceRecord { payload: vec![b'x'; bytes].into(), ..SourceRecord::default() }
     }
 
-    fn cut(mut chunker: Chunker, items: impl IntoIterator<Item = Item>) -> Vec<Cut> {
+    fn cut(mut chunker: Chunker, items: impl IntoIterator<Item = SourceRecord>) -> Vec<Cut> {
         let mut cuts = Vec::new();
         for item in items {
             chunker.push(item, &mut cuts).unwrap();
@@ -287,7 +289,7 @@ mod tests {
         #[test]
         fn another_source_has_another_digest(sizes in proptest::collection::vec(0usize..12, 1..20), at in any::<usize>()) {
             let whole = cut(Chunker::new(SMALL).unwrap(), sizes.iter().map(|size| item(*size)));
-            let mut edited: Vec<Item> = sizes.iter().map(|size| item(*size)).collect();
+            let mut edited: Vec<SourceRecord> = sizes.iter().map(|size| item(*size)).collect();
             let at = at % edited.len();
             edited[at].payload = vec![b'y'; sizes[at] + 1].into();
             let stored = whole.iter().map(|cut| (cut.first, cut.last)).collect();

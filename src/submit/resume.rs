@@ -1,152 +1,136 @@
-//! Goes on with a batch that was not wholly submitted or has lost messages. Sending twice is harmless, so this may be done
-//! at any time, by anybody, beside a submitter that still lives.
+//! Resumes a batch that was submitted in part or has lost messages. A second message is harmless, so a resume is safe at
+//! any time, also beside a submitter that still runs.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::time::Duration;
 
-use super::batch::{OnProgress, Submitted, supervise};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::batch::{OnProgress, Submitted};
 use super::chunker::Chunker;
-use super::retry::Failures;
+use super::failures::Failures;
+use super::send;
+use super::snapshot::{BatchSnapshot, ranges};
 use super::source::{self, Format, Kind, Source};
-use super::standing::{Standing, ranges};
-use super::stream::{StoredChunk, Stream};
-use super::window::Window;
+use super::stream::{StoredChunks, Stream};
+use super::supervisor::supervise;
+use super::window::chunk_message;
 use crate::error::{Error, Result};
+use crate::layout::Message;
 use crate::layout::batch::BatchSource;
+use crate::limits;
 use crate::model::BatchId;
+use crate::outcomes::chunks;
 use crate::planted::planted;
-use crate::seam::{Seams, Store};
+use crate::seam::Deps;
 
 pub struct ResumeRequest {
     pub batch: BatchId,
-    /// Instead of the source that the batch names: the same records, from wherever they lie now.
+    /// The records that the batch was begun with, wherever they are now. The location in the batch's definition is a label:
+    /// a resume opens nothing because an object in the store names it.
     pub source: Option<Box<dyn Source>>,
-    /// The bucket of a batch whose source is `s3://`.
-    pub bucket: Option<Arc<dyn Store>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resumed {
     pub batch: BatchId,
-    pub found: Found,
-    /// Chunks that were stored and not wholly decided.
+    pub found: SubmissionState,
+    /// The number of stored chunks with undecided calls.
     pub sent_again: u64,
-    /// What came of the rest of the source, where there was a rest to read.
+    /// The submission of the rest of the source, if there was a rest to read.
     pub submitted: Option<Submitted>,
 }
 
-/// How the batch stood.
+/// The state of a submission before the resume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum SubmissionState {
     /// The source had not been read to its end.
-    InPart,
-    /// It was submitted whole.
+    Partial,
+    /// The source was submitted to its end.
     Sealed,
-    /// Nothing more is submitted; what is stored is decided `cancelled`.
+    /// The batch was cancelled. Its stored calls are decided `cancelled`.
     Cancelled,
     /// Every call is decided.
-    Over,
+    Finished,
 }
 
-pub async fn resume(seams: &Seams, request: ResumeRequest, progress: OnProgress<'_>) -> Result<Resumed> {
-    let standing = Standing::of(seams, request.batch).await?;
+pub async fn resume(deps: &Deps, request: ResumeRequest, progress: OnProgress<'_>) -> Result<Resumed> {
+    let snapshot = BatchSnapshot::of(deps, request.batch).await?;
     let batch = request.batch;
     let resumed = |found, sent_again, submitted| Resumed { batch, found, sent_again, submitted };
-    if standing.is_fired {
-        return Ok(resumed(Found::Over, 0, None));
+    if snapshot.facts.fired.is_there() {
+        return Ok(resumed(SubmissionState::Finished, 0, None));
     }
     // First of all: without its supervisor a batch never ends (N5).
-    if !planted!(ResumeWithoutSupervisor) {
-        supervise(seams, &standing.app, batch).await?;
+    planted!(supervise(deps, &snapshot.of).await?, ResumeWithoutSupervisor => ());
+    if snapshot.is_over() {
+        return Ok(resumed(SubmissionState::Finished, 0, None));
     }
-    if standing.is_over {
-        return Ok(resumed(Found::Over, 0, None));
+    let entries = chunks::entries(deps, &snapshot.of).await?;
+    if let Some(sealed) = snapshot.sealed(deps).await? {
+        let sent_again = send_again(deps, &snapshot, &ranges(&sealed, &entries)).await?;
+        return Ok(resumed(SubmissionState::Sealed, sent_again, None));
     }
-    let entries = standing.entries(seams).await?;
-    if let Some(sealed) = standing.sealed(seams).await? {
-        let sent_again = send_again(seams, &standing, &ranges(&sealed, &entries)).await?;
-        return Ok(resumed(Found::Sealed, sent_again, None));
-    }
-    let mut facts = standing.facts(seams, &entries).await?;
+    let facts = chunks::facts(deps, &snapshot.of, &entries).await?;
     let chunks: Vec<(u64, u64)> = facts.iter().map(|facts| (facts.first, facts.last)).collect();
-    let sent_again = send_again(seams, &standing, &chunks).await?;
-    if standing.is_cancelled {
-        return Ok(resumed(Found::Cancelled, sent_again, None));
+    let sent_again = send_again(deps, &snapshot, &chunks).await?;
+    if snapshot.facts.cancelled.is_there() {
+        return Ok(resumed(SubmissionState::Cancelled, sent_again, None));
     }
     let mut source = match request.source {
         Some(source) => source,
-        None => open_again(seams, &standing, request.bucket).await?,
+        None => stored_source(deps, &snapshot).await?,
     };
-    let mut chunking = standing.body.chunking;
-    if planted!(RechunksOnResume) {
-        facts.clear();
-        chunking.calls_min += 1;
-    }
+    let chunking = snapshot.body.chunking;
+    let (facts, chunking) =
+        planted!((facts, chunking), RechunksOnResume => crate::planted::cut_otherwise(chunking));
     let chunker = Chunker::resume(chunking, facts.iter().map(|facts| (facts.first, facts.last)).collect())?;
-    let stands: BTreeMap<u64, StoredChunk> = facts
-        .into_iter()
-        .map(|facts| (facts.first, StoredChunk { last: facts.last, source: facts.source }))
-        .collect();
+    let stored: StoredChunks = facts.into_iter().map(|facts| (facts.first, facts)).collect();
     let stream = Stream {
-        seams,
-        app: &standing.app,
-        batch,
-        on_bad_record: standing.body.source.on_bad_record.parse()?,
+        deps,
+        of: &snapshot.of,
+        on_bad_record: snapshot.body.source.on_bad_record.parse()?,
         progress,
     };
     let first = source.next().await?;
-    if first.is_empty() && stands.is_empty() {
+    if first.is_empty() && stored.is_empty() {
         return Err(Error::invalid(format!("the source `{}` has no records", source.origin().location))
-            .hint(format!("`afn batch cancel {batch}` gives the batch up")));
+            .with_hint(format!("`afn batch cancel {batch}` gives the batch up")));
     }
-    let submitted = stream.run(chunker, Some(stands), first, source).await?;
-    Ok(resumed(Found::InPart, sent_again, Some(submitted)))
+    let submitted = stream.run(chunker, Some(stored), first, source).await?;
+    Ok(resumed(SubmissionState::Partial, sent_again, Some(submitted)))
 }
 
 /// Sends a message to every chunk that is not wholly decided (H9).
-async fn send_again(seams: &Seams, standing: &Standing, chunks: &[(u64, u64)]) -> Result<u64> {
-    if planted!(NoResume) {
-        return Ok(0);
-    }
-    let undecided = standing.undecided(seams, chunks).await?;
-    let mut window = Window::new(seams, standing.app.clone(), standing.batch);
-    let mut rest = undecided.iter().peekable();
-    loop {
-        while let Some((first, last)) = rest.next_if(|_| window.has_room()) {
-            window.send_again(*first, *last);
-        }
-        if rest.peek().is_none() {
-            window.end();
-        }
-        if window.is_empty() {
-            return Ok(undecided.len() as u64);
-        }
-        window.turn().await?;
-    }
+async fn send_again(deps: &Deps, snapshot: &BatchSnapshot, chunks: &[(u64, u64)]) -> Result<u64> {
+    let undecided = planted!(snapshot.undecided(deps, chunks).await?, NoResume => Vec::new());
+    let messages =
+        undecided.iter().map(|(first, last)| chunk_message(deps, &snapshot.of, *first, *last, true));
+    let messages: Vec<Message> = messages.collect();
+    // Gathered first: a future that holds the closure cannot be sent to another thread.
+    let sends: Vec<_> = messages
+        .chunks(limits::QUEUE_BATCH_MAX)
+        .map(|messages| send::send_all(&deps.queues.chunks, messages, Duration::ZERO))
+        .collect();
+    stream::iter(sends).buffered(limits::READ_AHEAD_MAX).try_collect::<()>().await?;
+    Ok(undecided.len() as u64)
 }
 
-/// The source that a batch names.
-async fn open_again(
-    seams: &Seams,
-    standing: &Standing,
-    bucket: Option<Arc<dyn Store>>,
-) -> Result<Box<dyn Source>> {
-    let BatchSource { location, format, pass, .. } = &standing.body.source;
-    let format: Format = format.parse()?;
-    if format.kind == Kind::Failures {
-        return Ok(Box::new(Failures::of(seams, Standing::of(seams, location.parse()?).await?).await?));
+/// The records of a batch that are in the store itself: the failures of another one.
+async fn stored_source(deps: &Deps, snapshot: &BatchSnapshot) -> Result<Box<dyn Source>> {
+    let (batch, BatchSource { location, format, .. }) = (snapshot.of.batch, &snapshot.body.source);
+    if format.parse::<Format>()?.kind == Kind::Failures {
+        return Ok(Box::new(Failures::of(deps, BatchSnapshot::of(deps, location.parse()?).await?).await?));
     }
     if location == source::STDIN {
-        let batch = standing.batch;
         return Err(Error::conflict(format!(
             "batch {batch} came from the standard input, which cannot be read again"
         ))
-        .hint(format!(
+        .with_hint(format!(
             "`afn batch seal {batch}` ends it with what is stored, `afn batch cancel {batch}` gives it up"
         )));
     }
-    let pass = Some(pass.parse()?).filter(|pass| *pass != source::Pass::Record);
-    source::open(location, Some(format), pass, bucket)
-        .await
-        .map_err(|error| error.context(format!("batch {} cannot be resumed", standing.batch)))
+    Err(Error::conflict(format!(
+        "batch {batch} says that it came from `{location}`, which was not submitted from here"
+    ))
+    .with_hint(format!("if these are its records, name them: `afn batch resume {batch} --input {location}`")))
 }

@@ -2,36 +2,55 @@
 
 use std::time::Duration;
 
-use super::batch::put_sealed;
-use super::standing::Standing;
+use super::snapshot::BatchSnapshot;
+use super::supervisor::call_supervisor;
 use crate::error::{Error, Result};
 use crate::layout::batch::Sealed;
 use crate::limits;
-use crate::model::BatchId;
+use crate::model::{BatchId, BatchRef};
 use crate::outcomes::chunks::{self, Sealing};
-use crate::seam::Seams;
+use crate::seam::{Created, Deps, StoreExt as _};
 use crate::store_clock;
 
-/// Seals with what is stored. A batch that is sealed already
-/// stays as it is. Refused while its submitter may still be at work (N4).
-pub async fn seal(seams: &Seams, batch: BatchId, by: &str) -> Result<Sealed> {
-    let standing = Standing::of(seams, batch).await?;
-    if let Some(sealed) = standing.sealed(seams).await? {
+/// Seals a batch with the chunks that are stored. A batch that is sealed already stays as it is. Refused while its
+/// submitter may still run (N4).
+pub async fn seal(deps: &Deps, batch: BatchId, by: &str) -> Result<Sealed> {
+    let snapshot = BatchSnapshot::of(deps, batch).await?;
+    if let Some(sealed) = snapshot.sealed(deps).await? {
+        if !snapshot.facts.fired.is_there() {
+            call_supervisor(deps, &snapshot.of).await?;
+        }
         return Ok(sealed);
     }
-    let now = store_clock::now(seams).await?;
-    let sealed = match chunks::seal(seams, &standing.app, batch, now, by).await? {
+    let now = store_clock::now(deps).await?;
+    let sealed = match chunks::seal(deps, &snapshot.of, now, by).await? {
         Sealing::Can(sealed) => sealed,
         Sealing::TooYoung { age_ms } => {
             let age = Duration::from_secs(age_ms / 1_000);
-            let wait = Duration::from_secs((limits::SEAL_QUIET_MS - age_ms).div_ceil(1_000));
+            let wait = Duration::from_secs((limits::ms(limits::SEAL_QUIET) - age_ms).div_ceil(1_000));
             return Err(Error::conflict(format!(
                 "batch {batch} may still be submitted: its last chunk was stored {} ago",
                 humantime::format_duration(age)
             ))
-            .hint(format!("try again in {}", humantime::format_duration(wait))));
+            .with_hint(format!("try again in {}", humantime::format_duration(wait))));
         }
     };
-    put_sealed(seams, &standing.app, batch, &sealed).await?;
+    put_sealed(deps, &snapshot.of, &sealed).await?;
+    call_supervisor(deps, &snapshot.of).await?;
     Ok(sealed)
+}
+
+/// Writes `sealed`, or checks that the existing one is the same.
+pub(super) async fn put_sealed(deps: &Deps, of: &BatchRef, sealed: &Sealed) -> Result<()> {
+    let Created::Existing(existing) = deps.store.create_fact(of, sealed).await? else { return Ok(()) };
+    if (existing.last, &existing.missing) == (sealed.last, &sealed.missing) {
+        return Ok(());
+    }
+    Err(Error::conflict(format!(
+        "the batch was sealed with {} calls by {} before its source ended; the records after them, of {} in all, do not belong to it",
+        existing.calls(),
+        existing.by,
+        sealed.last
+    ))
+    .with_hint("submit the rest as a new batch"))
 }

@@ -1,27 +1,52 @@
-//! Puts one pointer on a queue. Only an acknowledged send counts (H12).
+//! Makes messages and puts them on their queues. Only an acknowledged send counts (H12).
 
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::layout::{CallMessage, Message};
-use crate::model::{AppName, CallId, MessageId};
-use crate::seam::queue::{Lane, Outgoing};
-use crate::seam::{RngExt as _, Seams};
+use crate::layout::{CallMessage, Message, RangeMessage, Runs, SuperviseMessage};
+use crate::limits;
+use crate::model::{AppName, AttemptHistory, BatchRef, CallId, MessageId};
+use crate::seam::queue::{Outgoing, QueuePair};
+use crate::seam::{Deps, RngExt as _};
 
 /// A message to a call, under a fresh id.
-pub fn call_message(seams: &Seams, app: &AppName, call: CallId) -> CallMessage {
-    CallMessage::new(message_id(seams), app.clone(), call)
+pub fn call_message(deps: &Deps, app: &AppName, call: CallId) -> CallMessage {
+    CallMessage::new(message_id(deps), app.clone(), call)
 }
 
-pub fn message_id(seams: &Seams) -> MessageId {
-    MessageId::new(seams.now(), seams.rng.u128())
+/// A message to the calls of a chunk from `first` to `last`, which names the chunk. `again`: they may run already, or be
+/// decided.
+pub fn range_message(deps: &Deps, of: &BatchRef, chunk: u64, calls: Runs<AttemptHistory>) -> RangeMessage {
+    RangeMessage::new(message_id(deps), of.app.clone(), of.batch, chunk, calls)
+}
+
+pub fn supervise_message(deps: &Deps, of: &BatchRef) -> SuperviseMessage {
+    SuperviseMessage::new(message_id(deps), of.app.clone(), of.batch)
+}
+
+pub fn message_id(deps: &Deps) -> MessageId {
+    MessageId::new(deps.now(), deps.rng.u128())
 }
 
 /// Returns once the queue has acknowledged the message; an error means that it may or may not be there.
-pub async fn send(lane: &Lane, message: &Message, delay: Duration) -> Result<()> {
-    let group = Some(message.app().to_string());
-    let answers = lane.live.send(vec![Outgoing { delay, group, ..Outgoing::new(message.encode()) }]).await?;
-    for answer in answers {
+pub async fn send(lane: &QueuePair, message: &Message, delay: Duration) -> Result<()> {
+    send_some(lane, std::slice::from_ref(message), delay).await
+}
+
+/// The same for many, ten a request. An error means that each may or may not be there.
+pub async fn send_all(lane: &QueuePair, messages: &[Message], delay: Duration) -> Result<()> {
+    for some in messages.chunks(limits::QUEUE_BATCH_MAX) {
+        send_some(lane, some, delay).await?;
+    }
+    Ok(())
+}
+
+async fn send_some(lane: &QueuePair, messages: &[Message], delay: Duration) -> Result<()> {
+    let outgoing = messages.iter().map(|message| {
+        let group = Some(message.app().to_string());
+        Outgoing { delay, group, ..Outgoing::new(message.encode()) }
+    });
+    for answer in lane.live.send(outgoing.collect()).await? {
         answer?;
     }
     Ok(())

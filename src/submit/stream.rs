@@ -7,76 +7,74 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::batch::{End, OnBadRecord, OnProgress, Progress, Submitted, put_sealed, resume_hint};
 use super::chunker::{Chunker, Cut};
-use super::source::{Bad, Item, STDIN, Source};
+use super::seal::put_sealed;
+use super::source::{BadRecord, STDIN, Source, SourceRecord};
+use super::submission::{End, OnBadRecord, OnProgress, Progress, Submitted, resume_hint};
+use super::supervisor::call_supervisor;
 use super::window::{Window, changed};
 use crate::error::{Code, Error, Result};
-use crate::layout::batch::{SEALED_BY_SUBMITTER, Sealed};
+use crate::layout::batch::{Cancelled, SEALED_BY_SUBMITTER, Sealed};
+use crate::layout::chunk::ChunkFacts;
 use crate::layout::{Key, key};
 use crate::limits;
-use crate::model::{AppName, BatchId, Digest};
+use crate::model::{BatchId, BatchRef};
 use crate::outcomes::chunks::read_facts;
 use crate::planted::planted;
 use crate::seam::store::List;
-use crate::seam::{Clock, Seams, StoreExt as _};
+use crate::seam::{Clock, Deps, StoreExt as _};
 
 pub(super) struct Stream<'a> {
-    pub(super) seams: &'a Seams,
-    pub(super) app: &'a AppName,
-    pub(super) batch: BatchId,
+    pub(super) deps: &'a Deps,
+    pub(super) of: &'a BatchRef,
     pub(super) on_bad_record: OnBadRecord,
     pub(super) progress: OnProgress<'a>,
 }
 
-/// A chunk that is stored already.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct StoredChunk {
-    pub(super) last: u64,
-    pub(super) source: Digest,
-}
+/// The chunks of an earlier submission, by their first numbers.
+pub(super) type StoredChunks = BTreeMap<u64, ChunkFacts>;
 
-/// Chunks on their way from the source to the window.
+/// Chunks between the source and the window.
 struct Intake {
     batch: BatchId,
-    /// Stored ones that the source has not come to, by their first numbers: they need not be written, only be the same.
-    stored: BTreeMap<u64, StoredChunk>,
-    /// What lies in gaps between them waits until they are found the same. No more than a window: what a submitter had
-    /// begun to write when it stopped.
+    /// Stored chunks that the source has not come to. They are compared, not written.
+    stored: StoredChunks,
+    /// New chunks from the gaps between stored ones. They wait until every stored chunk was found to be the same. No more
+    /// than a window: an earlier submitter had begun to write them when it stopped.
     held: VecDeque<Cut>,
-    /// The last numbers of all chunks, where others may have written some.
+    /// The last numbers of all chunks, where another submitter may have written some.
     lasts: Option<BTreeSet<u64>>,
 }
 
 impl Intake {
-    fn new(batch: BatchId, stored: Option<BTreeMap<u64, StoredChunk>>) -> Intake {
+    fn new(batch: BatchId, stored: Option<StoredChunks>) -> Intake {
         let lasts = stored.is_some().then(BTreeSet::new);
         Intake { batch, stored: stored.unwrap_or_default(), held: VecDeque::new(), lasts }
     }
 
-    /// Takes in a chunk that was cut; gives it back as one that is stored.
-    fn take(&mut self, cut: Cut) -> Result<Option<Cut>> {
+    /// Takes a chunk from the source. Returns its progress if it is stored already.
+    fn add(&mut self, cut: Cut) -> Result<Option<Progress>> {
         if let Some(lasts) = &mut self.lasts {
             lasts.insert(cut.last);
         }
         match self.stored.remove(&cut.first) {
-            Some(stands) if (stands.last, &stands.source) == (cut.last, &cut.source) => Ok(Some(cut)),
-            Some(stands) => Err(changed(self.batch, cut.first, stands.last)),
-            None if planted!(ResumeTrustsListing) && !self.stored.is_empty() => Ok(Some(cut)),
+            Some(stored) if (stored.last, &stored.source) != (cut.last, &cut.source) => {
+                Err(changed(self.batch, cut.first, stored.last))
+            }
+            Some(_) => Ok(Some(cut.progress(self.batch))),
             None => {
+                planted!((), ResumeTrustsListing => if !self.stored.is_empty() {
+                    return Ok(Some(cut.progress(self.batch)));
+                });
                 self.held.push_back(cut);
                 Ok(None)
             }
         }
     }
 
-    /// While stored ones are still to be found the same, reading goes on: nothing of it is written.
+    /// Chunks are compared without room in the window, because none of them is written meanwhile.
     fn has_room(&self, window: &Window<'_>) -> bool {
         !self.stored.is_empty() || (self.held.is_empty() && window.has_room())
-    }
-
-    fn has_ready(&self) -> bool {
-        self.stored.is_empty() && !self.held.is_empty()
     }
 
     fn next_ready(&mut self) -> Option<Cut> {
@@ -85,133 +83,136 @@ impl Intake {
 }
 
 impl Stream<'_> {
-    /// `first`: items that were taken from the source already. `stored`, where it is a resume: chunks that stand, by
-    /// their first numbers.
+    /// `stored`: the chunks of an earlier submission, for a resume. `first`: items that were read from the source already.
     pub(super) async fn run(
         &self,
         chunker: Chunker,
-        stored: Option<BTreeMap<u64, StoredChunk>>,
-        first: Vec<Item>,
+        stored: Option<StoredChunks>,
+        first: Vec<SourceRecord>,
         source: Box<dyn Source>,
     ) -> Result<Submitted> {
-        self.stream(chunker, stored, first, source).await.map_err(|error| {
+        // The reader checks and cuts records while others are written; one chunk waits for room.
+        let (cuts, next) = mpsc::channel(1);
+        let linger = Linger::new(&*source, self.deps.clock.clone());
+        let mut reader = JoinSet::new();
+        reader.spawn(read(source, first, chunker, linger, self.on_bad_record, cuts));
+        self.write(stored, next, reader).await.map_err(|error| {
             let hint = match error.hint_text() {
                 Some(hint) if error.code() != Code::Unreachable => hint.to_owned(),
-                _ => resume_hint(self.batch),
+                _ => resume_hint(self.of.batch),
             };
-            error.context(format!("batch {} is submitted in part", self.batch)).hint(hint)
+            error.context(format!("batch {} is submitted in part", self.of.batch)).with_hint(hint)
         })
     }
 
-    async fn stream(
+    async fn write(
         &self,
-        chunker: Chunker,
-        stored: Option<BTreeMap<u64, StoredChunk>>,
-        first: Vec<Item>,
-        source: Box<dyn Source>,
+        stored: Option<StoredChunks>,
+        mut next: mpsc::Receiver<Cut>,
+        mut reader: JoinSet<Result<(u64, Option<BadRecord>)>>,
     ) -> Result<Submitted> {
-        let mut done = Progress { batch: self.batch, calls: 0, chunks: 0, bytes: 0, refused: 0 };
+        let mut done = Progress::none(self.of.batch);
         (self.progress)(done);
-        // Read, checked and cut beside the writing; one chunk waits for room.
-        let (cuts, mut next) = mpsc::channel(1);
-        let mut reader = JoinSet::new();
-        let linger = Linger::new(&*source, self.seams.clock.clone());
-        reader.spawn(read(source, first, chunker, linger, self.on_bad_record, cuts));
-        let mut intake = Intake::new(self.batch, stored);
-        let mut window = Window::new(self.seams, self.app.clone(), self.batch);
-        let look = Duration::from_millis(limits::SUBMIT_LOOK_MS);
-        let mut next_look = self.seams.clock.monotonic() + look;
+        let mut intake = Intake::new(self.of.batch, stored);
+        let mut window = Window::new(self.deps, self.of.clone());
+        let clock = &self.deps.clock;
+        let mut next_look = clock.monotonic() + limits::SUBMIT_LOOK;
+        let mut pause = Pause { stored_at: clock.monotonic(), was_long: false };
         let mut reading = true;
         loop {
             while window.has_room()
                 && let Some(cut) = intake.next_ready()
             {
+                pause.end(clock.monotonic());
                 window.put(cut);
             }
-            if !reading && !intake.has_ready() {
+            if !reading && (!intake.stored.is_empty() || intake.held.is_empty()) {
                 window.end();
                 if window.is_empty() {
                     break;
                 }
             }
-            let wait = next_look.saturating_sub(self.seams.clock.monotonic());
             tokio::select! {
                 biased;
-                () = self.seams.clock.sleep(wait) => {
-                    if self.is_cancelled().await? {
-                        // What is on its way gets its message, or the batch waits for it until it is sent again.
+                () = clock.sleep(next_look.saturating_sub(clock.monotonic())) => {
+                    if self.deps.store.fact_exists::<Cancelled>(self.of).await? {
+                        // Chunks in flight still get their messages: without one a chunk waits until a worker resends it.
                         window.end();
                         while !window.is_empty() {
-                            for chunk in window.turn().await? {
-                                done.add(chunk.calls, chunk.bytes, chunk.refused);
-                            }
-                        }
-                        if planted!(SealsPrefix) {
-                            put_sealed(self.seams, self.app, self.batch, &self.sealed(done.calls)).await?;
+                            done.add(window.turn().await?);
                         }
                         return Ok(submitted(done, done.calls, End::Cancelled));
                     }
-                    next_look = self.seams.clock.monotonic() + look;
+                    next_look = clock.monotonic() + limits::SUBMIT_LOOK;
                 }
                 cut = next.recv(), if reading && intake.has_room(&window) => match cut {
                     None => reading = false,
-                    Some(cut) => if let Some(stands) = intake.take(cut)? {
-                        done.add(stands.last - stands.first + 1, stands.bytes, stands.refused);
+                    Some(cut) => if let Some(stored) = intake.add(cut)? {
+                        done.add(stored);
                         (self.progress)(done);
                     }
                 },
                 acknowledged = window.turn(), if !window.is_empty() => {
-                    for chunk in acknowledged? {
-                        done.add(chunk.calls, chunk.bytes, chunk.refused);
+                    let acknowledged = acknowledged?;
+                    if acknowledged.chunks > 0 && std::mem::take(&mut pause.was_long) {
+                        call_supervisor(self.deps, self.of).await?;
                     }
+                    done.add(acknowledged);
                     (self.progress)(done);
                 }
             }
         }
         let read = reader.join_next().await.expect("the reader was spawned");
-        let read =
+        let (records, bad) =
             read.map_err(|error| Error::internal(format!("the reader of the source ended: {error}")))??;
-        // A stored chunk that the source did not come to: it has fewer records now.
-        if let Some((first, stands)) = intake.stored.first_key_value() {
-            return Err(changed(self.batch, *first, stands.last));
+        self.seal(&intake, records).await?;
+        pause.end(clock.monotonic());
+        if pause.was_long {
+            call_supervisor(self.deps, self.of).await?;
+        }
+        Ok(submitted(done, records, bad.map_or(End::Source, End::BadRecord)))
+    }
+
+    /// Seals the batch after its last record.
+    async fn seal(&self, intake: &Intake, last: u64) -> Result<()> {
+        // The source ended before a stored chunk: it has fewer records now.
+        if let Some((first, stored)) = intake.stored.first_key_value() {
+            return Err(changed(self.of.batch, *first, stored.last));
         }
         if let Some(lasts) = &intake.lasts {
             self.check_alone(lasts).await?;
         }
-        put_sealed(self.seams, self.app, self.batch, &self.sealed(read.records)).await?;
-        Ok(submitted(done, read.records, read.bad.map_or(End::Source, End::BadRecord)))
+        let (at, by) = (self.deps.now(), SEALED_BY_SUBMITTER.to_owned());
+        let sealed = Sealed { last, missing: Vec::new(), at, by };
+        put_sealed(self.deps, self.of, &sealed).await
     }
 
-    fn sealed(&self, last: u64) -> Sealed {
-        let (at, by) = (self.seams.now(), SEALED_BY_SUBMITTER.to_owned());
-        Sealed { v: 1, last, missing: Vec::new(), at, by }
-    }
-
-    /// A submitter that still reads another source than we do stores other chunks: the batch must not be sealed over them.
+    /// An error if another submitter, which reads another source, has stored chunks: the batch must not be sealed over
+    /// them.
     async fn check_alone(&self, lasts: &BTreeSet<u64>) -> Result<()> {
-        let listed = self.seams.store.list_all(List::all(key::chunks(self.app, self.batch))).await?;
+        let listed = self.deps.store.list_all(List::all(key::chunks(&self.of.app, self.of.batch))).await?;
         for entry in listed.entries {
             if let Key::Chunk(_, _, last) = entry.key.parse()?
                 && !lasts.contains(&last)
             {
-                let first = read_facts(self.seams, &entry.key).await?.first;
-                return Err(changed(self.batch, first, last));
+                let first = read_facts(self.deps, &entry.to_key()).await?.first;
+                return Err(changed(self.of.batch, first, last));
             }
         }
         Ok(())
     }
-
-    async fn is_cancelled(&self) -> Result<bool> {
-        Ok(self.seams.store.exists(&Key::Cancelled(self.app.clone(), self.batch).to_string()).await?)
-    }
 }
 
-impl Progress {
-    fn add(&mut self, calls: u64, bytes: u64, refused: u64) {
-        self.calls += calls;
-        self.chunks += 1;
-        self.bytes += bytes;
-        self.refused += refused;
+/// The time since a chunk was stored. After a long pause the supervisor may be resting.
+struct Pause {
+    stored_at: Duration,
+    was_long: bool,
+}
+
+impl Pause {
+    fn end(&mut self, now: Duration) {
+        self.was_long |= now.saturating_sub(self.stored_at) >= limits::SUPERVISOR_CALL;
+        self.stored_at = now;
     }
 }
 
@@ -220,33 +221,27 @@ fn submitted(done: Progress, calls: u64, end: End) -> Submitted {
     Submitted { batch, calls, chunks, bytes, refused, end }
 }
 
-/// How the reading of a source ended.
-struct Read {
-    records: u64,
-    bad: Option<Bad>,
-}
-
-/// Reads the source to its end, or to the bad record that stops it.
+/// Reads the source to its end, or to the bad record that stops it. Returns the number of records, and that bad record.
 async fn read(
     mut source: Box<dyn Source>,
-    first: Vec<Item>,
+    first: Vec<SourceRecord>,
     mut chunker: Chunker,
     mut linger: Linger,
     on_bad_record: OnBadRecord,
     cuts: mpsc::Sender<Cut>,
-) -> Result<Read> {
+) -> Result<(u64, Option<BadRecord>)> {
     let mut items = first;
     let mut bad = None;
-    let mut done = Vec::new();
+    let mut complete = Vec::new();
     'source: while !items.is_empty() {
         for item in items {
             if item.bad.is_some() && on_bad_record == OnBadRecord::Stop {
                 bad = item.bad.map(|bad| *bad);
                 break 'source;
             }
-            chunker.push(item, &mut done)?;
-            for cut in done.drain(..) {
-                // Nobody takes it once the submission has ended; then the reader is stopped too.
+            chunker.push(item, &mut complete)?;
+            for cut in complete.drain(..) {
+                // Fails only when the submission has ended, which stops this task too.
                 let _ = cuts.send(cut).await;
             }
         }
@@ -264,11 +259,11 @@ async fn read(
     if let Some(cut) = chunker.finish() {
         let _ = cuts.send(cut).await;
     }
-    Ok(Read { records: chunker.records(), bad })
+    Ok((chunker.records(), bad))
 }
 
-/// How long records of a pipe wait for others to share a chunk with: whoever writes to it may pause for long. A pipe cannot
-/// be read again, so nobody has to cut it alike a second time (H3).
+/// Limits how long records of a pipe wait for others to share a chunk, because the writer of a pipe may pause for long. A
+/// pipe cannot be read again, so its chunks need not be cut the same way twice (H3).
 struct Linger {
     clock: Arc<dyn Clock>,
     is_pipe: bool,
@@ -283,15 +278,13 @@ impl Linger {
         Linger { clock, is_pipe, begun, waits: None }
     }
 
-    /// Returns when what waits, from record `first` on, has waited long enough; the longer it all goes on, the longer.
+    /// Returns when the records from `first` on have waited long enough. The limit grows with the age of the submission.
     async fn over(&mut self, first: Option<u64>) {
         let Some(first) = first.filter(|_| self.is_pipe) else { return std::future::pending().await };
         let now = self.clock.monotonic();
         let since = self.waits.filter(|(waits, _)| *waits == first).map_or(now, |(_, since)| since);
         self.waits = Some((first, since));
-        let (soonest, latest) = (limits::SUBMIT_LINGER_MS_MIN, limits::SUBMIT_LINGER_MS_MAX);
-        let limit =
-            ((now - self.begun) / 20).clamp(Duration::from_millis(soonest), Duration::from_millis(latest));
+        let limit = ((now - self.begun) / 20).clamp(limits::SUBMIT_LINGER_MIN, limits::SUBMIT_LINGER_MAX);
         self.clock.sleep((since + limit).saturating_sub(now)).await;
     }
 }

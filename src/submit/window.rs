@@ -1,6 +1,6 @@
-//! Chunks on their way: written into the store side by side, their messages sent ten to a request, and never more of
-//! both than a bounded window. A chunk leaves the window when its message is acknowledged, so that whatever stops a
-//! submission leaves at most a window of stored chunks without a message (H22).
+//! Chunks in flight: written to the store in parallel, their messages sent ten to a request, both bounded by a window. A
+//! chunk leaves the window when its message is acknowledged, so that a submission that stops leaves at most a window of
+//! stored chunks without a message (H22).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,61 +9,51 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::chunker::{Cut, Input};
 use super::send;
+use super::submission::Progress;
 use crate::error::{Error, Result};
 use crate::layout::chunk::{self, ChunkFacts, InputFacts};
-use crate::layout::{Key, Message, RangeMessage, note};
+use crate::layout::{Key, Message, RangeMessage, Runs, metadata};
 use crate::limits;
-use crate::model::{AppName, BatchId};
+use crate::model::{AttemptHistory, BatchId, BatchRef};
 use crate::outcomes::chunks::read_facts;
-use crate::seam::queue::Outgoing;
 use crate::seam::store::PutObject;
-use crate::seam::{Seams, StoreError};
+use crate::seam::{Deps, StoreExt as _};
 
 /// Beside what is in the window, a chunk is being cut and one waits to enter.
 const BYTES_MAX: u64 = limits::SUBMIT_BYTES_IN_FLIGHT - 2 * limits::CHUNK_BYTES_MAX;
 
 pub(super) struct Window<'a> {
-    seams: &'a Seams,
-    app: AppName,
-    batch: BatchId,
+    deps: &'a Deps,
+    of: BatchRef,
     tasks: JoinSet<Result<Done>>,
     /// Of chunks that are being written.
     bytes: u64,
     puts: usize,
-    /// Chunks that are being written, wait for their message's turn or for its acknowledgement.
+    /// Chunks that are being written, or whose message is not acknowledged.
     chunks: usize,
-    unsent: VecDeque<OnItsWay>,
-    /// When the oldest of them began to wait.
+    /// Stored chunks whose message is not sent.
+    unsent: VecDeque<UnsentChunk>,
+    /// When the oldest of them was stored.
     since: Duration,
-    /// Nothing more will come.
+    /// No more chunks will be put.
     ended: bool,
 }
 
 enum Done {
-    Put(OnItsWay),
-    Sent(Vec<OnItsWay>),
+    Put(UnsentChunk),
+    Sent(Progress),
 }
 
-/// A chunk that is stored, and its message.
-struct OnItsWay {
-    message: RangeMessage,
-    chunk: Chunk,
-}
-
-/// What a chunk came to, once its message is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Chunk {
-    pub(super) calls: u64,
-    pub(super) bytes: u64,
-    pub(super) refused: u64,
+struct UnsentChunk {
+    message: Message,
+    progress: Progress,
 }
 
 impl<'a> Window<'a> {
-    pub(super) fn new(seams: &'a Seams, app: AppName, batch: BatchId) -> Window<'a> {
+    pub(super) fn new(deps: &'a Deps, of: BatchRef) -> Window<'a> {
         Window {
-            seams,
-            app,
-            batch,
+            deps,
+            of,
             tasks: JoinSet::new(),
             bytes: 0,
             puts: 0,
@@ -82,42 +72,34 @@ impl<'a> Window<'a> {
         self.chunks < limits::SUBMIT_CHUNKS_IN_FLIGHT && self.bytes + limits::CHUNK_BYTES_MAX <= BYTES_MAX
     }
 
-    /// Begins to write a chunk. Only while there is room.
+    /// Starts to write a chunk. Only while there is room.
     pub(super) fn put(&mut self, cut: Cut) {
         assert!(self.has_room());
         self.bytes += cut.bytes;
         self.puts += 1;
         self.chunks += 1;
-        let (seams, app, batch) = (self.seams.clone(), self.app.clone(), self.batch);
+        let (deps, of) = (self.deps.clone(), self.of.clone());
         self.tasks.spawn(async move {
-            let (first, last) = (cut.first, cut.last);
-            let chunk = Chunk { calls: last - first + 1, bytes: cut.bytes, refused: cut.refused };
-            let again = put_chunk(&seams, &app, batch, cut).await? == Put::StoodAlready;
-            Ok(Done::Put(OnItsWay { message: range(&seams, &app, batch, first, last, again), chunk }))
+            let progress = cut.progress(of.batch);
+            let message = put_chunk(&deps, &of, cut).await?;
+            Ok(Done::Put(UnsentChunk { message, progress }))
         });
-    }
-
-    /// Sends a message to a chunk that is stored already and may run. Only while there is room.
-    pub(super) fn send_again(&mut self, first: u64, last: u64) {
-        self.chunks += 1;
-        let message = range(self.seams, &self.app, self.batch, first, last, true);
-        self.queue(OnItsWay { message, chunk: Chunk { calls: last - first + 1, bytes: 0, refused: 0 } });
     }
 
     pub(super) fn end(&mut self) {
         self.ended = true;
     }
 
-    /// Waits for something to happen and does what follows from it; the chunks whose messages were acknowledged. May be
-    /// dropped at any time, nothing is lost by that. Never ends while the window is empty.
-    pub(super) async fn turn(&mut self) -> Result<Vec<Chunk>> {
+    /// Waits until a chunk is stored or messages are acknowledged, and returns the progress by acknowledged messages.
+    /// Cancel safe. Never returns while the window is empty.
+    pub(super) async fn turn(&mut self) -> Result<Progress> {
         loop {
             let wait = self.wait_before_send();
             if wait.is_some_and(|wait| wait.is_zero()) {
                 self.send();
                 continue;
             }
-            let clock = &self.seams.clock;
+            let clock = &self.deps.clock;
             let timer = async {
                 match wait {
                     Some(wait) => clock.sleep(wait).await,
@@ -132,29 +114,24 @@ impl<'a> Window<'a> {
             };
             match done.unwrap_or_else(|error| Err(lost_task(error)))? {
                 Done::Put(stored) => {
-                    self.bytes -= stored.chunk.bytes;
+                    self.bytes -= stored.progress.bytes;
                     self.puts -= 1;
-                    self.queue(stored);
-                    // There is room again: whoever has the next chunk is to know.
-                    return Ok(Vec::new());
+                    if self.unsent.is_empty() {
+                        self.since = self.deps.clock.monotonic();
+                    }
+                    self.unsent.push_back(stored);
+                    // The caller may put the next chunk now.
+                    return Ok(Progress::none(self.of.batch));
                 }
-                Done::Sent(sent) => {
-                    self.chunks -= sent.len();
-                    return Ok(sent.into_iter().map(|sent| sent.chunk).collect());
+                Done::Sent(progress) => {
+                    self.chunks -= progress.chunks as usize;
+                    return Ok(progress);
                 }
             }
         }
     }
 
-    fn queue(&mut self, stored: OnItsWay) {
-        if self.unsent.is_empty() {
-            self.since = self.seams.clock.monotonic();
-        }
-        self.unsent.push_back(stored);
-    }
-
-    /// Messages share a request: a full one goes at once, others wait a little, unless nothing can come that they would
-    /// wait for.
+    /// A full request is sent at once. Fewer messages wait a little for others, unless none can come.
     fn wait_before_send(&self) -> Option<Duration> {
         if self.unsent.is_empty() {
             return None;
@@ -163,26 +140,23 @@ impl<'a> Window<'a> {
         if alone || self.unsent.len() >= limits::QUEUE_BATCH_MAX {
             return Some(Duration::ZERO);
         }
-        let due = self.since + Duration::from_millis(limits::SUBMIT_SEND_WAIT_MS);
-        Some(due.saturating_sub(self.seams.clock.monotonic()))
+        let due = self.since + limits::SUBMIT_SEND_WAIT;
+        Some(due.saturating_sub(self.deps.clock.monotonic()))
     }
 
     fn send(&mut self) {
         let count = self.unsent.len().min(limits::QUEUE_BATCH_MAX);
-        let stored: Vec<OnItsWay> = self.unsent.drain(..count).collect();
-        self.since = self.seams.clock.monotonic();
-        let lane = self.seams.queues.chunks.clone();
+        let mut progress = Progress::none(self.of.batch);
+        let messages = self.unsent.drain(..count).map(|stored| {
+            progress.add(stored.progress);
+            stored.message
+        });
+        let messages: Vec<Message> = messages.collect();
+        self.since = self.deps.clock.monotonic();
+        let pair = self.deps.queues.chunks.clone();
         self.tasks.spawn(async move {
-            let outgoing = stored.iter().map(|stored| Outgoing {
-                group: Some(stored.message.app.to_string()),
-                ..Outgoing::new(Message::Range(stored.message.clone()).encode())
-            });
-            let answers = lane.live.send(outgoing.collect()).await?;
-            // Only an entry's own acknowledgement counts (H12).
-            for answer in answers {
-                answer?;
-            }
-            Ok(Done::Sent(stored))
+            send::send_all(&pair, &messages, Duration::ZERO).await?;
+            Ok(Done::Sent(progress))
         });
     }
 }
@@ -191,67 +165,52 @@ fn lost_task(error: JoinError) -> Error {
     Error::internal(format!("a task of the submission ended: {error}"))
 }
 
-fn range(seams: &Seams, app: &AppName, batch: BatchId, first: u64, last: u64, again: bool) -> RangeMessage {
-    RangeMessage {
-        id: send::message_id(seams),
-        app: app.clone(),
-        batch,
-        chunk: last,
-        first,
-        last,
-        shares: limits::SHARES,
-        again,
-        suspects: Vec::new(),
-        tried: Vec::new(),
-        mismatch_since: None,
-    }
+/// A message to all calls of a chunk. `again`: they may run already, or be decided.
+pub(super) fn chunk_message(deps: &Deps, of: &BatchRef, first: u64, last: u64, again: bool) -> Message {
+    let calls = Runs::one(first, last, AttemptHistory::default());
+    Message::Range(RangeMessage { again, ..send::range_message(deps, of, last, calls) })
 }
 
-#[derive(PartialEq, Eq)]
-enum Put {
-    New,
-    /// By an earlier submitter, a rival, or ourselves if the answer was lost: it may run already.
-    StoodAlready,
-}
-
-async fn put_chunk(seams: &Seams, app: &AppName, batch: BatchId, cut: Cut) -> Result<Put> {
+/// Writes a chunk, or checks that the stored one is the same, and returns its message.
+async fn put_chunk(deps: &Deps, of: &BatchRef, cut: Cut) -> Result<Message> {
     for input in cut.inputs {
-        put_input(seams, app, batch, input).await?;
+        put_input(deps, of, input).await?;
     }
-    let facts = ChunkFacts { v: 1, first: cut.first, last: cut.last, source: cut.source };
+    let facts = ChunkFacts { first: cut.first, last: cut.last, source: cut.source };
     let body = chunk::encode(&cut.records)?;
     drop(cut.records);
-    let key = Key::Chunk(app.clone(), batch, cut.last).to_string();
-    match seams.store.put(&key, PutObject::create(body).note(note::encode(&facts)?)).await {
-        Ok(_) => return Ok(Put::New),
-        Err(StoreError::Exists) => {}
-        Err(error) => return Err(Error::from(error).context(format!("write records up to {}", cut.last))),
+    let key = Key::Chunk(of.app.clone(), of.batch, cut.last);
+    let object = PutObject::create(body).metadata(metadata::encode(&facts)?);
+    let unwritten = |error| Error::from(error).context(format!("write records up to {}", cut.last));
+    let is_new = deps.store.create(&key, object).await.map_err(unwritten)?;
+    if !is_new {
+        // An earlier submitter, a rival, or this one, if the answer was lost, wrote the chunk: it may run already.
+        let stored = read_facts(deps, &key).await?;
+        if (stored.first, &stored.source) != (facts.first, &facts.source) {
+            return Err(changed(of.batch, stored.first, stored.last));
+        }
     }
-    let stands = read_facts(seams, &key).await?;
-    if (stands.first, &stands.source) == (facts.first, &facts.source) {
-        return Ok(Put::StoodAlready);
-    }
-    Err(changed(batch, stands.first, stands.last))
+    Ok(chunk_message(deps, of, facts.first, facts.last, !is_new))
 }
 
-/// The source that is read now is not the one that the batch was begun with.
+/// The source is not the one that the batch was begun with.
 pub(super) fn changed(batch: BatchId, first: u64, last: u64) -> Error {
     Error::conflict(format!("the source has changed: records {first} to {last} were others when they were submitted"))
-        .hint(format!(
+        .with_hint(format!(
             "`afn batch seal {batch}` ends the batch with what is stored, and a new batch takes the source as it is"
         ))
 }
 
-async fn put_input(seams: &Seams, app: &AppName, batch: BatchId, input: Input) -> Result<()> {
+async fn put_input(deps: &Deps, of: &BatchRef, input: Input) -> Result<()> {
     let Input { number, payload, sha256 } = input;
-    let key = Key::Input(app.clone(), batch, number).to_string();
-    let facts = InputFacts { v: 1, sha256 };
-    match seams.store.put(&key, PutObject::create(payload).note(note::encode(&facts)?)).await {
-        Ok(_) => return Ok(()),
-        Err(StoreError::Exists) => {}
-        Err(error) => return Err(Error::from(error).context(format!("write record {number}"))),
+    let key = Key::Input(of.app.clone(), of.batch, number);
+    let facts = InputFacts { sha256 };
+    let object = PutObject::create(payload).metadata(metadata::encode(&facts)?);
+    let unwritten = |error| Error::from(error).context(format!("write record {number}"));
+    if deps.store.create(&key, object).await.map_err(unwritten)?
+        || deps.store.read_metadata::<InputFacts>(&key).await?.0 == facts
+    {
+        return Ok(());
     }
-    let info = seams.store.head(&key).await?;
-    let stands: InputFacts = note::decode(&key, info.note.as_deref().unwrap_or_default())?;
-    if stands == facts { Ok(()) } else { Err(changed(batch, number, number)) }
+    Err(changed(of.batch, number, number))
 }

@@ -1,70 +1,137 @@
-//! One execution, watched: after a while its `started` is written, and from time to time somebody looks whether the
-//! call was cancelled meanwhile.
+//! The attempt state machine decides what follows when an execution has ended. Single calls and calls of batches share its
+//! rules. It does no I/O and knows no queue and no store; its callers carry out its decisions.
 
 use std::time::Duration;
 
-use super::Shared;
-use super::careful::{self, Past};
-use super::phase::Phase;
-use crate::layout::Key;
 use crate::limits;
-use crate::model::{AppName, CallId, DeliveryId};
-use crate::seam::executor::{Fault, Run, Work};
-use crate::seam::{Heard, StoreExt as _};
+use crate::model::AttemptHistory;
+use crate::planted::planted;
+use crate::seam::executor::{Execution, Fault, Verdict};
 
-/// How an execution ended.
+/// How one execution ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    Run(Run),
-    Fault(Fault),
-    /// The call has an outcome by now: cancelled, or decided elsewhere.
-    Decided,
-    /// The grace is over; the sandbox is being stopped.
+    Succeeded,
+    /// The call failed by itself: exit code, exception, out of memory, its time ran out.
+    Failed,
+    /// The function could not be started.
+    NotStarted,
+    /// The worker could not run it.
+    Sick,
+    /// The version does not suit this worker.
+    Mismatch,
+}
+
+impl Ended {
+    pub fn of(run: &Result<Execution, Fault>) -> Ended {
+        match run {
+            Ok(Execution { verdict: Verdict::Success { .. }, .. }) => Ended::Succeeded,
+            Ok(_) => Ended::Failed,
+            Err(Fault::Function(_)) => Ended::NotStarted,
+            Err(Fault::Worker(_)) => Ended::Sick,
+            Err(Fault::Mismatch(_)) => Ended::Mismatch,
+        }
+    }
+}
+
+/// How often a call may be tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Failures of the call that end it.
+    pub attempts_max: u32,
+    /// The wait after the first failure; doubled after each further one.
+    pub backoff_ms: u64,
+}
+
+/// What follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The call has its outcome.
+    Decide,
+    /// The next attempt begins after this wait.
+    Retry(Duration),
+    /// Others run it, as if this execution had not been.
     HandBack,
 }
 
-/// Which delivery's mark tells of this execution.
-pub struct Marking<'a> {
-    pub app: &'a AppName,
-    pub call: CallId,
-    pub delivery: DeliveryId,
-    pub past: &'a Past,
-    /// The mark is there already.
-    pub marked: bool,
-}
-
-/// Runs `work`. Says in the second value whether the delivery has a mark now.
-pub async fn run(shared: &Shared, work: Work, marking: Marking<'_>) -> (Ended, bool) {
-    let mut marked = marking.marked;
-    let heard = work.heard.clone();
-    let ended = tokio::select! {
-        biased;
-        () = shared.phases.reached(Phase::HandBack) => Ended::HandBack,
-        run = shared.executor.run(work) => match run {
-            Ok(run) => Ended::Run(run),
-            Err(fault) => Ended::Fault(fault),
-        },
-        () = watch(shared, &marking, &heard, &mut marked) => Ended::Decided,
-    };
-    (ended, marked)
-}
-
-/// Returns once the call has an outcome. Nothing here is needed for safety, so a failed request is no reason to stop.
-async fn watch(shared: &Shared, marking: &Marking<'_>, heard: &Heard, marked: &mut bool) {
-    let status = Key::Status(marking.app.clone(), marking.call).to_string();
-    let started = shared.seams.clock.monotonic();
-    shared.seams.clock.sleep(Duration::from_millis(limits::STARTED_AFTER_MS)).await;
-    if !*marked {
-        // Set first: a write whose answer never comes may have been done.
-        *marked = true;
-        let Marking { app, call, delivery, past, .. } = *marking;
-        let _ = careful::mark(shared, app, call, delivery, past, Some(heard)).await;
-    }
-    loop {
-        if let Ok(true) = shared.seams.store.exists(&status).await {
-            return;
+/// Takes one execution into the history, and says what follows. An execution that says nothing about the call leaves the
+/// history as it is, so that its number is used again.
+pub fn next(history: &mut AttemptHistory, ended: Ended, policy: &Policy) -> Next {
+    match ended {
+        Ended::Succeeded => {
+            history.attempts += 1;
+            Next::Decide
         }
-        let elapsed = shared.seams.clock.monotonic().saturating_sub(started).as_millis() as u64;
-        let wait = (elapsed / 10).clamp(limits::CANCEL_LOOK_MS_MIN, limits::CANCEL_LOOK_MS_MAX);
-        shared.seams.clock.sleep(Duration::from_millis(wait)).await;
+        Ended::Failed => {
+            history.attempts += 1;
+            history.failures += 1;
+            match history.failures >= policy.attempts_max {
+                true => Next::Decide,
+                false => Next::Retry(backoff(policy.backoff_ms, history.failures)),
+            }
+        }
+        Ended::NotStarted => {
+            history.attempts += 1;
+            history.start_failures += 1;
+            match history.start_failures > limits::START_RETRIES {
+                true => Next::Decide,
+                false => Next::Retry(backoff(policy.backoff_ms, history.start_failures)),
+            }
+        }
+        Ended::Sick => Next::HandBack,
+        Ended::Mismatch => {
+            planted!((), MismatchAddsAttempt => history.attempts += 1);
+            Next::HandBack
+        }
+    }
+}
+
+/// Doubles with every failure.
+fn backoff(first_ms: u64, failures: u32) -> Duration {
+    let factor = 1u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
+    Duration::from_millis(first_ms.saturating_mul(factor).min(limits::RETRY_BACKOFF_MS_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(attempts: u32, failures: u32, start_failures: u32) -> AttemptHistory {
+        AttemptHistory { attempts, failures, start_failures }
+    }
+
+    #[test]
+    fn what_follows_an_execution() {
+        use Ended::*;
+        let retry = |ms| Next::Retry(Duration::from_millis(ms));
+        let policy = Policy { attempts_max: 3, backoff_ms: 1_000 };
+        let none = history(0, 0, 0);
+        for (before, ended, follows, after) in [
+            (none, Succeeded, Next::Decide, history(1, 0, 0)),
+            (none, Failed, retry(1_000), history(1, 1, 0)),
+            (history(1, 1, 0), Failed, retry(2_000), history(2, 2, 0)),
+            (history(2, 2, 0), Failed, Next::Decide, history(3, 3, 0)),
+            (history(2, 2, 0), Succeeded, Next::Decide, history(3, 2, 0)),
+            // Two budgets: starts that failed are not failures of the call.
+            (history(2, 2, 0), NotStarted, retry(1_000), history(3, 2, 1)),
+            (history(3, 1, 2), NotStarted, Next::Decide, history(4, 1, 3)),
+            (history(3, 1, 2), Failed, retry(2_000), history(4, 2, 2)),
+            // What says nothing about the call changes nothing.
+            (history(2, 1, 1), Sick, Next::HandBack, history(2, 1, 1)),
+            (history(2, 1, 1), Mismatch, Next::HandBack, history(2, 1, 1)),
+        ] {
+            let mut now = before;
+            assert_eq!((next(&mut now, ended, &policy), now), (follows, after), "{before:?} {ended:?}");
+        }
+        let once = Policy { attempts_max: 1, backoff_ms: 1_000 };
+        assert_eq!(next(&mut none.clone(), Failed, &once), Next::Decide);
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_limit() {
+        let waits: Vec<u64> = (1..=4).map(|failures| backoff(1_000, failures).as_millis() as u64).collect();
+        assert_eq!(waits, [1_000, 2_000, 4_000, 8_000]);
+        assert_eq!(backoff(1_000, 200), Duration::from_millis(limits::RETRY_BACKOFF_MS_MAX));
+        assert_eq!(backoff(0, 7), Duration::ZERO);
     }
 }

@@ -1,18 +1,17 @@
-//! What a worker knows of batches: the definition for good; whether it is sealed, cancelled or over as of a minute ago at
-//! most. One list answers all of it, once per batch and worker, however many chunks it holds (H24).
+//! The worker's cache of batches: the definition, and a snapshot, at most a minute old, of whether a batch is sealed,
+//! cancelled or over. One list refreshes a snapshot, shared by all chunks of the batch on this worker (H24).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use crate::error::{Error, Result};
-use crate::layout::batch::{Batch, Cancelled, Sealed};
-use crate::layout::{Key, key, object};
-use crate::model::{AppName, BatchId};
-use crate::seam::store::List;
-use crate::seam::{Seams, StoreExt as _};
+use crate::error::Result;
+use crate::layout::batch::{Batch, Cancelled};
+use crate::model::{AppName, BatchId, BatchRef, Digest};
+use crate::outcomes::BatchFacts;
+use crate::seam::{Deps, StoreExt as _};
 
 /// How old a look may be.
 const FRESH: Duration = Duration::from_secs(60);
@@ -22,38 +21,49 @@ const FRESH_MIN: Duration = Duration::from_secs(2);
 const KEPT_MAX: usize = 1_000;
 
 #[derive(Debug, Clone)]
-pub struct Look {
+pub struct BatchSnapshot {
     pub batch: Arc<Batch>,
-    pub sealed: Option<Arc<Sealed>>,
     pub cancelled: Option<Arc<Cancelled>>,
     /// It has a `summary`: nothing of it is to be run or recorded any more.
     pub over: bool,
+    facts: BatchFacts,
     at: Duration,
     first_at: Duration,
 }
 
-impl Look {
+impl BatchSnapshot {
     /// Whether the chunk that ends with this number is part of the batch, as far as is known.
     pub fn belongs(&self, last: u64) -> bool {
-        self.sealed.as_ref().is_none_or(|sealed| sealed.belongs(last))
+        self.facts.belongs(last)
     }
 }
 
-pub struct Batches {
-    seams: Seams,
-    known: Mutex<BTreeMap<(AppName, BatchId), Look>>,
+pub struct BatchCache {
+    deps: Deps,
+    known: Mutex<BTreeMap<(AppName, BatchId), BatchSnapshot>>,
+    /// Reasons why this worker cannot run calls of a batch that it has told of.
+    mentioned: std::sync::Mutex<BTreeSet<(BatchId, Digest)>>,
 }
 
-impl Batches {
-    pub fn new(seams: Seams) -> Batches {
-        Batches { seams, known: Mutex::default() }
+impl BatchCache {
+    pub fn new(deps: Deps) -> BatchCache {
+        BatchCache { deps, known: Mutex::default(), mentioned: Default::default() }
+    }
+
+    /// Whether this reason is new, as far as is remembered.
+    pub fn is_first_mention(&self, batch: BatchId, reason: &Digest) -> bool {
+        let mut mentioned = self.mentioned.lock().expect("no holder of this lock panics");
+        if mentioned.len() >= KEPT_MAX {
+            mentioned.clear();
+        }
+        mentioned.insert((batch, reason.clone()))
     }
 
     /// `None`: there is no such batch (its definition was deleted, and with it all that could run).
-    pub async fn look(&self, app: &AppName, batch: BatchId) -> Result<Option<Look>> {
+    pub async fn snapshot(&self, app: &AppName, batch: BatchId) -> Result<Option<BatchSnapshot>> {
         // Held over the requests: many chunks that ask at once are answered by one look.
         let mut known = self.known.lock().await;
-        let now = self.seams.clock.monotonic();
+        let now = self.deps.clock.monotonic();
         let name = (app.clone(), batch);
         let before = known.get(&name).cloned();
         if let Some(look) = &before {
@@ -75,50 +85,22 @@ impl Batches {
         &self,
         app: &AppName,
         batch: BatchId,
-        before: Option<Look>,
+        before: Option<BatchSnapshot>,
         now: Duration,
-    ) -> Result<Option<Look>> {
-        let store = &self.seams.store;
-        let listed = store.list_all(List::grouped(key::batch(app, batch))).await?;
-        let mut facts = listed.entries.iter().filter_map(|entry| entry.key.parse::<Key>().ok());
-        let (mut defined, mut sealed, mut cancelled, mut over) = (false, false, false, false);
-        for fact in &mut facts {
-            match fact {
-                Key::Batch(..) => defined = true,
-                Key::Sealed(..) => sealed = true,
-                Key::Cancelled(..) => cancelled = true,
-                Key::Summary(..) => over = true,
-                _ => {}
-            }
-        }
-        let known = before.as_ref();
-        let definition = match known {
-            Some(look) if defined => Some(look.batch.clone()),
+    ) -> Result<Option<BatchSnapshot>> {
+        let (store, of) = (&*self.deps.store, BatchRef::new(app, batch));
+        let first_at = before.as_ref().map_or(now, |look| look.first_at);
+        let mut facts = before.map(|look| look.facts).unwrap_or_default();
+        facts.look(store, &of).await?;
+        let definition = match facts.definition.read(store, &of).await? {
             // Asked for by name before it is said that there is none: what points to it is deleted then.
-            _ => self.find(Key::Batch(app.clone(), batch)).await?,
+            None => store.find_fact(&of).await?.map(Arc::new),
+            definition => definition,
         };
-        let Some(definition) = definition else { return Ok(None) };
-        let sealed = match known.and_then(|look| look.sealed.clone()) {
-            None if sealed => Some(self.read(Key::Sealed(app.clone(), batch)).await?),
-            known => known,
-        };
-        let cancelled = match known.and_then(|look| look.cancelled.clone()) {
-            None if cancelled => Some(self.read(Key::Cancelled(app.clone(), batch)).await?),
-            known => known,
-        };
-        let first_at = known.map_or(now, |look| look.first_at);
-        Ok(Some(Look { batch: definition, sealed, cancelled, over, at: now, first_at }))
-    }
-
-    async fn read<T: serde::de::DeserializeOwned>(&self, key: Key) -> Result<Arc<T>> {
-        let name = key.to_string();
-        let found = self.find(key).await?;
-        found.ok_or_else(|| Error::internal(format!("`{name}` was listed and is gone")))
-    }
-
-    async fn find<T: serde::de::DeserializeOwned>(&self, key: Key) -> Result<Option<Arc<T>>> {
-        let key = key.to_string();
-        let found = self.seams.store.find(&key).await?;
-        found.map(|object| Ok(Arc::new(object::decode(&key, &object.body)?))).transpose()
+        let Some(batch) = definition else { return Ok(None) };
+        facts.sealed.read(store, &of).await?;
+        let cancelled = facts.cancelled.read(store, &of).await?;
+        let over = facts.summary.is_there();
+        Ok(Some(BatchSnapshot { batch, cancelled, over, facts, at: now, first_at }))
     }
 }

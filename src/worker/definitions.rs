@@ -1,4 +1,5 @@
-//! What a worker knows of apps and functions: versions for good, since they never change; config for a few seconds.
+//! The worker's cache of apps and functions. Versions are cached without expiry, because they never change; config is
+//! cached for a few seconds.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -7,7 +8,7 @@ use std::time::Duration;
 use crate::catalog::Catalog;
 use crate::error::{Code, Result};
 use crate::model::{AppName, Config, Function, FunctionName, Version, VersionId};
-use crate::seam::Seams;
+use crate::seam::Deps;
 
 /// A changed config reaches a running worker within this.
 const FRESH: Duration = Duration::from_secs(10);
@@ -15,14 +16,14 @@ const FRESH: Duration = Duration::from_secs(10);
 const KEPT_MAX: usize = 1_000;
 
 pub struct Definitions {
-    seams: Seams,
+    deps: Deps,
     catalog: Catalog,
     versions: Mutex<BTreeMap<(AppName, FunctionName, VersionId), Arc<Version>>>,
-    functions: Mutex<BTreeMap<(AppName, FunctionName), Seen>>,
+    functions: Mutex<BTreeMap<(AppName, FunctionName), CachedFunction>>,
 }
 
 #[derive(Clone)]
-struct Seen {
+struct CachedFunction {
     at: Duration,
     definition: Option<Definition>,
 }
@@ -34,10 +35,32 @@ pub struct Definition {
     pub function: Arc<Function>,
 }
 
+pub enum Resolved {
+    Ready(Arc<Version>, Definition),
+    /// The reason why nothing of it can run.
+    Gone(String),
+}
+
 impl Definitions {
-    pub fn new(seams: Seams) -> Definitions {
-        let catalog = Catalog::new(seams.clone());
-        Definitions { seams, catalog, versions: Mutex::default(), functions: Mutex::default() }
+    pub fn new(deps: Deps) -> Definitions {
+        let catalog = Catalog::new(deps.clone());
+        Definitions { deps, catalog, versions: Mutex::default(), functions: Mutex::default() }
+    }
+
+    /// What is needed to run calls of a version.
+    pub async fn resolve(
+        &self,
+        app: &AppName,
+        function: &FunctionName,
+        version: &VersionId,
+    ) -> Result<Resolved> {
+        let Some(found) = self.version(app, function, version).await? else {
+            return Ok(Resolved::Gone(format!("version {version} of function `{function}` is missing")));
+        };
+        Ok(match self.function(app, function).await? {
+            Some(definition) => Resolved::Ready(found, definition),
+            None => Resolved::Gone(format!("function `{function}` was deleted before the call ran")),
+        })
     }
 
     /// `None`: there is no such version.
@@ -64,7 +87,7 @@ impl Definitions {
     /// `None`: the function was deleted.
     pub async fn function(&self, app: &AppName, function: &FunctionName) -> Result<Option<Definition>> {
         let key = (app.clone(), function.clone());
-        let now = self.seams.clock.monotonic();
+        let now = self.deps.clock.monotonic();
         if let Some(seen) = self.functions.lock().expect("no holder panics").get(&key)
             && now.saturating_sub(seen.at) < FRESH
         {
@@ -82,7 +105,7 @@ impl Definitions {
         if functions.len() >= KEPT_MAX {
             functions.clear();
         }
-        functions.insert(key, Seen { at: now, definition: definition.clone() });
+        functions.insert(key, CachedFunction { at: now, definition: definition.clone() });
         Ok(definition)
     }
 }

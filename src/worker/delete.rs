@@ -1,17 +1,19 @@
-//! Deletes what has had its time: whole calls, `status` last, and whole batches, payloads first, once nothing late can come
-//! for them (H14); idempotency keys; the reconciler's own marks. By the store's clock, never by lifecycle rules.
+//! Deletes old objects when no late message or lease can need them any more (H14): whole calls, `status` last; whole
+//! batches, payloads first; idempotency keys; the reconciler's own marks. Ages are measured by the store's clock. No
+//! lifecycle rule deletes these objects.
 
 use serde::Serialize;
 
-use super::walk::{self, Seen, Walk};
+use super::sweep::Sweep;
+use super::walk::{self, CallWalk, StoredCall};
 use crate::error::Result;
 use crate::layout::{Key, key};
 use crate::limits;
 use crate::model::{AppName, BatchId, Time};
 use crate::planted::planted;
-use crate::seam::Seams;
+use crate::seam::Deps;
 use crate::seam::StoreExt as _;
-use crate::seam::store::List;
+use crate::seam::store::{List, ListEntry};
 use crate::store_clock;
 
 /// What was deleted, or would be.
@@ -22,43 +24,57 @@ pub struct Report {
     pub idempotency_keys: u64,
     pub objects: u64,
     pub bytes: u64,
+    /// Calls, batches and apps that could not be looked at or deleted; each was told of.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub failed: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Deletes, or with `dry_run` only counts.
-pub async fn gc(seams: &Seams, dry_run: bool) -> Result<Report> {
-    let now = store_clock::now(seams).await?;
-    let mut gc = Gc { seams, now, dry_run, report: Report::default() };
-    for app in walk::apps(seams).await? {
+pub async fn gc(deps: &Deps, dry_run: bool) -> Result<Report> {
+    let now = store_clock::now(deps).await?;
+    let sweep = Sweep::new(deps, "delete what is old of");
+    let mut gc = Gc { deps, now, dry_run, report: Report::default(), sweep };
+    for app in walk::apps(deps).await? {
         // Keys first: a key must never name a call that is gone, or its next use would run it again.
-        gc.idempotency_keys(&app).await?;
-        gc.calls(&app).await?;
-        gc.batches(&app).await?;
+        let mut calls = gc.idempotency_keys(&app).await;
+        if calls.is_ok() {
+            calls = gc.calls(&app).await;
+        }
+        gc.sweep.take(format_args!("the calls of app {app}"), calls)?;
+        let batches = gc.batches(&app).await;
+        gc.sweep.take(format_args!("the batches of app {app}"), batches)?;
     }
     gc.reconciled().await?;
-    Ok(gc.report)
+    Ok(Report { failed: gc.sweep.failed, ..gc.report })
 }
 
 struct Gc<'a> {
-    seams: &'a Seams,
+    deps: &'a Deps,
     now: Time,
     dry_run: bool,
     report: Report,
+    sweep: Sweep<'a>,
 }
 
 impl Gc<'_> {
     async fn idempotency_keys(&mut self, app: &AppName) -> Result<()> {
-        self.sweep(key::keys(app), limits::IDEMPOTENCY_KEY_MS, |report| report.idempotency_keys += 1).await
+        self.sweep(key::keys(app), limits::ms(limits::IDEMPOTENCY_KEY), |report| report.idempotency_keys += 1)
+            .await
     }
 
     async fn reconciled(&mut self) -> Result<()> {
-        self.sweep(key::reconciled(), 2 * limits::RECONCILE_EVERY_MS, |_| {}).await
+        self.sweep(key::reconciled(), 2 * limits::ms(limits::RECONCILE_EVERY), |_| {}).await
     }
 
     /// Everything under a prefix that is older than `age_ms`.
     async fn sweep(&mut self, prefix: String, age_ms: u64, count: fn(&mut Report)) -> Result<()> {
         let mut request = List::all(prefix);
         loop {
-            let page = self.seams.store.list(&request).await?;
+            let page = self.deps.store.list(&request).await?;
             let old: Vec<_> = page
                 .entries
                 .into_iter()
@@ -68,7 +84,7 @@ impl Gc<'_> {
                 count(&mut self.report);
                 self.report.bytes += entry.bytes;
             }
-            self.delete(old.into_iter().map(|entry| entry.key).collect()).await?;
+            self.delete(old.iter().map(ListEntry::to_key).collect()).await?;
             match page.next {
                 Some(next) => request.start_after = Some(next),
                 None => return Ok(()),
@@ -77,37 +93,34 @@ impl Gc<'_> {
     }
 
     async fn calls(&mut self, app: &AppName) -> Result<()> {
-        let mut walk = Walk::new(self.seams, app, None);
+        let mut walk = CallWalk::new(self.deps, app, None);
         while let Some(seen) = walk.next().await? {
             // An id is a time, and calls come in its order: nothing from here on can be old enough.
-            if self.now.since_ms(seen.call.time()) < limits::DELETE_AFTER_MS {
+            if self.now.since_ms(seen.call.time()) < limits::ms(limits::DELETE_AFTER) {
                 break;
             }
-            self.whole_call(seen).await?;
+            let (call, deleted) = (seen.call, self.whole_call(seen).await);
+            self.sweep.take(format_args!("call {call}"), deleted)?;
         }
         Ok(())
     }
 
     /// Deletes a call that was decided long enough ago; `status` last, since without it a late message would run the
     /// call again. One without outcome is never deleted.
-    async fn whole_call(&mut self, seen: Seen) -> Result<()> {
+    async fn whole_call(&mut self, seen: StoredCall) -> Result<()> {
         let (status, rest): (Vec<_>, Vec<_>) = seen
             .objects
             .into_iter()
             .map(|(key, entry)| (matches!(key, Key::Status(..)), entry))
             .partition(|of| of.0);
-        let by_itself = planted!(LifecycleWithoutTombstone);
-        if !by_itself
-            && !status
-                .iter()
-                .any(|(_, status)| self.now.since_ms(status.modified_at) > limits::DELETE_AFTER_MS)
-        {
+        let is_old = |at: Time| self.now.since_ms(at) > limits::ms(limits::DELETE_AFTER);
+        if !status.iter().any(|(_, status)| is_old(status.modified_at)) {
             return Ok(());
         }
         self.report.calls += 1;
         self.report.bytes += status.iter().chain(&rest).map(|(_, entry)| entry.bytes).sum::<u64>();
         for entries in [rest, status] {
-            self.delete(entries.into_iter().map(|(_, entry)| entry.key).collect()).await?;
+            self.delete(entries.iter().map(|(_, entry)| entry.to_key()).collect()).await?;
         }
         Ok(())
     }
@@ -116,14 +129,15 @@ impl Gc<'_> {
         let prefix = key::batches(app);
         let mut request = List::grouped(prefix.clone());
         loop {
-            let page = self.seams.store.list(&request).await?;
+            let page = self.deps.store.list(&request).await?;
             for folder in &page.prefixes {
                 let id = folder.strip_prefix(&prefix).and_then(|id| id.strip_suffix('/')?.parse().ok());
                 let Some(batch): Option<BatchId> = id else { continue };
-                if self.now.since_ms(batch.time()) < limits::DELETE_AFTER_MS {
+                if self.now.since_ms(batch.time()) < limits::ms(limits::DELETE_AFTER) {
                     return Ok(());
                 }
-                self.whole_batch(app, batch).await?;
+                let deleted = self.whole_batch(app, batch).await;
+                self.sweep.take(format_args!("batch {batch}"), deleted)?;
             }
             match page.next {
                 Some(next) => request.start_after = Some(next),
@@ -135,16 +149,16 @@ impl Gc<'_> {
     /// Deletes a batch that was over long enough ago; `summary` and `fired` stay: without them a late message would run it
     /// again, and its follow-ups. One without summary is never deleted.
     async fn whole_batch(&mut self, app: &AppName, batch: BatchId) -> Result<()> {
-        let all = self.seams.store.list_all(List::grouped(key::batch(app, batch))).await?;
+        let all = self.deps.store.list_all(List::grouped(key::batch(app, batch))).await?;
         let summary = Key::Summary(app.clone(), batch).to_string();
         let over = all.entries.iter().find(|entry| entry.key == summary);
-        let mut stays = vec![summary.clone(), Key::Fired(app.clone(), batch).to_string()];
-        if planted!(LifecycleWithoutTombstone) {
-            stays.clear();
-        }
-        let rest: Vec<String> =
-            all.entries.iter().map(|entry| entry.key.clone()).filter(|key| !stays.contains(key)).collect();
-        let old = over.is_some_and(|over| self.now.since_ms(over.modified_at) > limits::DELETE_AFTER_MS);
+        let fired = Key::Fired(app.clone(), batch).to_string();
+        let tombstones = [fired, summary.clone()];
+        let stays = planted!(&tombstones[..], LifecycleWithoutTombstone => &tombstones[..1]);
+        let rest: Vec<Key> =
+            all.entries.iter().filter(|entry| !stays.contains(&entry.key)).map(ListEntry::to_key).collect();
+        let old =
+            over.is_some_and(|over| self.now.since_ms(over.modified_at) > limits::ms(limits::DELETE_AFTER));
         if !old || (rest.is_empty() && all.prefixes.is_empty()) {
             return Ok(());
         }
@@ -157,13 +171,13 @@ impl Gc<'_> {
         self.delete(rest).await
     }
 
-    async fn delete(&mut self, keys: Vec<String>) -> Result<()> {
+    async fn delete(&mut self, keys: Vec<Key>) -> Result<()> {
         self.report.objects += keys.len() as u64;
         if self.dry_run {
             return Ok(());
         }
         for page in keys.chunks(limits::LIST_PAGE_MAX) {
-            self.seams.store.delete(page).await?;
+            self.deps.store.delete(page).await?;
         }
         Ok(())
     }
@@ -180,8 +194,8 @@ mod tests {
     use super::*;
     use crate::backend::memory::{MemoryQueue, MemoryStore};
     use crate::event::Silent;
-    use crate::model::{Digest, MessageId};
-    use crate::seam::queue::Lane;
+    use crate::model::{Digest, MarkId, MessageId};
+    use crate::seam::queue::QueuePair;
     use crate::seam::rng::SeededRng;
     use crate::seam::store::PutObject;
     use crate::seam::{Clock, Queues};
@@ -201,8 +215,8 @@ mod tests {
         async fn sleep(&self, _duration: Duration) {}
     }
 
-    async fn keys(seams: &Seams) -> Vec<String> {
-        let listed = seams.store.list_all(List::all("")).await.unwrap();
+    async fn keys(deps: &Deps) -> Vec<String> {
+        let listed = deps.store.list_all(List::all("")).await.unwrap();
         listed.entries.into_iter().map(|entry| entry.key).collect()
     }
 
@@ -210,8 +224,8 @@ mod tests {
     async fn what_is_decided_goes_after_its_time_and_what_is_not_stays() {
         let clock = Arc::new(Hand(AtomicU64::new(0)));
         let queue = Arc::new(MemoryQueue::new(clock.clone()));
-        let lane = Lane { live: queue.clone(), dead: queue };
-        let seams = Seams {
+        let lane = QueuePair { live: queue.clone(), dead: queue };
+        let deps = Deps {
             store: Arc::new(MemoryStore::new(clock.clone())),
             queues: Queues { calls: lane.clone(), chunks: lane.clone(), batches: lane },
             clock: clock.clone(),
@@ -237,24 +251,24 @@ mod tests {
             Key::Sealed(app.clone(), over),
             Key::Chunk(app.clone(), over, 64),
             Key::Part(app.clone(), over, 64, 0),
-            Key::Mark(app.clone(), over, 64, delivery, 1),
+            Key::Mark(app.clone(), over, 64, MarkId { delivery, n: 1 }),
         ];
         let forgotten = Key::Idempotency(app.clone(), Digest::of(b"key"));
         for key in stays.iter().chain(&goes).chain([&forgotten]) {
-            seams.store.put(&key.to_string(), PutObject::create("body")).await.unwrap();
+            deps.store.put(key, PutObject::create("body")).await.unwrap();
         }
 
-        clock.0.store(limits::DELETE_AFTER_MS, Ordering::Relaxed);
-        let report = gc(&seams, false).await.unwrap();
+        clock.0.store(limits::ms(limits::DELETE_AFTER), Ordering::Relaxed);
+        let report = gc(&deps, false).await.unwrap();
         assert_eq!((report.calls, report.batches, report.idempotency_keys), (0, 0, 1));
-        clock.0.store(limits::DELETE_AFTER_MS + 1, Ordering::Relaxed);
-        let report = gc(&seams, true).await.unwrap();
+        clock.0.store(limits::ms(limits::DELETE_AFTER) + 1, Ordering::Relaxed);
+        let report = gc(&deps, true).await.unwrap();
         assert_eq!((report.calls, report.batches, report.objects), (1, 1, goes.len() as u64));
-        assert_eq!(keys(&seams).await.len(), stays.len() + goes.len(), "a dry run deletes nothing");
-        assert_eq!(gc(&seams, false).await.unwrap().objects, goes.len() as u64);
+        assert_eq!(keys(&deps).await.len(), stays.len() + goes.len(), "a dry run deletes nothing");
+        assert_eq!(gc(&deps, false).await.unwrap().objects, goes.len() as u64);
         let mut left: Vec<String> = stays.iter().map(Key::to_string).collect();
         left.sort();
-        assert_eq!(keys(&seams).await, left);
-        assert_eq!(gc(&seams, false).await.unwrap(), Report::default());
+        assert_eq!(keys(&deps).await, left);
+        assert_eq!(gc(&deps, false).await.unwrap(), Report::default());
     }
 }

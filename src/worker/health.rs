@@ -1,15 +1,41 @@
-//! A sick worker (Docker down, disk full) receives nothing and probes itself, with backoff and without taking a message,
-//! until it can work again (H17, N3).
+//! A sick worker (Docker down, disk full) receives no messages. It probes its executor with backoff until it can run
+//! functions again (H17, N3).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use super::Shared;
 use crate::event::Event;
 use crate::limits;
 
-/// How often the worker has fallen sick since it last finished a call: a probe that succeeds while calls go on failing
-/// must not turn the worker into a hole that messages fall through.
+/// Where calls report that this machine could not run them.
+#[derive(Debug, Default)]
+pub struct Health {
+    why: Mutex<Option<String>>,
+    reported: Notify,
+}
+
+impl Health {
+    pub fn report(&self, why: String) {
+        *self.why.lock().expect("no holder of this lock panics") = Some(why);
+        self.reported.notify_one();
+    }
+
+    /// What was reported last.
+    pub async fn reported(&self) -> String {
+        loop {
+            if let Some(why) = self.why.lock().expect("no holder of this lock panics").take() {
+                return why;
+            }
+            self.reported.notified().await;
+        }
+    }
+}
+
+/// How often the worker has fallen sick since it last finished a call: otherwise a worker whose probe succeeds
+/// while its calls fail would go on receiving messages and failing them.
 #[derive(Debug, Default)]
 pub struct Streak(u32);
 
@@ -24,7 +50,7 @@ impl Streak {
 
     fn wait(&self, failed_probes: u32) -> Duration {
         let doublings = self.0.saturating_sub(1).saturating_add(failed_probes).min(16);
-        Duration::from_millis((limits::PROBE_MS_MIN << doublings).min(limits::PROBE_MS_MAX))
+        (limits::PROBE_MIN * (1 << doublings)).min(limits::PROBE_MAX)
     }
 }
 
@@ -34,15 +60,15 @@ pub async fn recover(shared: Arc<Shared>, streak: u32, mut why: String) {
     let worker = shared.config.name.clone();
     let mut failed_probes = 0;
     loop {
-        shared.say(Event::WorkerSick { worker: worker.clone(), why: why.clone() });
-        shared.seams.clock.sleep(streak.wait(failed_probes)).await;
+        shared.emit(Event::WorkerSick { worker: worker.clone(), why: why.clone() });
+        shared.deps.clock.sleep(streak.wait(failed_probes)).await;
         match shared.executor.probe().await {
             Ok(()) => break,
             Err(still) => why = still,
         }
         failed_probes += 1;
     }
-    shared.say(Event::WorkerHealthy { worker });
+    shared.emit(Event::WorkerHealthy { worker });
 }
 
 impl Streak {
@@ -58,9 +84,9 @@ mod tests {
     #[test]
     fn waits_grow_with_streak_and_probes_up_to_the_limit() {
         let wait_ms = |streak, failed| Streak(streak).wait(failed).as_millis() as u64;
-        assert_eq!(wait_ms(1, 0), limits::PROBE_MS_MIN);
-        assert_eq!(wait_ms(1, 2), 4 * limits::PROBE_MS_MIN);
-        assert_eq!(wait_ms(3, 0), 4 * limits::PROBE_MS_MIN);
-        assert_eq!(wait_ms(40, 40), limits::PROBE_MS_MAX);
+        assert_eq!(wait_ms(1, 0), limits::ms(limits::PROBE_MIN));
+        assert_eq!(wait_ms(1, 2), 4 * limits::ms(limits::PROBE_MIN));
+        assert_eq!(wait_ms(3, 0), 4 * limits::ms(limits::PROBE_MIN));
+        assert_eq!(wait_ms(40, 40), limits::ms(limits::PROBE_MAX));
     }
 }

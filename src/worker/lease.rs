@@ -1,4 +1,4 @@
-//! Leases: received messages, kept by extending their visibility every third of it.
+//! Leases are received messages. The worker keeps them by extending their visibility every third of it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -47,10 +47,6 @@ impl Leases {
         self.held().len()
     }
 
-    pub fn holds(&self, message: &Received) -> bool {
-        self.held().contains_key(&message.id)
-    }
-
     async fn extend_all(&self, visibility: Duration) {
         let receipts: Vec<Receipt> = self.held().values().map(|held| held.receipt.clone()).collect();
         join_all(receipts.iter().map(|receipt| self.queue.extend(receipt, visibility))).await;
@@ -86,22 +82,22 @@ impl Lease {
     }
 
     fn age_ms(&self, shared: &Shared) -> u64 {
-        shared.seams.clock.monotonic().saturating_sub(self.held().received).as_millis() as u64
+        shared.deps.clock.monotonic().saturating_sub(self.held().received).as_millis() as u64
     }
 
     /// Whether something new may still begin under this lease (H15).
     pub fn may_begin(&self, shared: &Shared) -> bool {
-        shared.seams.clock.monotonic() < self.begins_until()
+        shared.deps.clock.monotonic() < self.begins_until()
     }
 
     /// Until when, by the monotonic clock. A newer receipt only moves it on.
     pub fn begins_until(&self) -> Duration {
-        self.held().received + Duration::from_millis(limits::HAND_OVER_MS)
+        self.held().received + limits::HAND_OVER
     }
 
     /// Whether something may still be committed under it: past this, message and work may be anybody's (H14).
     pub fn may_commit(&self, shared: &Shared) -> bool {
-        self.age_ms(shared) < limits::LEASE_MS_MAX
+        self.age_ms(shared) < limits::ms(limits::LEASE_MAX)
     }
 
     /// The queue shows the message again after `wait`.
@@ -109,14 +105,10 @@ impl Lease {
         self.leases.queue.extend(&self.receipt(), wait).await
     }
 
-    /// The message goes, the work under it goes on.
+    /// Deletes the message while the work goes on.
+    #[cfg(feature = "planted")]
     pub async fn delete_message(&self) -> Result<(), QueueError> {
         self.leases.queue.delete(&[self.receipt()]).await.map(drop)
-    }
-
-    pub async fn delete(self) -> Result<(), QueueError> {
-        let leases = self.leases.clone();
-        leases.delete(vec![self]).await
     }
 
     /// Leases of one queue are deleted together.
@@ -138,7 +130,7 @@ impl Drop for Lease {
 pub async fn keep(shared: Arc<Shared>) {
     let visibility = shared.config.visibility;
     loop {
-        shared.seams.clock.sleep(visibility / 3).await;
-        join_all(shared.leases.iter().map(|leases| leases.extend_all(visibility))).await;
+        shared.deps.clock.sleep(visibility / 3).await;
+        join_all(shared.leases.all().iter().map(|leases| leases.extend_all(visibility))).await;
     }
 }

@@ -1,74 +1,179 @@
-//! Careful mode for ranges: what the marks of earlier deliveries of the same message tell of its calls.
+//! Marks are facts that name calls which are about to run. When a worker is lost, its messages come again, and the marks
+//! name the calls that ran when it was lost. Single calls and calls of a chunk share one set of rules.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::{Abandoned, Shared};
 use crate::layout::batch::Mark;
-use crate::layout::{Key, RangeMessage, key, object};
-use crate::model::DeliveryId;
+use crate::layout::object::{self, MarkKind, Started};
+use crate::layout::{Key, key};
+use crate::limits;
+use crate::model::{AppName, AttemptHistory, BatchId, CallId, DeliveryId, MarkId, MessageId};
 use crate::planted::planted;
 use crate::seam::StoreExt as _;
 use crate::seam::store::{List, PutObject, StoreError};
 
-/// Suspects, each with its marks that said `alone`. The others are not in it.
-pub type Suspects = BTreeMap<u64, u32>;
+/// Where the marks of a message lie.
+#[derive(Debug, Clone)]
+pub enum MarkLocation {
+    Call(AppName, CallId),
+    Chunk(AppName, BatchId, u64),
+}
 
-/// Reads the marks of earlier deliveries; those of other messages do not count, nor those taken back.
-pub async fn suspects(shared: &Shared, message: &RangeMessage, delivery: u32) -> Result<Suspects, Abandoned> {
-    let mut suspects: Suspects = message.suspects.iter().copied().collect();
-    if delivery <= 1 {
-        return Ok(suspects);
+/// A mark of an earlier delivery that was not voided. Only some kinds are evidence of a loss.
+#[derive(Debug, Clone)]
+pub struct EarlierMark {
+    pub id: MarkId,
+    pub kind: MarkKind,
+    /// Which calls of a chunk it names, in runs. Empty for a single call.
+    calls: Vec<(u64, u64)>,
+    /// What had ended when it was written. Known for single calls alone.
+    pub history: AttemptHistory,
+}
+
+impl EarlierMark {
+    pub fn names(&self, number: u64) -> bool {
+        self.calls.iter().any(|(first, last)| (*first..=*last).contains(&number))
     }
-    let store = &shared.seams.store;
-    let prefix = key::marks(&message.app, message.batch, message.chunk);
-    let strangers = planted!(MarksOfOtherMessages);
-    let its = if strangers { prefix } else { format!("{prefix}{}.", message.id) };
-    let listed = store.list_all(List::all(its)).await?;
+}
+
+impl MarkLocation {
+    fn prefix(&self, message: MessageId) -> String {
+        match self {
+            MarkLocation::Call(app, call) => format!("{}{message}.", key::started(app, *call)),
+            MarkLocation::Chunk(app, batch, chunk) => {
+                format!("{}{message}.", key::marks(app, *batch, *chunk))
+            }
+        }
+    }
+
+    fn key(&self, mark: MarkId) -> Key {
+        match self.clone() {
+            // A single call has one mark a delivery.
+            MarkLocation::Call(app, call) => Key::Started(app, call, mark.delivery),
+            MarkLocation::Chunk(app, batch, chunk) => Key::Mark(app, batch, chunk, mark),
+        }
+    }
+
+    fn void_key(&self, delivery: DeliveryId) -> Key {
+        match self.clone() {
+            MarkLocation::Call(app, call) => Key::Void(app, call, delivery),
+            MarkLocation::Chunk(app, batch, chunk) => Key::MarkVoid(app, batch, chunk, delivery),
+        }
+    }
+
+    fn read(&self, name: &Key, id: MarkId, body: &[u8]) -> Result<EarlierMark, Abandoned> {
+        Ok(match self {
+            MarkLocation::Call(..) => {
+                let mark: Started = object::decode(name, body)?;
+                EarlierMark { id, kind: mark.kind, calls: Vec::new(), history: mark.history() }
+            }
+            MarkLocation::Chunk(..) => {
+                let mark: Mark = object::decode(name, body)?;
+                EarlierMark { id, kind: mark.kind, calls: mark.calls, history: AttemptHistory::default() }
+            }
+        })
+    }
+}
+
+/// The marks of earlier deliveries of this message. Those of other messages do not count (N9), nor do those that were
+/// taken back (N3).
+pub async fn of_earlier_deliveries(
+    shared: &Shared,
+    place: &MarkLocation,
+    delivery: DeliveryId,
+) -> Result<Vec<EarlierMark>, Abandoned> {
+    let DeliveryId { message, delivery } = delivery;
+    if delivery <= 1 {
+        return Ok(Vec::new());
+    }
+    let store = &shared.deps.store;
+    let prefix = planted!(place.prefix(message), MarksOfOtherMessages => crate::planted::of_all_messages(place.prefix(message)));
+    let listed = store.list_all(List::all(prefix)).await?;
     let keys: Vec<Key> = listed.entries.iter().filter_map(|entry| entry.key.parse().ok()).collect();
-    for key in &keys {
-        let Key::Mark(app, batch, chunk, written, _) = key else { continue };
-        let void = keys.contains(&Key::MarkVoid(app.clone(), *batch, *chunk, *written));
-        if written.message != message.id && !strangers || written.delivery >= delivery || void {
+    let voided: BTreeSet<DeliveryId> = keys.iter().filter_map(void_of).collect();
+    let mut marks = Vec::new();
+    for key in keys {
+        let id = match key {
+            Key::Started(_, _, delivery) => MarkId { delivery, n: 1 },
+            Key::Mark(_, _, _, id) => id,
+            _ => continue,
+        };
+        let is_void = voided.contains(&id.delivery);
+        let is_earlier = id.delivery.delivery < delivery || id.delivery.message != message;
+        if !is_earlier || is_void {
             continue;
         }
-        let name = key.to_string();
-        let Some(mark) = store.find(&name).await? else { continue };
-        let mark: Mark = object::decode(&name, &mark.body)?;
-        for number in mark.calls.iter().flat_map(|(first, last)| *first..=*last) {
-            let counts = mark.alone || planted!(GroupMarksCondemn);
-            *suspects.entry(number).or_default() += u32::from(counts);
+        if let Some(mark) = store.find(&key, limits::FACT_BYTES_MAX).await? {
+            marks.push(place.read(&key, id, &mark.body)?);
         }
     }
-    if planted!(ReceiveCountCondemns) {
-        suspects.extend((message.first..=message.last).map(|number| (number, delivery - 1)));
-    }
-    Ok(suspects)
+    Ok(marks)
 }
 
-/// Says which calls are about to run. One that stands already is ours, of whose write the answer was lost.
-pub async fn mark(
+fn void_of(key: &Key) -> Option<DeliveryId> {
+    match key {
+        Key::Void(_, _, delivery) | Key::MarkVoid(_, _, _, delivery) => Some(*delivery),
+        _ => None,
+    }
+}
+
+/// Reads one mark by its name, whichever message it belongs to; `None` if there is none, or it was taken back. What a message
+/// says of marks is no evidence: the marks are.
+pub async fn evidence(
     shared: &Shared,
-    message: &RangeMessage,
-    delivery: DeliveryId,
-    group: u32,
-    numbers: &[u64],
-    alone: bool,
-) -> Result<(), StoreError> {
-    let calls = numbers.iter().map(|number| (*number, *number)).collect();
-    let mark = Mark { v: 1, calls, alone, worker: shared.config.name.clone(), at: shared.seams.now() };
-    let key = Key::Mark(message.app.clone(), message.batch, message.chunk, delivery, group).to_string();
-    create(shared, &key, PutObject::create(object::encode(&mark))).await
-}
-
-/// Takes back all marks of a delivery: its worker lives, so they tell nothing (N3).
-pub async fn void(shared: &Shared, message: &RangeMessage, delivery: DeliveryId) -> Result<(), StoreError> {
-    let key = Key::MarkVoid(message.app.clone(), message.batch, message.chunk, delivery).to_string();
-    create(shared, &key, PutObject::create("")).await
-}
-
-async fn create(shared: &Shared, key: &str, object: PutObject) -> Result<(), StoreError> {
-    match shared.seams.store.put(key, object).await {
-        Ok(_) | Err(StoreError::Exists) => Ok(()),
-        Err(error) => Err(error),
+    place: &MarkLocation,
+    id: MarkId,
+) -> Result<Option<EarlierMark>, Abandoned> {
+    let store = &shared.deps.store;
+    if store.exists(&place.void_key(id.delivery)).await? {
+        return Ok(None);
     }
+    let key = place.key(id);
+    let Some(mark) = store.find(&key, limits::FACT_BYTES_MAX).await? else { return Ok(None) };
+    place.read(&key, id, &mark.body).map(Some)
+}
+
+/// Says which calls of a chunk are about to run, or have left their message.
+pub async fn put(
+    shared: &Shared,
+    place: &MarkLocation,
+    id: MarkId,
+    kind: MarkKind,
+    calls: Vec<(u64, u64)>,
+) -> Result<(), StoreError> {
+    let mark = Mark { calls, kind, worker: shared.config.name.clone(), at: shared.deps.now() };
+    create(shared, place.key(id), PutObject::create(object::encode(&mark))).await
+}
+
+/// Says that a single call is about to run, or has run for a while.
+pub async fn put_started(
+    shared: &Shared,
+    place: &MarkLocation,
+    delivery: DeliveryId,
+    started: &Started,
+) -> Result<(), StoreError> {
+    create(shared, place.key(MarkId { delivery, n: 1 }), PutObject::create(object::encode(started))).await
+}
+
+/// Voids all marks of a delivery, because its worker lives (N3). `Given` marks are voided too: the calls that they name may run twice.
+pub async fn void(shared: &Shared, place: &MarkLocation, delivery: DeliveryId) -> Result<(), StoreError> {
+    create(shared, place.void_key(delivery), PutObject::create("")).await
+}
+
+/// If the object exists, this worker wrote it, and the answer was lost.
+async fn create(shared: &Shared, key: Key, object: PutObject) -> Result<(), StoreError> {
+    shared.deps.store.create(&key, object).await.map(drop)
+}
+
+/// Numbers in ascending order, in runs.
+pub fn runs(numbers: impl IntoIterator<Item = u64>) -> Vec<(u64, u64)> {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    runs
 }

@@ -1,30 +1,37 @@
-//! Lease → run → record. A worker polls the queues, runs what it leases on its slots and writes outcomes. It is one
-//! future that owns all its tasks: dropping it is a crash. It knows executors only through their seam.
+//! Lease → run → record. A worker polls the queues, runs the calls that it leases on its slots, and writes outcomes. It is
+//! one future that owns all its tasks; dropping it is like a crash. It knows executors only through their trait.
 
 mod attempt;
-mod batch_call;
 mod batches;
-mod careful;
+mod calls_first;
+mod chunk_queue_idle;
 mod definitions;
 pub mod delete;
-mod demand;
-mod ends;
-mod follow;
+mod done;
+mod execution;
+mod failed_attempt;
+mod follow_ups;
 mod health;
-mod kept;
+mod idle;
 mod lease;
 mod marks;
+mod mismatch_backoff;
+mod outcome;
+mod own_store;
+mod pace;
 mod phase;
+mod prefetch;
+mod quarantine;
 mod range;
 mod receive;
 pub mod reconcile;
 mod record;
+mod retries;
 mod run;
 mod single;
 mod slots;
-mod split;
 mod supervise;
-mod verdict;
+mod sweep;
 mod walk;
 mod written;
 
@@ -32,16 +39,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{RwLock, RwLockWriteGuard, watch};
+use tokio::sync::watch;
 
+pub use self::phase::Phase;
 use self::phase::Phases;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::limits;
-use crate::planted::planted;
+use crate::model::{PerQueue, Time};
 use crate::seam::count::{Counts, Snapshot};
 use crate::seam::queue::QueueError;
-use crate::seam::{Executor, Seams, StoreError, Webhook};
+use crate::seam::{Deps, Executor, StoreError, Webhook};
+use crate::store_clock;
 
 /// How a worker works.
 #[derive(Clone)]
@@ -54,8 +63,8 @@ pub struct Config {
     pub grace: Duration,
     /// Stop once the queues are dry.
     pub until_dry: bool,
-    /// What a receive under way gets to end by itself when there are to be no more. A queue that does not notice that
-    /// nobody waits any more hands its next message to nobody.
+    /// How long a receive under way may go on when the worker stops. Some queues deliver a message to a poll that the client has
+    /// cancelled, and that message stays hidden until its lease ends.
     pub last_poll: Duration,
     /// How long a message is hidden from others unless extended.
     pub visibility: Duration,
@@ -72,26 +81,15 @@ impl Config {
         Config {
             name: name.into(),
             slots: slots.max(1),
-            grace: Duration::from_millis(limits::GRACE_MS_DEFAULT),
+            grace: limits::GRACE_DEFAULT,
             until_dry: false,
-            last_poll: Duration::from_millis(limits::LAST_POLL_MS),
-            visibility: Duration::from_millis(limits::VISIBILITY_MS),
+            last_poll: limits::LAST_POLL,
+            visibility: limits::VISIBILITY,
             reconcile: true,
             counts: None,
             webhook: None,
         }
     }
-}
-
-/// What the world wants of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stop {
-    /// Go on.
-    Run,
-    /// Receive no more; finish what runs within the grace, hand back the rest.
-    Drain,
-    /// Hand everything back now.
-    Now,
 }
 
 /// What a worker did in its life.
@@ -109,39 +107,44 @@ pub struct Worker {
 
 /// What all tasks of a worker see.
 struct Shared {
-    seams: Seams,
+    deps: Deps,
     executor: Arc<dyn Executor>,
     config: Config,
-    /// Of `calls`, `chunks` and `batches`.
-    leases: [Arc<lease::Leases>; 3],
+    leases: PerQueue<Arc<lease::Leases>>,
     slots: Arc<slots::Slots>,
-    demand: Arc<demand::Demand>,
-    batches: batches::Batches,
-    written: Arc<written::Written>,
+    prefetch: Arc<prefetch::Prefetch>,
+    batches: batches::BatchCache,
+    written: Arc<written::WrittenLogs>,
     /// Requests counted already into some part.
     told: Mutex<Snapshot>,
     definitions: definitions::Definitions,
-    /// Read by every call that runs, written by a suspect: it runs when nothing else does, and nothing starts until
-    /// it ends (N2). Taken before the mark is written.
-    solitude: RwLock<()>,
+    quarantine: quarantine::Quarantine,
+    pace: pace::Pace,
+    health: health::Health,
+    calls_first: calls_first::CallsFirst,
+    mismatch_backoff: PerQueue<mismatch_backoff::MismatchBackoff>,
     phases: Phases,
-    ends: ends::Ends,
+    chunk_queue_idle: chunk_queue_idle::ChunkQueueIdle,
 }
 
 impl Worker {
-    pub fn new(seams: Seams, executor: Arc<dyn Executor>, config: Config) -> Worker {
+    pub fn new(deps: Deps, executor: Arc<dyn Executor>, config: Config) -> Worker {
         let shared = Shared {
-            leases: seams.queues.lanes().map(|(_, lane)| lease::Leases::new(lane.live.clone())),
+            leases: PerQueue::new(|name| lease::Leases::new(deps.queues.get(name).live.clone())),
             slots: slots::Slots::new(config.slots),
-            demand: Arc::default(),
-            batches: batches::Batches::new(seams.clone()),
+            prefetch: Arc::default(),
+            batches: batches::BatchCache::new(deps.clone()),
             written: Arc::default(),
             told: Mutex::default(),
-            definitions: definitions::Definitions::new(seams.clone()),
-            solitude: RwLock::new(()),
+            definitions: definitions::Definitions::new(deps.clone()),
+            quarantine: quarantine::Quarantine::default(),
+            pace: pace::Pace::default(),
+            health: health::Health::default(),
+            calls_first: calls_first::CallsFirst::default(),
+            mismatch_backoff: Default::default(),
             phases: Phases::new(),
-            ends: ends::Ends::default(),
-            seams,
+            chunk_queue_idle: chunk_queue_idle::ChunkQueueIdle::default(),
+            deps,
             executor,
             config,
         };
@@ -149,33 +152,21 @@ impl Worker {
     }
 
     /// Works until told to stop, or until the queues are dry if so configured.
-    pub async fn run(self, stop: watch::Receiver<Stop>) -> Result<Summary> {
+    pub async fn run(self, stop: watch::Receiver<Phase>) -> Result<Summary> {
         run::run(self, stop).await
     }
 }
 
 impl Shared {
-    fn say(&self, event: Event) {
-        self.seams.events.on(event);
+    fn emit(&self, event: Event) {
+        self.deps.events.on(event);
     }
 
-    /// Returns when no other call runs, and keeps it so.
-    async fn alone(&self) -> RwLockWriteGuard<'_, ()> {
-        if planted!(SoloWithoutToken) {
-            self.nothing_else_held().await;
-        }
-        let alone = self.solitude.write().await;
-        if planted!(HeldMessagesHinderSuspects) {
-            self.nothing_else_held().await;
-        }
-        alone
-    }
-
-    async fn nothing_else_held(&self) {
-        let [calls, chunks, _] = &self.leases;
-        while calls.count() + chunks.count() > 1 {
-            self.seams.clock.sleep(Duration::from_secs(1)).await;
-        }
+    /// Whether something that was created then, and never started, is not to start any more. The store's clock is asked only
+    /// when this machine's clock says so.
+    async fn is_too_late_to_start(&self, created_at: Time) -> Result<bool> {
+        let is_late = |now: Time| now.since_ms(created_at) >= limits::ms(limits::NOT_STARTED_MAX);
+        Ok(is_late(self.deps.now()) && is_late(store_clock::now(&self.deps).await?))
     }
 
     /// Requests that this process has made since it was last asked, by operation.

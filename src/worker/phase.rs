@@ -1,16 +1,19 @@
-//! How far a worker has come on its way out, as all its tasks see it. Waiters wake in the order in which they began to
-//! wait (tokio's `watch` picks one of eight lists at random), so that a seed is one run.
+//! The phase of a worker's life. The owner of the worker asks for a phase through a channel, and [`Phases`] tells all tasks
+//! which phase the worker has reached. Tasks wake in the order in which they began to wait, so that a seed of the simulator
+//! gives the same run every time (tokio's `watch` picks one of eight lists at random).
 
 use std::sync::Mutex;
 
 use tokio::sync::Notify;
 
+/// A worker goes through these in order and never back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    Work,
-    /// Calls that run may finish; nothing begins.
+    /// Receive messages and run calls.
+    Run,
+    /// Receive nothing more and begin no call. Running calls may finish within the grace period.
     Drain,
-    /// The grace is over.
+    /// Stop running calls and put their messages back on the queue.
     HandBack,
 }
 
@@ -22,7 +25,7 @@ pub struct Phases {
 
 impl Phases {
     pub fn new() -> Phases {
-        Phases { now: Mutex::new(Phase::Work), changed: Notify::new() }
+        Phases { now: Mutex::new(Phase::Run), changed: Notify::new() }
     }
 
     pub fn now(&self) -> Phase {

@@ -1,23 +1,36 @@
-//! One queue as a worker receives it: one long poll at a time; messages that cannot be read are put aside.
+//! How a worker receives from one queue: one long poll at a time. A message that this worker cannot work on is set aside
+//! alone and does not affect other messages.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use super::done::Mismatched;
+use super::lease::Lease;
 use crate::event::Event;
-use crate::layout::Message;
 use crate::layout::message::Unreadable;
+use crate::layout::{Message, origin};
 use crate::limits;
-use crate::seam::queue::{self, Outgoing, QueueError, Received};
+use crate::model::{QueueName, StoreId};
+use crate::planted::planted;
+use crate::seam::RngExt as _;
+use crate::seam::queue::{Outgoing, QueueError, QueuePair, Received};
 use crate::submit::send;
 
-/// The pause after a receive that failed past all its retries; longer after each one that follows.
+/// The pause after a request that failed past all its retries; longer after each one that follows.
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_MAX: Duration = Duration::from_secs(8);
+/// Failures in a row after which a queue or store that does not exist ends the worker: some seconds.
+pub const LOST_AFTER: u32 = 3;
 /// How long a worker that stops at a dry queue waits for more.
 const DRY_POLL: Duration = Duration::from_secs(1);
+
+pub fn pause_after(failures: u32) -> Duration {
+    AGAIN_MAX.min(AGAIN * (1 << failures.saturating_sub(1).min(10)))
+}
 
 type Poll = Pin<Box<dyn Future<Output = Polled> + Send>>;
 
@@ -27,43 +40,108 @@ pub struct Polled {
     pub answer: Result<Vec<Received>, QueueError>,
 }
 
-pub struct Lane {
-    pub name: &'static str,
-    lane: queue::Lane,
+pub struct Receiver {
+    pub name: QueueName,
+    /// The store that this worker serves.
+    own: StoreId,
+    queues: QueuePair,
     poll: Option<Poll>,
     /// Receives that failed since one succeeded.
     failures: u32,
-    /// A newer program writes to this queue.
-    outdated: bool,
+    aside: Aside,
 }
 
-impl Lane {
-    /// By the order of [`queue::Queues::lanes`].
-    pub fn new(shared: &Shared, index: usize) -> Lane {
-        let (name, lane) = shared.seams.queues.lanes()[index];
-        Lane { name, lane: lane.clone(), poll: None, failures: 0, outdated: false }
+/// The messages that this worker has put back because it cannot work on them.
+#[derive(Default)]
+struct Aside {
+    /// By the queue's own name of each: until when it is hidden, and why.
+    hidden: BTreeMap<String, (Duration, String)>,
+    told_at: Option<Duration>,
+}
+
+/// Why a message cannot be worked on here.
+enum PutBackReason {
+    Foreign { store: StoreId, own: StoreId },
+    Newer(u32),
+    Unreadable(String),
+}
+
+impl PutBackReason {
+    fn why(&self) -> String {
+        match self {
+            PutBackReason::Foreign { store, own } => {
+                format!("it is of store {store}, this worker serves store {own}")
+            }
+            PutBackReason::Newer(version) => format!("format {version} is newer than this afn"),
+            PutBackReason::Unreadable(why) => why.clone(),
+        }
     }
 
-    /// It has messages that a newer program wrote; this worker takes nothing more from it.
-    pub fn is_outdated(&self) -> bool {
-        self.outdated
+    fn wait(&self, delivery: u32) -> Duration {
+        let longest = match self {
+            PutBackReason::Foreign { .. } => limits::PUT_BACK,
+            PutBackReason::Newer(_) | PutBackReason::Unreadable(_) => limits::DELAY_MAX,
+        };
+        (limits::PUT_ASIDE_MIN * (1 << delivery.saturating_sub(1).min(16))).min(longest)
+    }
+}
+
+impl Receiver {
+    pub fn new(shared: &Shared, name: QueueName, own: StoreId) -> Receiver {
+        let queues = shared.deps.queues.get(name).clone();
+        Receiver { name, own, queues, poll: None, failures: 0, aside: Aside::default() }
     }
 
-    /// Begins to receive up to `room` messages, unless a receive is under way.
-    pub fn poll(&mut self, shared: &Arc<Shared>, room: usize) {
-        if room == 0 || self.poll.is_some() || self.outdated {
+    /// How many messages on the queue are hidden because this worker cannot work on them, and why one of them.
+    pub fn put_aside(&mut self, now: Duration) -> (u64, Option<&str>) {
+        self.aside.hidden.retain(|_, (until, _)| *until > now);
+        let why = self.aside.hidden.values().next().map(|(_, why)| why.as_str());
+        (self.aside.hidden.len() as u64, why)
+    }
+
+    /// A message does not suit this worker, and it, or another in its place, lies on the queue. Returns the lease of a
+    /// message that is to be deleted.
+    pub fn record_mismatch(&mut self, mismatched: Mismatched, now: Duration) -> Option<Lease> {
+        let Mismatched { lease, name, new_name, why } = mismatched;
+        self.aside.hidden.retain(|known, (until, _)| *until > now && *known != name);
+        // One receive may bring no more than one of them, and each is followed by a pause.
+        let seen_again = 2 * limits::MISMATCH_PAUSE_MAX * (self.aside.hidden.len() as u32 + 1);
+        self.aside.hidden.insert(new_name, (now + seen_again, why));
+        lease
+    }
+
+    /// Whether nothing is on the queue that this worker could work on, now or later, beside the `held` messages that it has.
+    pub async fn is_dry(&mut self, held: u64, now: Duration) -> bool {
+        let (aside, _) = self.put_aside(now);
+        match self.queues.live.depth().await {
+            Ok(depth) => depth.visible + depth.in_flight + depth.delayed <= aside + held,
+            Err(_) => false,
+        }
+    }
+
+    /// Whether a receive is under way.
+    pub fn is_polling(&self) -> bool {
+        self.poll.is_some()
+    }
+
+    /// Begins to receive up to `room` messages, unless a receive is under way. `wait`: how long it waits for the first.
+    pub fn poll(&mut self, shared: &Arc<Shared>, room: usize, wait: Duration) {
+        if room == 0 || self.poll.is_some() {
             return;
         }
-        let (shared, queue) = (shared.clone(), self.lane.live.clone());
-        let wait =
-            if shared.config.until_dry { DRY_POLL } else { Duration::from_millis(limits::LONG_POLL_MS) };
-        let pause = AGAIN_MAX.min(AGAIN * (1 << self.failures.min(10)));
+        let (shared, queue) = (shared.clone(), self.queues.live.clone());
+        let wait = if shared.config.until_dry { wait.min(DRY_POLL) } else { wait };
+        let pause = pause_after(self.failures + 1);
+        let unsuited = shared.mismatch_backoff[self.name].pause(&*shared.deps.rng);
         self.poll = Some(Box::pin(async move {
-            let at = shared.seams.clock.monotonic();
+            if unsuited > Duration::ZERO {
+                shared.deps.clock.sleep(unsuited).await;
+            }
+            let at = shared.deps.clock.monotonic();
             let answer =
                 queue.receive(room.min(limits::QUEUE_BATCH_MAX), wait, shared.config.visibility).await;
             if answer.is_err() {
-                shared.seams.clock.sleep(pause).await;
+                shared.deps.clock.sleep(pause).await;
             }
             Polled { at, answer }
         }));
@@ -78,6 +156,13 @@ impl Lane {
         polled
     }
 
+    /// Whether no help of time is to be expected: the queue does not exist, or nobody says who asks. A queue that was just made
+    /// may not be found at first, nor credentials of a machine that just started.
+    pub fn is_lost(&self, error: &QueueError) -> bool {
+        matches!(error, QueueError::Unreached(unreached) if !unreached.may_recover)
+            && self.failures >= LOST_AFTER
+    }
+
     /// Ends the receive under way, if there is one. It is given a moment to end by itself: cut off, it may take
     /// messages along.
     pub async fn last_polled(&mut self, shared: &Shared) -> Option<Polled> {
@@ -85,19 +170,35 @@ impl Lane {
         tokio::select! {
             biased;
             polled = &mut poll => Some(polled),
-            () = shared.seams.clock.sleep(shared.config.last_poll) => None,
+            () = shared.deps.clock.sleep(shared.config.last_poll) => None,
         }
     }
 
-    /// `None`: it was put aside.
+    /// None if the message was put aside.
     pub async fn read(&mut self, shared: &Shared, message: &Received) -> Option<Message> {
+        let store = planted!(origin::origin(&message.body), ForeignMessageDeleted => None);
+        if let Some(store) = store.filter(|store| *store != self.own) {
+            let reason = PutBackReason::Foreign { store, own: self.own };
+            self.put_back(shared, message, reason).await;
+            return None;
+        }
         match Message::decode(&message.body) {
             Ok(read) if read.queue() == self.name => return Some(read),
             Ok(read) => {
                 let why = format!("a message for queue `{}`", read.queue());
                 self.dead_letter(shared, message, why).await;
             }
-            Err(Unreadable::Newer(version)) => self.put_back_newer(shared, message, version).await,
+            Err(Unreadable::Newer(version)) => {
+                self.put_back(shared, message, PutBackReason::Newer(version)).await;
+            }
+            Err(Unreadable::Older(version)) => {
+                let why = format!("format {version}: drain with the older afn first");
+                self.dead_letter(shared, message, why).await;
+            }
+            // Another version of this program may know what to do with what bears its mark.
+            Err(Unreadable::Malformed(why)) if is_of_afn(&message.body) => {
+                self.put_back(shared, message, PutBackReason::Unreadable(why)).await;
+            }
             Err(Unreadable::Malformed(why)) => self.dead_letter(shared, message, why).await,
         }
         None
@@ -106,41 +207,88 @@ impl Lane {
     /// Others may have at once what came while this worker drains. What came for the first time goes on as a new
     /// message: given back, and one delivery older, it would look as if a worker had been lost with it.
     pub async fn hand_on(&mut self, shared: &Shared, message: &Received) {
+        let is_own = origin::origin(&message.body).is_none_or(|store| store == self.own);
         if message.delivery == 1
+            && is_own
             && let Ok(read) = Message::decode(&message.body)
         {
-            let anew = read.under(send::message_id(&shared.seams));
-            if send::send(&self.lane, &anew, Duration::ZERO).await.is_ok() {
-                let _ = self.lane.live.delete(std::slice::from_ref(&message.receipt)).await;
+            let anew = read.under(send::message_id(&shared.deps));
+            if send::send(&self.queues, &anew, Duration::ZERO).await.is_ok() {
+                let _ = self.queues.live.delete(std::slice::from_ref(&message.receipt)).await;
                 return;
             }
         }
-        let _ = self.lane.live.extend(&message.receipt, Duration::ZERO).await;
+        let _ = self.queues.live.extend(&message.receipt, Duration::ZERO).await;
     }
 
-    /// Others may be newer: they get it after a while. This worker takes nothing more from a queue that it cannot read.
-    async fn put_back_newer(&mut self, shared: &Shared, message: &Received, version: u32) {
-        self.outdated = true;
-        shared.say(Event::NewerMessage { queue: self.name, version });
-        let wait = Duration::from_millis(limits::PUT_BACK_MS);
-        let _ = self.lane.live.extend(&message.receipt, wait).await;
+    /// Other workers may be able to work on the message. After its put-backs it goes to the dead letters. One of another
+    /// store never does: that store may be in use, and is not told of its dead letters. It is sent anew instead (N1).
+    async fn put_back(&mut self, shared: &Shared, message: &Received, reason: PutBackReason) {
+        let now = shared.deps.clock.monotonic();
+        // Spread, or the same worker may be the first to meet the message every time.
+        let longest_ms = reason.wait(message.delivery).as_millis() as u64;
+        let wait = Duration::from_millis(longest_ms / 2 + shared.deps.rng.below(longest_ms / 2 + 1));
+        let last = message.delivery >= limits::PUT_BACK_COUNT_MAX;
+        let why = reason.why();
+        self.aside.hidden.remove(&message.id);
+        let hidden = match &reason {
+            PutBackReason::Newer(_) | PutBackReason::Unreadable(_) if last => {
+                return self.dead_letter(shared, message, why).await;
+            }
+            PutBackReason::Foreign { .. } if last => self.send_anew(shared, message, wait).await,
+            _ => self.queues.live.extend(&message.receipt, wait).await.is_ok().then(|| message.id.clone()),
+        };
+        if let Some(id) = hidden {
+            self.aside.hidden.retain(|_, (until, _)| *until > now);
+            self.aside.hidden.insert(id, (now + wait, why));
+        }
+        let young = limits::PUT_ASIDE_TOLD;
+        if self.aside.told_at.is_some_and(|at| now.saturating_sub(at) < young) {
+            return;
+        }
+        self.aside.told_at = Some(now);
+        let queue = self.name;
+        shared.emit(match reason {
+            PutBackReason::Foreign { store, own } => Event::ForeignMessage { queue, store, own },
+            PutBackReason::Newer(version) => Event::NewerMessage { queue, version },
+            PutBackReason::Unreadable(why) => Event::UnreadableMessage { queue, why },
+        });
+    }
+
+    /// The same body as a new message, whose deliveries count from 1. Returns a name for it.
+    async fn send_anew(&mut self, shared: &Shared, message: &Received, delay: Duration) -> Option<String> {
+        let group = Message::decode(&message.body).ok().map(|read| read.app().to_string());
+        let anew = Outgoing { delay, group, ..Outgoing::new(message.body.clone()) };
+        // Only an acknowledged send counts (H12).
+        if !matches!(self.queues.live.send(vec![anew]).await.as_deref(), Ok([Ok(())])) {
+            let _ = self.queues.live.extend(&message.receipt, delay).await;
+            return Some(message.id.clone());
+        }
+        let _ = self.queues.live.delete(std::slice::from_ref(&message.receipt)).await;
+        Some(send::message_id(&shared.deps).to_string())
     }
 
     /// Deleted only once the dead-letter queue has it.
     async fn dead_letter(&mut self, shared: &Shared, message: &Received, why: String) {
-        let letter = Outgoing { note: Some(ascii(&why)), ..Outgoing::new(message.body.clone()) };
-        let kept = matches!(self.lane.dead.send(vec![letter]).await.as_deref(), Ok([Ok(())]));
+        let letter = Outgoing { metadata: Some(ascii(&why)), ..Outgoing::new(message.body.clone()) };
+        let kept = matches!(self.queues.dead.send(vec![letter]).await.as_deref(), Ok([Ok(())]));
         if kept {
-            let _ = self.lane.live.delete(std::slice::from_ref(&message.receipt)).await;
-            shared.say(Event::DeadLettered { queue: self.name, why });
+            let _ = self.queues.live.delete(std::slice::from_ref(&message.receipt)).await;
+            shared.emit(Event::DeadLettered { queue: self.name, why });
         } else {
             let what = format!("move a message of queue `{}` to the dead letters", self.name);
-            shared.say(Event::RequestFailed { what, why });
+            shared.emit(Event::RequestFailed { what, why });
         }
     }
 }
 
-/// A note beside a message is printable ASCII.
+/// Whether a body has the version that every message of afn begins with.
+fn is_of_afn(body: &str) -> bool {
+    let value: Option<serde_json::Value> = serde_json::from_str(body).ok();
+    value.is_some_and(|value| value.get("v").is_some_and(serde_json::Value::is_u64))
+}
+
+/// Metadata beside a message is printable ASCII.
 fn ascii(text: &str) -> String {
     text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).take(500).collect()
 }

@@ -1,20 +1,21 @@
-//! Commits an outcome: result and log first, under keys of their own, then `status`, which alone decides and names them
-//! (H6). Whoever comes second adopts what stands.
+//! Commits the outcome of a single call. Result and log come first, under the attempt's own keys. Then comes `status`,
+//! which alone decides the call and names them (H6). If an outcome is stored already, it is adopted.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::kept::LOG_TYPE;
+use super::failed_attempt::LOG_TYPE;
 use super::lease::Lease;
 use super::phase::Phase;
 use super::{Abandoned, Shared};
 use crate::error::{Code, Error};
 use crate::event::Event;
-use crate::layout::{Key, object};
+use crate::layout::{Fact as _, Key, object};
+use crate::limits;
 use crate::model::{AppName, AttemptId, CallId, Digest, Outcome, Stored};
 use crate::planted::planted;
-use crate::seam::store::{PutObject, Range};
+use crate::seam::store::{ByteRange, PutObject};
 use crate::seam::{Body, StoreError};
 
 /// The pause between two rounds of a commit that found the store unreachable past all its retries.
@@ -22,7 +23,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// What an attempt leaves besides its outcome.
 #[derive(Default)]
-pub struct Left {
+pub struct AttemptOutput {
     pub result: Option<(Body, Option<String>)>,
     pub log: Bytes,
 }
@@ -42,7 +43,7 @@ pub async fn record(
     app: &AppName,
     call: CallId,
     mut outcome: Outcome,
-    left: Left,
+    output: AttemptOutput,
 ) -> Result<Recorded, Abandoned> {
     loop {
         if !lease.may_commit(shared) {
@@ -50,10 +51,10 @@ pub async fn record(
                 "the lease on call {call} is too old to commit under"
             ))));
         }
-        match commit(shared, app, call, &mut outcome, &left).await {
+        match commit(shared, app, call, &mut outcome, &output).await {
             Ok(recorded) => return Ok(recorded),
             Err(Abandoned(error)) => {
-                again(shared, &format!("record the outcome of call {call}"), error).await?
+                retry_or_abandon(shared, &format!("record the outcome of call {call}"), error).await?
             }
         }
     }
@@ -61,17 +62,17 @@ pub async fn record(
 
 /// Whether a commit that failed is to be repeated: waits, and returns; or gives up, when the error is no matter of
 /// reaching the store, or the grace is over.
-pub async fn again(shared: &Shared, what: &str, error: Error) -> Result<(), Abandoned> {
+pub async fn retry_or_abandon(shared: &Shared, what: &str, error: Error) -> Result<(), Abandoned> {
     if error.code() != Code::Unreachable || shared.phases.now() >= Phase::HandBack {
         return Err(Abandoned(error));
     }
-    shared.say(Event::RequestFailed { what: what.to_owned(), why: error.to_string() });
-    shared.seams.clock.sleep(AGAIN).await;
+    shared.emit(Event::RequestFailed { what: what.to_owned(), why: error.to_string() });
+    shared.deps.clock.sleep(AGAIN).await;
     Ok(())
 }
 
 /// Repeats a write until it is known to be done.
-pub async fn until_known<F: Future<Output = Result<(), Error>>>(
+pub async fn retry_until_known<F: Future<Output = Result<(), Error>>>(
     shared: &Shared,
     what: &str,
     write: impl Fn() -> F,
@@ -79,7 +80,7 @@ pub async fn until_known<F: Future<Output = Result<(), Error>>>(
     loop {
         match write().await {
             Ok(()) => return Ok(()),
-            Err(error) => again(shared, what, error).await.map_err(|Abandoned(error)| error)?,
+            Err(error) => retry_or_abandon(shared, what, error).await.map_err(|Abandoned(error)| error)?,
         }
     }
 }
@@ -89,33 +90,25 @@ async fn commit(
     app: &AppName,
     call: CallId,
     outcome: &mut Outcome,
-    left: &Left,
+    output: &AttemptOutput,
 ) -> Result<Recorded, Abandoned> {
     if outcome.attempt.is_some() {
-        let result = left.result.as_ref();
+        let result = output.result.as_ref();
         outcome.result = result.map(|(body, kind)| stored(body, kind.as_deref())).transpose()?.flatten();
-        outcome.log = stored(&Body::Bytes(left.log.clone()), Some(LOG_TYPE))?;
+        outcome.log = stored(&Body::Bytes(output.log.clone()), Some(LOG_TYPE))?;
     }
-    if !planted!(StatusAndResultSplit) {
-        put_bodies(shared, app, call, outcome, left).await?;
-    }
-    let key = Key::Status(app.clone(), call).to_string();
+    let store = &*shared.deps.store;
+    let key = Key::Status(app.clone(), call);
     let object = PutObject::create(object::encode(&*outcome)).content_type("application/json");
-    match shared.seams.store.put(&key, object).await {
-        Ok(_) => {
-            if planted!(StatusAndResultSplit) {
-                put_bodies(shared, app, call, outcome, left).await?;
-            }
-            return Ok(Recorded { outcome: outcome.clone(), adopted: false });
-        }
+    planted!((), StatusAndResultSplit => drop(store.put(&key, object.clone()).await));
+    put_bodies(shared, app, call, outcome, output).await?;
+    let put = planted!(store.put(&key, object).await, OutcomeOverwritten => crate::planted::overwrite(store, &key, object).await);
+    match put {
+        Ok(_) => return Ok(Recorded { outcome: outcome.clone(), adopted: false }),
         Err(StoreError::Exists) => {}
         Err(error) => return Err(error.into()),
     }
-    let stands = shared.seams.store.get(&key, Range::All).await?;
-    if planted!(OutcomeOverwritten) {
-        let object = PutObject::replace(object::encode(&*outcome), stands.info.etag.clone());
-        shared.seams.store.put(&key, object).await?;
-    }
+    let stands = store.get(&key, ByteRange::Whole(Outcome::BYTES_MAX)).await?;
     let stands: Outcome = object::decode(&key, &stands.body)?;
     // Our own, of which the answer was lost, reads the same as it was written.
     let adopted = stands != *outcome;
@@ -139,17 +132,17 @@ async fn put_bodies(
     app: &AppName,
     call: CallId,
     outcome: &Outcome,
-    left: &Left,
+    output: &AttemptOutput,
 ) -> Result<(), Abandoned> {
     let Some(attempt) = outcome.attempt else { return Ok(()) };
     let (result, log) = tokio::join!(
         async {
-            let (Some((body, _)), Some(stored)) = (&left.result, &outcome.result) else { return Ok(()) };
+            let (Some((body, _)), Some(stored)) = (&output.result, &outcome.result) else { return Ok(()) };
             put_body(shared, &Key::Result(app.clone(), call, attempt), body, stored, attempt).await
         },
         async {
             let Some(stored) = &outcome.log else { return Ok(()) };
-            let log = Body::Bytes(left.log.clone());
+            let log = Body::Bytes(output.log.clone());
             put_body(shared, &Key::Log(app.clone(), call, attempt), &log, stored, attempt).await
         }
     );
@@ -163,16 +156,16 @@ async fn put_body(
     stored: &Stored,
     attempt: AttemptId,
 ) -> Result<(), Abandoned> {
-    let key = key.to_string();
     let mut object = PutObject::create(body.clone());
     object.content_type = stored.content_type.clone();
-    match shared.seams.store.put(&key, object).await {
+    match shared.deps.store.put(key, object).await {
         Ok(_) => Ok(()),
         // No two executions share a key (N8), so this is our own. A queue that counts deliveries wrongly is the one
         // way to a stranger's: look, and commit nothing that is not ours.
         Err(StoreError::Exists) => {
-            let stands = shared.seams.store.get(&key, Range::All).await?;
-            if Digest::of(&stands.body) != stored.sha256 && !planted!(AttemptKeyWithoutMessage) {
+            let stands = shared.deps.store.get(key, ByteRange::Whole(limits::RESULT_BYTES_MAX)).await?;
+            let is_strangers = Digest::of(&stands.body) != stored.sha256;
+            if planted!(is_strangers, AttemptKeyWithoutMessage => false) {
                 let error = format!("another execution wrote under attempt {attempt}");
                 return Err(Abandoned(Error::internal(error)));
             }

@@ -1,125 +1,202 @@
-//! A worker's life: receive when a slot is free, start what is leased, delete what is finished, fall sick and recover,
-//! drain.
+//! The main loop of a worker. It receives when a slot is free, starts leased work, deletes finished messages, stops
+//! receiving while the worker is sick, and drains.
 
+use std::any::Any;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 
+use super::done::Done;
 use super::health::{self, Streak};
 use super::lease::{self, Lease};
 use super::phase::Phase;
-use super::receive::{Lane, Polled};
-use super::single::{self, Done};
+use super::receive::{Polled, Receiver};
+use super::single;
 use super::slots::Class;
-use super::{Shared, Stop, Summary, Worker, range, reconcile, supervise};
+use super::{Shared, Summary, Worker, own_store, range, reconcile, supervise};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::layout::Message;
 use crate::limits;
+use crate::model::{PerQueue, QueueName};
 use crate::planted::planted;
 use crate::seam::queue::Received;
 
 /// Finished messages are deleted in one request for ten, or after this.
 const DELETE_WITHIN: Duration = Duration::from_millis(100);
+/// A receive of single calls is open only while a slot is free, or likely to be so within this.
+const SOON: Duration = Duration::from_secs(1);
 /// A worker that stops at a dry queue has seen it dry so often in a row: a queue's counts lag.
 const DRY_LOOKS: u32 = 2;
 
 pub(super) type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-struct Life {
+struct WorkerLoop {
     shared: Arc<Shared>,
-    lanes: [Lane; 3],
-    /// Messages that are worked on, of all lanes.
-    work: JoinSet<(usize, Done)>,
+    receivers: PerQueue<Receiver>,
+    /// Messages that are worked on, of all lanes; why, if the task panicked.
+    work: JoinSet<(QueueName, Result<Done, String>)>,
     /// How many of them are of each lane.
-    held: [usize; 3],
+    held: PerQueue<usize>,
     /// Lease keeper, reconciler.
     chores: JoinSet<()>,
+    keeper: task::Id,
     deletions: JoinSet<()>,
     recovery: JoinSet<()>,
     streak: Streak,
     finished: Vec<Lease>,
+    /// When the finished are to be deleted.
+    delete_at: Duration,
     summary: Summary,
     dry_looks: u32,
-    reconciled_hour: Option<u64>,
+    /// At the last of these looks: a queue, how many of its messages do not suit this worker, and why one does not.
+    mismatched_at_end: Option<(QueueName, u64, String)>,
+    /// A message did not suit this worker: it may be one of the last.
+    looks_whether_dry: bool,
+    turns: reconcile::Turns,
+    panics: u32,
+    /// Why nothing can be received for ever.
+    lost_queue: Option<Error>,
 }
 
-const CALLS: usize = 0;
-const CHUNKS: usize = 1;
-const BATCHES: usize = 2;
+/// What the task of a message is called in a warning.
+fn task_name(queue: QueueName) -> &'static str {
+    match queue {
+        QueueName::Calls => "run of a call",
+        QueueName::Chunks => "run of a range",
+        QueueName::Batches => "supervisor",
+    }
+}
 
-pub async fn run(worker: Worker, stop: watch::Receiver<Stop>) -> Result<Summary> {
+pub async fn run(worker: Worker, mut stop: watch::Receiver<Phase>) -> Result<Summary> {
     let Worker { shared } = worker;
     let name = shared.config.name.clone();
-    shared.say(Event::WorkerStarted { worker: name.clone(), slots: shared.config.slots });
-    let mut life = Life {
-        lanes: [CALLS, CHUNKS, BATCHES].map(|index| Lane::new(&shared, index)),
+    shared.emit(Event::WorkerStarted { worker: name.clone(), slots: shared.config.slots });
+    let own = tokio::select! {
+        biased;
+        own = own_store::find(&shared) => own?,
+        // Told to stop, or left by its owner.
+        _ = stop.wait_for(|wanted| *wanted != Phase::Run) => {
+            shared.emit(Event::WorkerStopped { worker: name, finished: 0, handed_back: 0 });
+            return Ok(Summary::default());
+        }
+    };
+    let mut chores = JoinSet::new();
+    let keeper = chores.spawn(lease::keep(shared.clone())).id();
+    let mut life = WorkerLoop {
+        receivers: PerQueue::new(|name| Receiver::new(&shared, name, own)),
         shared,
         work: JoinSet::new(),
-        held: [0; 3],
-        chores: JoinSet::new(),
+        held: PerQueue::default(),
+        chores,
+        keeper,
         deletions: JoinSet::new(),
         recovery: JoinSet::new(),
         streak: Streak::default(),
         finished: Vec::new(),
+        delete_at: Duration::ZERO,
         summary: Summary::default(),
         dry_looks: 0,
-        reconciled_hour: None,
+        mismatched_at_end: None,
+        looks_whether_dry: false,
+        turns: reconcile::Turns::default(),
+        panics: 0,
+        lost_queue: None,
     };
-    life.chores.spawn(lease::keep(life.shared.clone()));
     life.live(stop).await;
     let Summary { finished, handed_back } = life.summary;
-    life.shared.say(Event::WorkerStopped { worker: name, finished, handed_back });
-    let outdated = life.lanes.iter().find(|lane| lane.is_outdated());
-    if let Some(lane) = outdated.filter(|_| life.shared.config.until_dry) {
-        let queue = lane.name;
-        let error = format!("queue `{queue}` is not dry: it has messages that are newer than this afn");
-        return Err(Error::conflict(error).hint("update afn here, or run a newer worker"));
+    life.shared.emit(Event::WorkerStopped { worker: name, finished, handed_back });
+    if let Some(error) = life.lost_queue {
+        return Err(error);
+    }
+    if life.panics >= limits::PANICS_MAX {
+        let error = format!(
+            "the worker has stopped: {} of its tasks panicked, the limit is {}",
+            life.panics,
+            limits::PANICS_MAX
+        );
+        return Err(Error::internal(error)
+            .with_hint("its warnings name each panic; its messages come again when their leases end"));
+    }
+    if let Some((queue, count, why)) = life.mismatched_at_end {
+        let error =
+            format!("queue `{queue}` is not dry: it has {count} that this worker cannot work on; {why}");
+        return Err(Error::conflict(error)
+            .with_hint("run a worker that can: a newer afn, or one of the other context"));
     }
     Ok(life.summary)
 }
 
-impl Life {
-    async fn live(&mut self, mut stop: watch::Receiver<Stop>) {
+/// Runs a task. The error is the message of its panic.
+async fn caught<T>(task: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(task).catch_unwind().await.map_err(|panic| reason(&*panic))
+}
+
+fn reason(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no panic message").to_owned()
+}
+
+impl WorkerLoop {
+    async fn live(&mut self, mut stop: watch::Receiver<Phase>) {
         let mut grace: Option<Timer> = None;
         let mut wanted = *stop.borrow_and_update();
         loop {
             match wanted {
-                Stop::Run => {}
-                Stop::Drain if grace.is_none() => grace = Some(self.drain()),
-                Stop::Drain => {}
-                Stop::Now => self.shared.phases.advance(Phase::HandBack),
+                Phase::Run
+                    if self.panics >= limits::PANICS_MAX
+                        || self.lost_queue.is_some()
+                        || self.waits_for_other_workers() =>
+                {
+                    wanted = Phase::Drain;
+                    continue;
+                }
+                Phase::Run => {}
+                Phase::Drain if grace.is_none() => grace = Some(self.drain()),
+                Phase::Drain => {}
+                Phase::HandBack => self.shared.phases.advance(Phase::HandBack),
             }
-            let working = self.shared.phases.now() == Phase::Work;
+            // Not before the messages that others took the place of are gone.
+            if self.looks_whether_dry && self.finished.is_empty() && self.deletions.is_empty() {
+                self.looks_whether_dry = false;
+                self.look_whether_dry().await;
+            }
+            let working = self.shared.phases.now() == Phase::Run;
             if (!working && self.work.is_empty()) || (working && self.is_dry()) {
                 break;
             }
             if working {
                 self.poll();
             }
-            let [calls, chunks, batches] = &mut self.lanes;
+            let [calls, chunks, batches] = self.receivers.all_mut();
             tokio::select! {
                 biased;
                 changed = stop.changed() => wanted = match changed {
                     Ok(()) => wanted.max(*stop.borrow_and_update()),
-                    // Nobody is left who could tell: as if told to drain.
-                    Err(_) => Stop::Drain.max(wanted),
+                    // The owner dropped the channel.
+                    Err(_) => Phase::Drain.max(wanted),
                 },
                 Some(done) = self.work.join_next() => self.settle(done),
-                Some(_) = self.recovery.join_next() => {}
-                polled = calls.polled() => self.take(CALLS, polled).await,
-                polled = chunks.polled() => self.take(CHUNKS, polled).await,
-                polled = batches.polled() => self.take(BATCHES, polled).await,
-                () = self.shared.demand.has_room_again(), if working => {}
+                Some(ended) = self.recovery.join_next() => self.ended("recovery", ended),
+                Some(ended) = self.chores.join_next_with_id() => self.chore_ended(ended),
+                Some(ended) = self.deletions.join_next() => self.ended("deletion of messages", ended),
+                polled = calls.polled() => self.take(QueueName::Calls, polled).await,
+                polled = chunks.polled() => self.take(QueueName::Chunks, polled).await,
+                polled = batches.polled() => self.take(QueueName::Batches, polled).await,
+                () = self.shared.prefetch.has_room_again(), if working => {}
+                () = self.shared.calls_first.asked() => self.poll_calls_first(),
+                why = self.shared.health.reported() => self.fell_sick(why),
                 () = over(&mut grace), if self.shared.phases.now() == Phase::Drain => {
                     self.shared.phases.advance(Phase::HandBack);
                 }
-                () = self.shared.seams.clock.sleep(DELETE_WITHIN), if !self.finished.is_empty() => {
+                () = sleep_until(&self.shared, self.delete_at), if !self.finished.is_empty() => {
                     self.delete_finished();
                 }
             }
@@ -139,96 +216,181 @@ impl Life {
             return;
         }
         let shared = &self.shared;
-        // One call is taken even when no slot is free, so that it is first in line.
+        let (slots, is_closed) = (shared.config.slots, shared.quarantine.is_closed());
+        let wait = limits::LONG_POLL;
         let room = match shared.slots.free() {
-            0 => usize::from(!shared.slots.wanted(Class::Call)),
+            // Nothing may start beside a call that has the worker to itself.
+            _ if is_closed => 0,
+            // A slot will be free soon: the call is first in line for it.
+            0 if shared.slots.wanted(Class::Call) => 0,
+            0 => usize::from(shared.pace.frees_a_slot_within(SOON, slots)),
             free => free,
         };
-        self.lanes[CALLS].poll(shared, room);
-        let chunks = shared.demand.room(self.held[CHUNKS], shared.config.slots);
-        self.lanes[CHUNKS].poll(shared, chunks);
-        self.lanes[BATCHES].poll(shared, limits::SUPERVISORS_MAX.saturating_sub(self.held[BATCHES]).min(1));
+        self.receivers[QueueName::Calls].poll(shared, room, wait);
+        let chunks = if is_closed { 0 } else { shared.prefetch.room(self.held[QueueName::Chunks], slots) };
+        self.receivers[QueueName::Chunks].poll(shared, chunks, wait);
+        let supervisors = limits::SUPERVISORS_BUSY_MAX.saturating_sub(self.held[QueueName::Batches]).min(1);
+        self.receivers[QueueName::Batches].poll(shared, supervisors, wait);
     }
 
-    async fn take(&mut self, index: usize, polled: Polled) {
-        let queue = self.lanes[index].name;
+    /// A slot was left by a long call: single calls are asked for once before a batch's next call.
+    fn poll_calls_first(&mut self) {
+        let shared = &self.shared;
+        let asks =
+            shared.phases.now() == Phase::Run && self.recovery.is_empty() && !shared.quarantine.is_closed();
+        let pauses = shared.mismatch_backoff[QueueName::Calls].is_paused();
+        match asks && !pauses && !self.receivers[QueueName::Calls].is_polling() {
+            true => self.receivers[QueueName::Calls].poll(shared, 1, Duration::ZERO),
+            // A receive is open anyway, or none is to be made.
+            false => shared.calls_first.answer(),
+        }
+    }
+
+    async fn take(&mut self, queue: QueueName, polled: Polled) {
+        self.take_in(queue, polled).await;
+        if queue == QueueName::Calls {
+            self.shared.calls_first.answer();
+        }
+    }
+
+    async fn take_in(&mut self, queue: QueueName, polled: Polled) {
         let messages = match polled.answer {
             Ok(messages) => messages,
             Err(error) => {
                 let what = format!("receive from queue `{queue}`");
-                return self.shared.say(Event::RequestFailed { what, why: error.to_string() });
+                if self.receivers[queue].is_lost(&error) {
+                    self.lost_queue = Some(Error::from(error.clone()).context(&what));
+                }
+                return self.shared.emit(Event::RequestFailed { what, why: error.to_string() });
             }
         };
-        if index == CHUNKS {
-            self.shared.demand.received(messages.is_empty(), self.shared.seams.clock.monotonic());
+        if queue == QueueName::Chunks {
+            self.shared.prefetch.received(messages.is_empty(), self.shared.deps.clock.monotonic());
+        }
+        if queue == QueueName::Calls {
+            self.turns.received(&messages);
+            self.reconcile();
         }
         if messages.is_empty() {
-            return self.nothing_came(index).await;
+            return self.nothing_came(queue).await;
         }
-        self.dry_looks = 0;
         for message in messages {
-            if self.shared.phases.now() != Phase::Work {
-                self.lanes[index].hand_on(&self.shared, &message).await;
-            } else if planted!(DeletesOwnDuplicate) && self.shared.leases[index].holds(&message) {
-                let (_, lane) = self.shared.seams.queues.lanes()[index];
-                let _ = lane.live.delete(&[message.receipt]).await;
-            } else if let Some(read) = self.lanes[index].read(&self.shared, &message).await {
-                self.begin(index, &message, polled.at, read);
+            if self.shared.phases.now() != Phase::Run {
+                self.receivers[queue].hand_on(&self.shared, &message).await;
+            } else if let Some(read) = self.receivers[queue].read(&self.shared, &message).await {
+                self.begin(queue, &message, polled.at, read);
             }
         }
     }
 
-    fn begin(&mut self, index: usize, received: &Received, at: Duration, message: Message) {
-        let Some(lease) = self.shared.leases[index].take(received, at) else { return };
+    fn begin(&mut self, queue: QueueName, received: &Received, at: Duration, message: Message) {
+        let Some(lease) = self.shared.leases[queue].take(received, at) else {
+            planted!((), DeletesOwnDuplicate => {
+                let (live, receipt) = (self.shared.deps.queues.get(queue).live.clone(), received.receipt.clone());
+                self.deletions.spawn(async move { drop(live.delete(&[receipt]).await) });
+            });
+            return;
+        };
         let shared = self.shared.clone();
-        self.held[index] += 1;
+        self.held[queue] += 1;
         match message {
             Message::Call(call) => {
                 let place = shared.slots.line_up(Class::Call);
-                self.work.spawn(async move { (index, single::work(shared, place, lease, call).await) });
+                let work = single::work(shared, place, lease, call);
+                self.work.spawn(async move { (queue, caught(work).await) });
             }
             Message::Range(range) => {
-                self.work.spawn(async move { (index, range::work(shared, lease, range).await) });
+                let work = range::work(shared, lease, range);
+                self.work.spawn(async move { (queue, caught(work).await) });
             }
             Message::Supervise(supervise) => {
-                self.work.spawn(async move { (index, supervise::work(shared, lease, supervise).await) });
+                let work = supervise::work(shared, lease, supervise);
+                self.work.spawn(async move { (queue, caught(work).await) });
             }
         }
     }
 
-    async fn nothing_came(&mut self, index: usize) {
-        // A draining worker begins nothing: an hour claimed now would be one without a reconciler.
-        if index != CALLS || self.shared.phases.now() != Phase::Work {
+    fn reconcile(&mut self) {
+        // A draining worker begins nothing: an interval claimed now would be one without a reconciler.
+        if !self.shared.config.reconcile || self.shared.phases.now() != Phase::Run {
             return;
         }
-        if self.shared.config.reconcile {
-            let hour = self.shared.seams.now().0 / limits::RECONCILE_EVERY_MS;
-            if self.reconciled_hour.replace(hour) != Some(hour) {
-                self.chores.spawn(reconcile::hourly(self.shared.clone(), hour));
-            }
+        if let Some(turn) = self.turns.next(self.shared.deps.now()) {
+            self.chores.spawn(reconcile::take_turn(self.shared.clone(), turn));
         }
-        if self.shared.config.until_dry && self.work.is_empty() && self.finished.is_empty() {
-            let mut dry = true;
-            for (_, lane) in self.shared.seams.queues.lanes() {
-                dry &= matches!(lane.live.depth().await, Ok(depth) if depth.is_dry());
+    }
+
+    async fn nothing_came(&mut self, queue: QueueName) {
+        if queue == QueueName::Calls {
+            self.look_whether_dry().await;
+        }
+    }
+
+    async fn look_whether_dry(&mut self) {
+        let looks = self.shared.config.until_dry && self.shared.phases.now() == Phase::Run;
+        let supervises_only = self.held[QueueName::Calls] + self.held[QueueName::Chunks] == 0;
+        if looks && supervises_only && self.finished.is_empty() {
+            let (mut dry, now) = (true, self.shared.deps.clock.monotonic());
+            self.mismatched_at_end = None;
+            for receiver in self.receivers.all_mut() {
+                let queue = receiver.name;
+                dry &= receiver.is_dry(self.held[queue] as u64, now).await;
+                if let (count @ 1.., Some(why)) = receiver.put_aside(now) {
+                    self.mismatched_at_end.get_or_insert_with(|| (queue, count, why.to_owned()));
+                }
             }
             self.dry_looks = if dry { self.dry_looks + 1 } else { 0 };
         }
     }
 
-    fn is_dry(&self) -> bool {
-        // What this worker cannot read never gets dry for it.
-        let dry = self.dry_looks >= DRY_LOOKS || self.lanes.iter().any(Lane::is_outdated);
-        self.shared.config.until_dry && dry && self.work.is_empty()
+    /// Whether all that is left on the queues is what this worker cannot run, while it supervises batches that wait for that.
+    fn waits_for_other_workers(&self) -> bool {
+        self.shared.config.until_dry && self.dry_looks >= DRY_LOOKS && self.mismatched_at_end.is_some()
     }
 
-    fn settle(&mut self, done: Result<(usize, Done), tokio::task::JoinError>) {
-        // A task that panicked counts as lost: its lease lapses.
-        let Ok((index, done)) = done else { return };
-        self.held[index] -= 1;
-        if index == CHUNKS && self.held[CHUNKS] == 0 {
-            self.shared.ends.ran_out();
+    fn is_dry(&self) -> bool {
+        self.shared.config.until_dry && self.dry_looks >= DRY_LOOKS && self.work.is_empty()
+    }
+
+    fn panicked(&mut self, what: &'static str, why: String) {
+        self.panics += 1;
+        self.shared.emit(Event::TaskPanicked { worker: self.shared.config.name.clone(), what, why });
+    }
+
+    fn ended(&mut self, what: &'static str, ended: Result<(), JoinError>) {
+        if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+            self.panicked(what, reason(&*panic));
         }
+    }
+
+    fn chore_ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        if id != self.keeper {
+            return self.ended("reconciler", ended.map(drop));
+        }
+        self.ended("keeper of leases", ended.map(drop));
+        self.keeper = self.chores.spawn(lease::keep(self.shared.clone())).id();
+    }
+
+    fn settle(&mut self, done: Result<(QueueName, Result<Done, String>), JoinError>) {
+        // Only a task that was cancelled has no answer, and none is.
+        let Ok((queue, done)) = done else { return };
+        self.held[queue] -= 1;
+        // What this worker cannot run leaves the queue as it was.
+        if !matches!(done, Ok(Done::Mismatched(_))) {
+            self.dry_looks = 0;
+        }
+        if queue == QueueName::Chunks && self.held[QueueName::Chunks] == 0 {
+            self.shared.chunk_queue_idle.ran_out();
+        }
+        if self.finished.is_empty() {
+            self.delete_at = self.shared.deps.clock.monotonic() + DELETE_WITHIN;
+        }
+        let done = match done {
+            Ok(done) => done,
+            // What it held was dropped. The message comes back when its lease lapses, as that of a lost worker.
+            Err(why) => return self.panicked(task_name(queue), why),
+        };
         match done {
             Done::Finished(lease) => {
                 self.summary.finished += 1;
@@ -240,13 +402,22 @@ impl Life {
                 self.finished.push(lease);
             }
             Done::Left => {}
-            Done::Sick(why) => {
-                self.summary.handed_back += 1;
-                if self.recovery.is_empty() {
-                    self.streak.fell_sick();
-                    self.recovery.spawn(health::recover(self.shared.clone(), self.streak.count(), why));
-                }
+            Done::Mismatched(unsuited) => {
+                self.shared.mismatch_backoff[queue].record();
+                let now = self.shared.deps.clock.monotonic();
+                self.finished.extend(self.receivers[queue].record_mismatch(unsuited, now));
+                self.looks_whether_dry = self.shared.config.until_dry;
+                return;
             }
+        }
+        self.shared.mismatch_backoff[queue].reset();
+    }
+
+    /// Receives nothing until this machine can run functions again.
+    fn fell_sick(&mut self, why: String) {
+        if self.recovery.is_empty() {
+            self.streak.fell_sick();
+            self.recovery.spawn(health::recover(self.shared.clone(), self.streak.count(), why));
         }
     }
 
@@ -261,33 +432,39 @@ impl Life {
             self.deletions.spawn(async move {
                 if let Err(error) = queue.delete(these).await {
                     let what = "delete finished messages".to_owned();
-                    shared.say(Event::RequestFailed { what, why: error.to_string() });
+                    shared.emit(Event::RequestFailed { what, why: error.to_string() });
                 }
             });
         }
-        while self.deletions.try_join_next().is_some() {}
+        while let Some(ended) = self.deletions.try_join_next() {
+            self.ended("deletion of messages", ended);
+        }
     }
 
     /// Receives no more. The future ends with the grace.
     fn drain(&self) -> Timer {
         let shared = self.shared.clone();
         let running = shared.config.slots - shared.slots.free();
-        shared.say(Event::Draining { worker: shared.config.name.clone(), running });
+        shared.emit(Event::Draining { worker: shared.config.name.clone(), running });
         shared.phases.advance(Phase::Drain);
-        Box::pin(async move { shared.seams.clock.sleep(shared.config.grace).await })
+        Box::pin(async move { shared.deps.clock.sleep(shared.config.grace).await })
     }
 
-    /// Only now: a receive that is cut off may take along what is handed back while the worker drains.
+    /// Cancels receives last: a cancelled long poll can still consume a message that was just put back.
     async fn last_polls(&mut self) {
         let shared = self.shared.clone();
         shared.phases.advance(Phase::Drain);
-        let last = join_all(self.lanes.iter_mut().map(|lane| lane.last_polled(&shared))).await;
-        for (index, polled) in last.into_iter().enumerate() {
+        let last = join_all(self.receivers.all_mut().iter_mut().map(|lane| lane.last_polled(&shared))).await;
+        for (queue, polled) in QueueName::ALL.into_iter().zip(last) {
             if let Some(polled) = polled {
-                self.take(index, polled).await;
+                self.take(queue, polled).await;
             }
         }
     }
+}
+
+async fn sleep_until(shared: &Shared, at: Duration) {
+    shared.deps.clock.sleep(at.saturating_sub(shared.deps.clock.monotonic())).await;
 }
 
 async fn over(grace: &mut Option<Timer>) {

@@ -1,5 +1,5 @@
 //! Slots: the right to run one call at a time. A free slot goes to a single call first, so that one call behind a batch of
-//! millions starts at once; every eighth time a chunk goes first, so that no stream of calls starves a batch.
+//! millions starts at once. Every eighth slot goes to a chunk, so that a stream of single calls does not starve a batch.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -38,16 +38,16 @@ pub struct Slot(Option<Arc<Slots>>);
 
 /// A place in the line for a slot; given up when dropped.
 #[derive(Debug)]
-pub enum Place {
+pub enum SlotTicket {
     Served(Slot),
     Waiting(oneshot::Receiver<Slot>),
 }
 
-impl Place {
+impl SlotTicket {
     pub async fn slot(self) -> Slot {
         match self {
-            Place::Served(slot) => slot,
-            Place::Waiting(slot) => slot.await.expect("a waiter is given a slot or is gone"),
+            SlotTicket::Served(slot) => slot,
+            SlotTicket::Waiting(slot) => slot.await.expect("a waiter is given a slot or is gone"),
         }
     }
 }
@@ -101,11 +101,11 @@ impl Slots {
     }
 
     /// Gets in line at once, before anything is awaited.
-    pub fn line_up(self: &Arc<Slots>, class: Class) -> Place {
+    pub fn line_up(self: &Arc<Slots>, class: Class) -> SlotTicket {
         let mut state = self.state();
         if state.free > 0 {
             state.free -= 1;
-            return Place::Served(Slot(Some(self.clone())));
+            return SlotTicket::Served(Slot(Some(self.clone())));
         }
         let (give, taken) = oneshot::channel();
         match class {
@@ -113,7 +113,7 @@ impl Slots {
             Class::Chunk => state.chunks.push_back(give),
         }
         self.count(&state);
-        Place::Waiting(taken)
+        SlotTicket::Waiting(taken)
     }
 
     pub async fn take(self: &Arc<Slots>, class: Class) -> Slot {

@@ -1,25 +1,30 @@
-//! Keeps a batch from birth to end: looks how far it has come, sends again what has lost its message, stops it when too
-//! much of it fails, and finishes it. Holds no slot. Two supervisors of one batch are harmless: each costs its looks.
+//! Follows a batch from its first message to its end. The supervisor checks progress, sends lost messages again, stops the
+//! batch when too many calls fail, and finishes it. It holds no slot. Two supervisors of one batch are harmless; each costs
+//! only its requests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
+
+use super::done::Done;
+use super::follow_ups::FollowUps;
 use super::lease::Lease;
 use super::phase::Phase;
-use super::single::Done;
-use super::written::Kept;
-use super::{Abandoned, Shared, follow};
-use crate::error::Result;
+use super::retries::{self, Retries};
+use super::written::OwnLogs;
+use super::{Abandoned, Shared, follow_ups, idle};
+use crate::error::{Code, Error, Result};
 use crate::event::Event;
 use crate::layout::batch::{Batch, Cancelled, MaxFailures, Sealed, Summary};
-use crate::layout::{Key, Message, RangeMessage, SuperviseMessage, object};
+use crate::layout::{Fact, Key, Message, SuperviseMessage};
 use crate::limits;
-use crate::model::{AppName, BatchId, State};
+use crate::model::{AppName, BatchId, BatchRef};
 use crate::outcomes::chunks::{self, Sealing};
-use crate::outcomes::{Listing, Log, Logs};
+use crate::outcomes::{BatchFacts, Listing, Log, Logs, failed};
 use crate::planted::planted;
-use crate::seam::store::{PutObject, StoreError};
+use crate::seam::StoreExt as _;
 use crate::store_clock;
 use crate::submit::send;
 
@@ -32,7 +37,7 @@ pub async fn work(shared: Arc<Shared>, lease: Lease, message: SuperviseMessage) 
     match supervise(shared.clone(), lease, message).await {
         Ok(done) => done,
         Err(Abandoned(error)) => {
-            shared.say(Event::RequestFailed { what, why: format!("{error} (app {app}, batch {batch})") });
+            shared.emit(Event::RequestFailed { what, why: format!("{error} (app {app}, batch {batch})") });
             Done::Left
         }
     }
@@ -43,119 +48,254 @@ struct Supervisor {
     app: AppName,
     id: BatchId,
     batch: Arc<Batch>,
+    facts: BatchFacts,
     timeout_ms: u64,
     logs: Logs,
-    own: Kept,
+    own: OwnLogs,
     /// By a chunk's last number: when it was found, grew, or was sent again by this holder.
-    moved: BTreeMap<u64, Duration>,
+    progress_at: BTreeMap<u64, Duration>,
+    retries: Retries,
+    /// When a chunk was found or grew, or anything else was to be done for the last time.
+    busy_at: Duration,
+    /// By a chunk's last number: its first, of those where numbers below may be missing.
+    firsts: BTreeMap<u64, u64>,
+    /// By last number: chunks that were told of because they cannot be read.
+    unreadable: BTreeSet<u64>,
+    extra: bool,
+    webhook_tries: u32,
+}
+
+/// What the last look at a batch found to do.
+enum Activity {
+    /// Nothing is left to do.
+    Over,
+    Busy,
+    /// Nothing is to be done until something is stored.
+    Idle(idle::Progress),
+    /// Only the webhook is left to do, after this time.
+    WebhookLater(Duration),
 }
 
 async fn supervise(shared: Arc<Shared>, lease: Lease, message: SuperviseMessage) -> Result<Done, Abandoned> {
-    let SuperviseMessage { app, batch: id, .. } = message.clone();
-    let begun = shared.seams.clock.monotonic();
-    let Some(look) = shared.batches.look(&app, id).await? else {
+    let (app, id) = (message.app.clone(), message.batch);
+    let begun = shared.deps.clock.monotonic();
+    if let Some(seen) = message.idle
+        && let Some(seen) = idle::unchanged(&shared, &message, seen).await?
+    {
+        return idle::rest(&shared, lease, message, seen).await;
+    }
+    let Some(snapshot) = shared.batches.snapshot(&app, id).await? else {
         // Deleted; or the submitter died between the pointer and the definition, and nothing can follow.
         return Ok(Done::Finished(lease));
     };
-    let version = shared.definitions.version(&app, &look.batch.function, &look.batch.version).await?;
-    let mut supervisor = Supervisor {
-        timeout_ms: version.map_or(limits::TIMEOUT_MS_MAX, |version| version.limits.timeout_ms),
-        logs: Logs::new(&app, id, &look.batch),
-        own: shared.written.keep(id),
-        batch: look.batch,
-        moved: BTreeMap::new(),
-        shared: shared.clone(),
-        app,
-        id,
-    };
+    let mut supervisor = Supervisor::new(&shared, &message, snapshot.batch, begun).await?;
     loop {
-        let ends = shared.ends.times();
-        let looked_at = shared.seams.clock.monotonic();
-        if supervisor.look().await? {
-            return Ok(Done::Finished(lease));
+        let ends = shared.chunk_queue_idle.times();
+        let looked_at = shared.deps.clock.monotonic();
+        match supervisor.look().await? {
+            Activity::Over => return Ok(Done::Finished(lease)),
+            Activity::WebhookLater(delay) => {
+                let webhook_tries = message.webhook_tries + 1;
+                return send_on(&shared, lease, SuperviseMessage { webhook_tries, ..message }, delay).await;
+            }
+            Activity::Idle(sight)
+                if idle::is_to_end(&shared, looked_at.saturating_sub(supervisor.busy_at)) =>
+            {
+                let since = looked_at.saturating_sub(supervisor.busy_at).as_millis() as u64;
+                let seen = sight.since(shared.deps.now().minus_ms(since));
+                return idle::rest(&shared, lease, message, seen).await;
+            }
+            Activity::Idle(_) | Activity::Busy => {}
         }
-        let elapsed_ms = shared.seams.clock.monotonic().saturating_sub(begun).as_millis() as u64;
-        let wait = (elapsed_ms / 20).clamp(limits::SUPERVISE_MS_MIN, limits::SUPERVISE_MS_MAX);
-        if planted!(SupervisorHops) {
+        let elapsed_ms = shared.deps.clock.monotonic().saturating_sub(begun).as_millis() as u64;
+        let wait =
+            (elapsed_ms / 20).clamp(limits::ms(limits::SUPERVISE_MIN), limits::ms(limits::SUPERVISE_MAX));
+        planted!((), SupervisorHops => {
             lease.give_back(Duration::from_millis(wait)).await?;
             return Ok(Done::Left);
-        }
+        });
         tokio::select! {
             biased;
             () = shared.phases.reached(Phase::Drain) => break,
-            () = shared.seams.clock.sleep(Duration::from_millis(wait)) => {}
+            () = shared.deps.clock.sleep(supervisor.until_next_look(wait)) => {}
             // Nothing is left to do here, so this may be the end: whoever waits for it is not kept for a second after a
             // short batch, nor for more than that after a long one.
             () = async {
-                shared.ends.since(ends).await;
-                let soonest = (elapsed_ms / 20).clamp(limits::SUPERVISE_AT_END_MS_MIN, limits::SUPERVISE_MS_MIN);
-                let since = shared.seams.clock.monotonic().saturating_sub(looked_at);
-                shared.seams.clock.sleep(Duration::from_millis(soonest).saturating_sub(since)).await;
+                shared.chunk_queue_idle.since(ends).await;
+                let soonest = (elapsed_ms / 20).clamp(limits::ms(limits::SUPERVISE_AT_END_MIN), limits::ms(limits::SUPERVISE_MIN));
+                let since = shared.deps.clock.monotonic().saturating_sub(looked_at);
+                shared.deps.clock.sleep(Duration::from_millis(soonest).saturating_sub(since)).await;
             } => {}
         }
         if !lease.may_begin(&shared) {
             break;
         }
     }
-    let again = SuperviseMessage { id: send::message_id(&shared.seams), ..message };
-    send::send(&shared.seams.queues.batches, &Message::Supervise(again), Duration::ZERO).await?;
+    let retried = supervisor.retries.outstanding();
+    send_on(&shared, lease, SuperviseMessage { retried, ..message }, Duration::ZERO).await
+}
+
+/// Another worker, or this one later, goes on by a new message.
+async fn send_on(
+    shared: &Shared,
+    lease: Lease,
+    message: SuperviseMessage,
+    delay: Duration,
+) -> Result<Done, Abandoned> {
+    let again = SuperviseMessage { id: send::message_id(&shared.deps), idle: None, ..message };
+    send::send(&shared.deps.queues.batches, &Message::Supervise(again), delay).await?;
     Ok(Done::Replaced { lease, handed_back: false })
 }
 
 impl Supervisor {
-    /// Returns whether there is nothing left to do.
-    async fn look(&mut self) -> Result<bool, Abandoned> {
-        let listing = self.logs.list(&*self.shared.seams.store).await?;
-        if listing.fired && !planted!(FiredByEveryone) {
-            return Ok(true);
+    async fn new(
+        shared: &Arc<Shared>,
+        message: &SuperviseMessage,
+        batch: Arc<Batch>,
+        begun: Duration,
+    ) -> Result<Supervisor, Abandoned> {
+        let SuperviseMessage { app, batch: id, extra, webhook_tries, retried, .. } = message;
+        let version = shared.definitions.version(app, &batch.function, &batch.version).await?;
+        Ok(Supervisor {
+            timeout_ms: version.map_or(limits::TIMEOUT_MS_MAX, |version| version.limits.timeout_ms),
+            logs: Logs::new(&BatchRef::new(app, *id), &batch),
+            own: shared.written.collect(*id),
+            batch,
+            facts: BatchFacts::default(),
+            progress_at: BTreeMap::new(),
+            retries: Retries::new(shared.deps.now(), *extra, retried),
+            busy_at: begun,
+            firsts: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+            extra: *extra,
+            webhook_tries: *webhook_tries,
+            shared: shared.clone(),
+            app: app.clone(),
+            id: *id,
+        })
+    }
+
+    /// Sooner if a retry is due before.
+    fn until_next_look(&self, wait_ms: u64) -> Duration {
+        let now = self.shared.deps.now();
+        let due_ms = self.retries.next_due(&self.logs).map_or(wait_ms, |due| due.since_ms(now).max(1));
+        Duration::from_millis(wait_ms.min(due_ms))
+    }
+
+    async fn look(&mut self) -> Result<Activity, Abandoned> {
+        let listing = self.logs.list(&*self.shared.deps.store).await?;
+        self.facts.take_in(&listing);
+        if planted!(self.facts.fired.is_there(), FiredBySummaryWriter => self.facts.summary.is_there()) {
+            return Ok(Activity::Over);
         }
-        if listing.summary && planted!(FiredBySummaryWriter) {
-            return Ok(true);
-        }
-        if listing.summary {
-            let key = Key::Summary(self.app.clone(), self.id).to_string();
-            let summary: Summary = self.read(&key).await?;
+        let (store, of) = (self.shared.deps.store.clone(), BatchRef::new(&self.app, self.id));
+        if let Some(summary) = self.facts.summary.read(&*store, &of).await? {
             return self.follow_up(&summary).await;
         }
-        self.take_in(&listing).await?;
-        let cancelled = match listing.cancelled {
-            true => {
-                Some(self.read::<Cancelled>(&Key::Cancelled(self.app.clone(), self.id).to_string()).await?)
-            }
-            false => None,
-        };
+        self.apply_listing(&listing).await?;
+        let cancelled = self.facts.cancelled.read(&*store, &of).await?;
         if cancelled.is_none() {
-            self.brake().await?;
+            self.check_max_failures().await?;
         }
         self.resend_lost().await?;
-        let sealed = match listing.sealed {
-            true => Some(self.read::<Sealed>(&Key::Sealed(self.app.clone(), self.id).to_string()).await?),
-            false if planted!(SummaryBeforeSeal) => self.all_that_is_stored(),
-            false if cancelled.is_some() => self.seal_cancelled().await?,
-            false => None,
+        let (shared, logs) = (&self.shared, &self.logs);
+        self.retries.send_due(shared, &of, logs, cancelled.is_some()).await?;
+        let sealed = match self.facts.sealed.read(&*store, &of).await? {
+            Some(sealed) => Some(Arc::unwrap_or_clone(sealed)),
+            None => planted!(
+                self.seal_cancelled(cancelled.is_some()).await?,
+                SummaryBeforeSeal => crate::planted::seal_what_is_stored(&self.logs)
+            ),
         };
-        let Some(sealed) = sealed.filter(|sealed| self.logs.is_decided(sealed)) else { return Ok(false) };
+        let Some(sealed) = sealed else {
+            return if cancelled.is_none() { self.check_idle().await } else { Ok(Activity::Busy) };
+        };
+        if !self.logs.is_decided(&sealed) {
+            return Ok(Activity::Busy);
+        }
         let summary = self.summary(&sealed, cancelled);
         let summary = self.put_summary(summary).await?;
         self.follow_up(&summary).await
     }
 
-    async fn read<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<T, Abandoned> {
-        let object = self.shared.seams.store.get(key, crate::seam::store::Range::All).await?;
-        Ok(object::decode(key, &object.body)?)
+    /// An open batch is idle when all that is stored of it is decided.
+    async fn check_idle(&mut self) -> Result<Activity, Abandoned> {
+        let now = self.shared.deps.clock.monotonic();
+        let gaps = limits::SUPERVISE_GAPS;
+        let (mut idle, mut unreadable) = (true, Vec::new());
+        for (first, last, log) in self.logs.ranges() {
+            if log.decided().covers(first..=last) {
+                continue;
+            }
+            let quiet = self.progress_at.get(&last).is_none_or(|moved| now.saturating_sub(*moved) >= gaps);
+            if quiet && !self.firsts.contains_key(&last) {
+                let key = Key::Chunk(self.app.clone(), self.id, last);
+                match chunks::read_facts(&self.shared.deps, &key).await {
+                    Ok(facts) => drop(self.firsts.insert(last, facts.first)),
+                    Err(error) if error.code() == Code::Internal => unreadable.push((last, error)),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            let first = self.firsts.get(&last).copied().unwrap_or(first);
+            idle &= log.decided().covers(first..=last);
+        }
+        for (last, error) in unreadable {
+            self.report_unreadable(last, &error);
+        }
+        if !idle {
+            self.busy_at = now;
+            return Ok(Activity::Busy);
+        }
+        if std::mem::take(&mut self.extra) {
+            // Not the batch's own supervisor: it need not wait to see whether anything happens.
+            self.busy_at = now.saturating_sub(self.quiet_for().await?);
+        }
+        Ok(Activity::Idle(idle::Progress::of(&self.logs)))
     }
 
-    async fn take_in(&mut self, listing: &Listing) -> Result<(), Abandoned> {
-        let now = self.shared.seams.clock.monotonic();
+    /// For how long nothing has been stored, by the store's clock.
+    async fn quiet_for(&self) -> Result<Duration, Abandoned> {
+        let youngest = match self.logs.youngest_chunk().max(self.logs.heard_at()) {
+            Some(youngest) => youngest,
+            None => {
+                let key = Key::Batch(self.app.clone(), self.id);
+                self.shared.deps.store.head(&key).await?.modified_at
+            }
+        };
+        Ok(Duration::from_millis(store_clock::now(&self.shared.deps).await?.since_ms(youngest)))
+    }
+
+    /// Whether it was written here; a fact that stands already is as good.
+    async fn create<T: Fact<Id = BatchRef>>(&self, fact: &T) -> Result<bool, Abandoned> {
+        Ok(self.shared.deps.store.put_fact(&BatchRef::new(&self.app, self.id), fact).await?)
+    }
+
+    async fn apply_listing(&mut self, listing: &Listing) -> Result<(), Abandoned> {
+        let now = self.shared.deps.clock.monotonic();
         let mut moved = self.logs.found(listing);
-        moved.extend(self.own.take().into_iter().filter_map(|log| self.logs.adopt(log)));
-        moved.extend(self.logs.take_in(&*self.shared.seams.store, listing).await?);
-        self.moved.extend(moved.into_iter().map(|last| (last, now)));
+        moved.extend(self.own.take_new().into_iter().filter_map(|log| self.logs.adopt(log)));
+        let (read, unreadable) = self.logs.take_in_readable(&*self.shared.deps.store, listing).await?;
+        moved.extend(read);
+        for (last, error) in unreadable {
+            self.report_unreadable(last, &error);
+        }
+        if !moved.is_empty() {
+            self.busy_at = now;
+        }
+        self.progress_at.extend(moved.into_iter().map(|last| (last, now)));
         Ok(())
     }
 
+    /// A chunk that cannot be read keeps the batch open, and no other chunk from being looked after.
+    fn report_unreadable(&mut self, last: u64, error: &Error) {
+        if self.unreadable.insert(last) {
+            let what = format!("supervise the chunk of batch {} that ends with call {last}", self.id);
+            self.shared.emit(Event::RequestFailed { what, why: error.to_string() });
+        }
+    }
+
     /// A brake, not a limit: what runs meanwhile may fail too.
-    async fn brake(&self) -> Result<(), Abandoned> {
+    async fn check_max_failures(&self) -> Result<(), Abandoned> {
         let Some(max) = self.batch.max_failures else { return Ok(()) };
         let counts = self.logs.counts(None);
         let (failed, decided) = (failed(&counts), counts.values().sum::<u64>());
@@ -170,85 +310,75 @@ impl Supervisor {
             return Ok(());
         }
         let reason = format!("stopped: {failed} of {decided} calls failed, --max-failures is {limit}");
-        let cancelled =
-            Cancelled { v: 1, by: "max-failures".to_owned(), reason, at: self.shared.seams.now() };
-        let key = Key::Cancelled(self.app.clone(), self.id);
-        create(&self.shared, key, object::encode(&cancelled)).await.map(drop)
+        let cancelled = Cancelled { by: "max-failures".to_owned(), reason, at: self.shared.deps.now() };
+        self.create(&cancelled).await.map(drop)
     }
 
-    /// A chunk that is undecided and has not moved for long has lost its message: unless the queue is merely long (N6).
+    /// Sends an undecided chunk again that made no progress for [`limits::RESEND_AFTER`]. Its message is taken for lost, unless messages
+    /// wait on the queue (N6).
     async fn resend_lost(&mut self) -> Result<(), Abandoned> {
-        let now = self.shared.seams.clock.monotonic();
-        let crowded = !self.shared.demand.saw_empty_queue(now) && !planted!(ResendsWhileQueueIsLong);
-        if !self.shared.config.reconcile || crowded {
+        if !self.shared.config.reconcile {
             return Ok(());
         }
-        let quiet = Duration::from_millis(limits::RESEND_AFTER_MS.max(2 * self.timeout_ms));
+        let now = self.shared.deps.clock.monotonic();
+        let quiet = limits::RESEND_AFTER.max(Duration::from_millis(2 * self.timeout_ms));
+        let queue_is_long = OnceCell::new();
         for (first, last, log) in self.logs.ranges() {
-            let Some(moved) = self.moved.get_mut(&last) else { continue };
-            if log.decided().covers(first..=last) || now.saturating_sub(*moved) < quiet {
+            let first = self.firsts.get(&last).copied().unwrap_or(first);
+            let Some(moved) = self.progress_at.get_mut(&last) else { continue };
+            if log.decided().covers(first..=last) {
                 continue;
             }
-            let message = RangeMessage {
-                id: send::message_id(&self.shared.seams),
-                app: self.app.clone(),
-                batch: self.id,
-                chunk: last,
-                first,
-                last,
-                shares: limits::SHARES,
-                again: !planted!(ResendsWhileQueueIsLong),
-                suspects: Vec::new(),
-                tried: Vec::new(),
-                mismatch_since: None,
-            };
-            send::send(&self.shared.seams.queues.chunks, &Message::Range(message), Duration::ZERO).await?;
-            if !planted!(ResendsWhileQueueIsLong) {
-                *moved = now;
+            let is_lost = planted!(
+                now.saturating_sub(*moved) >= quiet
+                    && !*queue_is_long.get_or_init(|| is_long(&self.shared, now)).await,
+                ResendsWhileQueueIsLong => true
+            );
+            if !is_lost {
+                continue;
             }
+            let calls = retries::undecided(log, first, last, self.shared.deps.now());
+            if !calls.is_empty() {
+                retries::send_range(&self.shared, &BatchRef::new(&self.app, self.id), log, calls).await?;
+            }
+            *moved = now;
         }
         Ok(())
     }
 
     /// A cancelled batch whose submitter is gone is sealed at what it has stored (H10, N4).
-    async fn seal_cancelled(&self) -> Result<Option<Sealed>, Abandoned> {
-        let now = store_clock::now(&self.shared.seams).await?;
-        let is_young = |chunk| now.since_ms(chunk) < limits::SEAL_QUIET_MS;
+    async fn seal_cancelled(&self, is_cancelled: bool) -> Result<Option<Sealed>, Abandoned> {
+        if !is_cancelled {
+            return Ok(None);
+        }
+        let now = store_clock::now(&self.shared.deps).await?;
+        let is_young = |chunk| now.since_ms(chunk) < limits::ms(limits::SEAL_QUIET);
         if self.logs.youngest_chunk().is_some_and(is_young) {
             return Ok(None);
         }
-        let sealing = chunks::seal(&self.shared.seams, &self.app, self.id, now, "supervisor").await?;
+        let sealing =
+            chunks::seal(&self.shared.deps, &BatchRef::new(&self.app, self.id), now, "supervisor").await?;
         let Sealing::Can(sealed) = sealing else { return Ok(None) };
-        let key = Key::Sealed(self.app.clone(), self.id);
-        if create(&self.shared, key.clone(), object::encode(&sealed)).await? {
-            return Ok(Some(sealed));
-        }
-        self.read(&key.to_string()).await.map(Some)
+        let id = BatchRef::new(&self.app, self.id);
+        Ok(Some(self.shared.deps.store.create_fact(&id, &sealed).await?.or(sealed)))
     }
 
-    fn all_that_is_stored(&self) -> Option<Sealed> {
-        let (_, last, _) = self.logs.ranges().last()?;
-        Some(Sealed { v: 1, last, missing: Vec::new(), at: self.shared.seams.now(), by: String::new() })
-    }
-
-    fn summary(&self, sealed: &Sealed, cancelled: Option<Cancelled>) -> Summary {
+    fn summary(&self, sealed: &Sealed, cancelled: Option<Arc<Cancelled>>) -> Summary {
         let belonging = || self.logs.belonging(Some(sealed));
         Summary {
-            v: 1,
             calls: sealed.calls(),
             counts: self.logs.counts(Some(sealed)),
             run_ms: belonging().map(Log::run_ms).sum(),
             requests: self.logs.requests(Some(sealed)),
             parts: belonging().map(Log::parts).sum(),
-            cancelled: cancelled.map(|cancelled| cancelled.reason),
+            cancelled: cancelled.map(|cancelled| cancelled.reason.clone()),
         }
     }
 
-    /// What stands, stands.
+    /// If a summary exists already, returns that one.
     async fn put_summary(&self, summary: Summary) -> Result<Summary, Abandoned> {
-        let key = Key::Summary(self.app.clone(), self.id);
-        if create(&self.shared, key.clone(), object::encode(&summary)).await? {
-            self.shared.say(Event::BatchFinished {
+        if self.create(&summary).await? {
+            self.shared.emit(Event::BatchFinished {
                 app: self.app.clone(),
                 batch: self.id,
                 calls: summary.calls,
@@ -256,27 +386,24 @@ impl Supervisor {
             });
             return Ok(summary);
         }
-        self.read(&key.to_string()).await
+        Ok(self.shared.deps.store.read_fact(&BatchRef::new(&self.app, self.id)).await?)
     }
 
-    async fn follow_up(&self, summary: &Summary) -> Result<bool, Abandoned> {
-        let fired = follow::up(&self.shared, &self.app, self.id, &self.batch, summary).await?;
-        create(&self.shared, Key::Fired(self.app.clone(), self.id), object::encode(&fired)).await?;
-        Ok(true)
+    async fn follow_up(&self, summary: &Summary) -> Result<Activity, Abandoned> {
+        let Supervisor { shared, app, id, batch, webhook_tries, .. } = self;
+        match follow_ups::fire_follow_ups(shared, app, *id, batch, summary, *webhook_tries).await? {
+            FollowUps::Fired(fired) => _ = self.create(&fired).await?,
+            FollowUps::TryAgain(delay) => return Ok(Activity::WebhookLater(delay)),
+            FollowUps::CutOff => return Ok(Activity::Busy),
+        }
+        Ok(Activity::Over)
     }
 }
 
-/// Calls that failed by themselves.
-pub(super) fn failed(counts: &BTreeMap<State, u64>) -> u64 {
-    [State::Error, State::Timeout, State::Killed].iter().filter_map(|state| counts.get(state)).sum()
-}
-
-/// Whether it was written here; a fact that stands already is as good.
-async fn create(shared: &Shared, key: Key, body: bytes::Bytes) -> Result<bool, Abandoned> {
-    let object = PutObject::create(body).content_type("application/json");
-    match shared.seams.store.put(&key.to_string(), object).await {
-        Ok(_) => Ok(true),
-        Err(StoreError::Exists) => Ok(false),
-        Err(error) => Err(error.into()),
+/// Whether messages wait on `chunks`. A busy worker makes no receive that comes back empty: the queue's count tells it.
+async fn is_long(shared: &Shared, now: Duration) -> bool {
+    if shared.prefetch.saw_empty_queue(now) {
+        return false;
     }
+    !matches!(shared.deps.queues.chunks.live.depth().await, Ok(depth) if depth.visible == 0)
 }

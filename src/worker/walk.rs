@@ -1,16 +1,16 @@
-//! Walks an app's single calls in the order of their ids, each with all its objects.
+//! Lists the single calls of an app in the order of their ids, each with all its objects.
 
 use std::collections::VecDeque;
 
 use crate::error::Result;
 use crate::layout::{Key, key};
 use crate::model::{AppName, CallId};
-use crate::seam::store::{Entry, List};
-use crate::seam::{Seams, StoreExt as _};
+use crate::seam::store::{List, ListEntry};
+use crate::seam::{Deps, StoreExt as _};
 
 /// Every app that has objects, also one whose definition was deleted: its calls live on.
-pub async fn apps(seams: &Seams) -> Result<Vec<AppName>> {
-    let listed = seams.store.list_all(List::grouped(key::apps())).await?;
+pub async fn apps(deps: &Deps) -> Result<Vec<AppName>> {
+    let listed = deps.store.list_all(List::grouped(key::apps())).await?;
     let names = listed
         .prefixes
         .iter()
@@ -19,33 +19,33 @@ pub async fn apps(seams: &Seams) -> Result<Vec<AppName>> {
 }
 
 /// One call and what lies under it.
-pub struct Seen {
+pub struct StoredCall {
     pub call: CallId,
-    pub objects: Vec<(Key, Entry)>,
+    pub objects: Vec<(Key, ListEntry)>,
 }
 
-pub struct Walk<'a> {
-    seams: &'a Seams,
+pub struct CallWalk<'a> {
+    deps: &'a Deps,
     /// `None`: the last page is in.
     request: Option<List>,
-    page: VecDeque<Entry>,
+    page: VecDeque<ListEntry>,
     /// The call whose objects are being gathered.
-    open: Option<Seen>,
+    open: Option<StoredCall>,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> CallWalk<'a> {
     /// Begins after `after`, or with the oldest call.
-    pub fn new(seams: &'a Seams, app: &AppName, after: Option<CallId>) -> Walk<'a> {
+    pub fn new(deps: &'a Deps, app: &AppName, after: Option<CallId>) -> CallWalk<'a> {
         let mut request = List::all(key::calls(app));
         request.start_after = after.map(|call| key::call(app, call));
-        Walk { seams, request: Some(request), page: VecDeque::new(), open: None }
+        CallWalk { deps, request: Some(request), page: VecDeque::new(), open: None }
     }
 
-    pub async fn next(&mut self) -> Result<Option<Seen>> {
+    pub async fn next(&mut self) -> Result<Option<StoredCall>> {
         loop {
             let Some(entry) = self.page.pop_front() else {
                 let Some(request) = self.request.take() else { return Ok(self.open.take()) };
-                let listed = self.seams.store.list(&request).await?;
+                let listed = self.deps.store.list(&request).await?;
                 self.page = listed.entries.into();
                 self.request = listed.next.map(|next| request.start_after(next));
                 continue;
@@ -54,7 +54,7 @@ impl<'a> Walk<'a> {
             match &mut self.open {
                 Some(open) if open.call == call => open.objects.push((key, entry)),
                 open => {
-                    if let Some(whole) = open.replace(Seen { call, objects: vec![(key, entry)] }) {
+                    if let Some(whole) = open.replace(StoredCall { call, objects: vec![(key, entry)] }) {
                         return Ok(Some(whole));
                     }
                 }

@@ -1,5 +1,6 @@
 //! ARCHITECTURE.md against the sources: arrows between modules, habits, reasons. The page is the one source of truth.
 
+mod imports;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,6 +103,15 @@ fn arrows_go_one_way() {
 }
 
 #[test]
+fn no_files_import_each_other_in_a_circle() {
+    // The program's own file has the crate's path too.
+    let sources: Vec<_> = source::all().into_iter().filter(|source| source.path != "main.rs").collect();
+    let circles = imports::circles(&imports::Imports::of(&sources).edges());
+    let shown = circles.iter().map(|circle| circle.iter().copied().collect::<Vec<_>>().join(", "));
+    nothing("files that import each other in a circle", shown.collect());
+}
+
+#[test]
 fn every_select_is_biased() {
     let mut found = Vec::new();
     for source in source::all() {
@@ -130,6 +140,22 @@ fn the_engine_does_not_print() {
         }
     }
     nothing("printing outside of cli", found);
+}
+
+/// What afn makes for itself is its user's alone, by one helper; what a user asks for by name is the user's document.
+#[test]
+fn folders_are_made_in_one_place() {
+    const DOCUMENTS: [&str; 2] = ["deploy/init/", "results/export/"];
+    let mut found = Vec::new();
+    let sources = source::all().into_iter().filter(|source| source.module() != "folder");
+    for source in sources.filter(|source| !DOCUMENTS.iter().any(|place| source.path.contains(place))) {
+        for maker in ["create_dir(", "create_dir_all(", "DirBuilder", "tempdir(", "tempdir_in("] {
+            for (index, _) in source.code.match_indices(maker) {
+                found.push(format!("{maker} in {}:{}", source.path, source.line_of(index)));
+            }
+        }
+    }
+    nothing("folders that are not made by `folder`", found);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn gather(folder: &Path, prefix: &str, sources: &mut Vec<Source>) {
             gather(&entry.path(), &format!("{path}/"), sources);
         } else if path.ends_with(".rs") {
             let text = fs::read_to_string(entry.path()).expect("a text");
-            sources.push(Source { path, code: code(&text), text });
+            sources.push(Source::new(&path, &text));
         }
     }
 }
@@ -69,6 +69,16 @@ fn code(text: &str) -> String {
 }
 
 impl Source {
+    pub fn new(path: &str, text: &str) -> Source {
+        Source { path: path.to_owned(), text: text.to_owned(), code: code(text) }
+    }
+
+    /// Its way from the crate: `worker/run.rs` is `worker`, `run`.
+    pub fn module_path(&self) -> Vec<String> {
+        let parts = self.path.trim_end_matches(".rs").split('/');
+        parts.filter(|part| !["mod", "lib", "main"].contains(part)).map(str::to_owned).collect()
+    }
+
     /// The module at the top that it belongs to.
     pub fn module(&self) -> &str {
         self.path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
@@ -117,8 +127,7 @@ impl Source {
     }
 
     fn depth(&self) -> usize {
-        let stem = self.path.trim_end_matches(".rs");
-        stem.split('/').filter(|part| !["mod", "lib", "main"].contains(part)).count()
+        self.module_path().len()
     }
 }
 
@@ -172,18 +181,17 @@ fn items(group: &str) -> Vec<&str> {
 
 #[test]
 fn paths_are_read_in_all_their_forms() {
-    let source =
-        |path: &str, text: &str| Source { path: path.to_owned(), text: text.to_owned(), code: code(text) };
     let text = "use crate::seam::{Store, store::{ETag, List}};\nuse crate::{limits, layout::Key as K};\n\
                 fn f() -> crate::Result<()> { crate::model::name::x() } // crate::cli\n\
                 use super::super::api::serve;\nuse super::sibling;\n\
                 #[cfg(test)]\nmod tests {\n    use crate::backend;\n}\n#[cfg(test)]\nuse crate::cli;\nuse crate::event::*;\n";
-    let paths = source("worker/run.rs", text).crate_paths();
+    let paths = Source::new("worker/run.rs", text).crate_paths();
     let expected =
         ["api::serve", "event", "layout::Key", "limits", "model::name", "seam::Store", "seam::store"];
     assert_eq!(paths, expected.map(str::to_owned).into());
-    let parent = source("worker/mod.rs", "#[cfg(test)]\nmod fixture;\nmod run;\n#[cfg(test)]\nmod tests;\n");
+    let parent =
+        Source::new("worker/mod.rs", "#[cfg(test)]\nmod fixture;\nmod run;\n#[cfg(test)]\nmod tests;\n");
     assert_eq!(parent.test_modules(), ["worker/fixture", "worker/tests"]);
-    let parent = source("pool.rs", "#[cfg(test)]\nmod tests;\n");
+    let parent = Source::new("pool.rs", "#[cfg(test)]\nmod tests;\n");
     assert_eq!(parent.test_modules(), ["pool/tests"]);
 }

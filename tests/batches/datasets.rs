@@ -1,8 +1,8 @@
 //! Batches as datasets: the Python of the README's section, run as it stands on a batch's outcomes in the bucket.
 
-use crate::command;
-use crate::harness;
-use crate::world::{APP, World};
+use super::command;
+use super::harness;
+use super::world::APP;
 
 const README: &str = include_str!("../../README.md");
 const SECTION: &str = "\n## Batches as datasets\n";
@@ -26,10 +26,10 @@ async fn the_readmes_queries_answer() {
         std::path::Path::new(&python).exists(),
         "`{python}` is not there: run `sh tests/run`, or make it of tests/dataset-pins.txt and set {PYTHON}"
     );
-    let world = World::localstack("datasets").await;
+    let world = crate::services::world("datasets").await;
     world.deploy("shout", "read -r line; [ \"$line\" != bad ] || exit 3; echo \"$line\" | tr a-z A-Z").await;
     world.write("words.txt", "one\ntwo\nbad\nfour\n".repeat(100));
-    let batch = world.submit("shout", "words.txt", "").await;
+    let batch = world.submit_batch("shout", "words.txt", "").await;
     let worker = world.worker("-j 2").await;
     world.over(batch).await;
     drop(worker);

@@ -8,11 +8,11 @@ use afn::model::State;
 use afn::results;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::facts::one_outcome_each;
-use crate::ground::{ECHO, line, lines};
-use crate::harness;
-use crate::proxy::Proxy;
-use crate::world::{APP, World, count};
+use super::facts::one_outcome_each;
+use super::ground::{ECHO, line, lines};
+use super::harness;
+use super::proxy::Proxy;
+use super::world::{APP, World, count};
 
 everywhere!(
     cancelled_midway,
@@ -29,7 +29,7 @@ async fn one_after_another(world: World) {
         world.write("in.txt", seconds);
         let begun = tokio::time::Instant::now();
         let run = ["batch", "run", "--input", "in.txt", "--output", "out.csv", "--force", "--", "sh", "-c"];
-        world.args(&[&run[..], &["read -r time; sleep $time"]].concat()).await.ok();
+        world.args(&[&run[..], &["read -r time; sleep $time"]].concat(), b"").await.ok();
         // A message that is lost to a receive comes back after a minute.
         assert!(begun.elapsed() < Duration::from_secs(50), "sleep {seconds}: {:?}", begun.elapsed());
     }
@@ -39,10 +39,10 @@ async fn cancelled_midway(world: World) {
     const CALLS: u64 = 400;
     world.deploy("slow", "read -r line; sleep 0.1; printf '%s' \"$line\"").await;
     world.write("in.txt", lines(CALLS));
-    let batch = world.submit("slow", "in.txt", "").await;
+    let batch = world.submit_batch("slow", "in.txt", "").await;
     let _worker = world.worker("-j 4").await;
-    world.until(batch, "begun", |view| view.decided > 0).await;
-    world.args(&["batch", "cancel", &batch.to_string(), "--reason", "not today"]).await.ok();
+    world.until_batch(batch, "begun", |view| view.decided > 0).await;
+    world.args(&["batch", "cancel", &batch.to_string(), "--reason", "not today"], b"").await.ok();
     let waited = world.afn(&format!("batch wait {batch}")).await;
     assert_eq!(waited.code, 6, "{waited:#?}");
     let view = world.over(batch).await;
@@ -59,7 +59,7 @@ async fn cancelled_at_the_last_moment(world: World) {
     const CALLS: u64 = 40;
     world.deploy("last", "read -r line; [ \"$line\" != 'line 40' ] || sleep 3; printf '%s' \"$line\"").await;
     world.write("in.txt", lines(CALLS));
-    let batch = world.submit("last", "in.txt", "").await;
+    let batch = world.submit_batch("last", "in.txt", "").await;
     let _worker = world.worker("-j 2").await;
     // The log of a chunk tells of it at the latest when a flush is due.
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -82,14 +82,16 @@ async fn cancelled_at_the_last_moment(world: World) {
 }
 
 /// A worker that is told to end hands the rest over, and nothing runs twice.
-async fn drained_midway(world: World) {
+async fn drained_midway(mut world: World) {
+    // Nobody is lost, and a busy machine must not look as if somebody were.
+    world.visibility = None;
     const CALLS: u64 = 300;
     let ran = world.path("ran");
     let script =
         format!("read -r line; echo \"$line\" >> '{}'; sleep 0.05; printf '%s' \"$line\"", ran.display());
     world.deploy("slow", &script).await;
     world.write("in.txt", lines(CALLS));
-    let batch = world.submit("slow", "in.txt", "").await;
+    let batch = world.submit_batch("slow", "in.txt", "").await;
     for _ in 0..3 {
         let mut worker = world.worker("-j 4").await;
         tokio::time::sleep(Duration::from_millis(900)).await;
@@ -108,20 +110,20 @@ async fn drained_midway(world: World) {
 async fn a_dead_stdin_is_sealed(mut world: World) {
     world.deploy("echo", ECHO).await;
     let mut command = world.command();
-    let mut submitter =
-        command.args(["batch", "submit", APP, "/echo", "-"]).kill_on_drop(true).spawn().expect("it starts");
+    command.args(["batch", "submit", APP, "/echo", "-"]).stdin(std::process::Stdio::piped());
+    let mut submitter = command.kill_on_drop(true).spawn().expect("it starts");
     let mut stdin = submitter.stdin.take().expect("a pipe");
     stdin.write_all(lines(1_000).as_bytes()).await.expect("it reads");
-    let batch = crate::submitters::begun(&world).await;
+    let batch = super::submitters::begun(&world, 0).await;
     // Full chunks at once, and what waits for more after a second.
-    world.until(batch, "stored", |view| view.stored == 1_000).await;
+    world.until_batch(batch, "stored", |view| view.stored == 1_000).await;
     submitter.start_kill().expect("it runs");
     submitter.wait().await.expect("it ends");
     drop(stdin);
 
     let _worker = world.worker("-j 2").await;
     // The last chunks may be stored without a message.
-    world.until(batch, "begun", |view| view.decided > 0).await;
+    world.until_batch(batch, "begun", |view| view.decided > 0).await;
     let said = world.afn(&format!("batch resume {batch}")).await.failed(2);
     assert!(said.contains("standard input") && said.contains("batch seal"), "{said}");
     let said = world.afn(&format!("batch seal {batch}")).await.failed(2);
@@ -129,7 +131,7 @@ async fn a_dead_stdin_is_sealed(mut world: World) {
 
     let quiet = Duration::from_secs(601);
     let _proxy = if world.is_embedded() {
-        let file = world.context.data_dir.as_ref().expect("a folder").join("afn.db");
+        let file = world.database();
         let database = rusqlite::Connection::open(file).expect("the file opens");
         database.busy_timeout(Duration::from_secs(30)).expect("a number");
         let aged = database.execute(
@@ -159,7 +161,7 @@ async fn failures_are_retried_once(world: World) {
     );
     world.deploy("f", &script).await;
     world.write("in.txt", lines(CALLS));
-    let batch = world.submit("f", "in.txt", "").await;
+    let batch = world.submit_batch("f", "in.txt", "").await;
     let _worker = world.worker("-j 4").await;
     let view = world.over(batch).await;
     assert_eq!((count(&view, State::Success), count(&view, State::Error)), (90, 10));

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use afn::layout::Key;
 use afn::model::CallId;
 use afn::seam::StoreExt as _;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http_body_util::{BodyExt as _, Full};
@@ -18,10 +20,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::command::{PATIENCE, Running};
-use crate::facts::one_outcome_each;
-use crate::ground::lines;
-use crate::world::{APP, World};
+use super::facts::one_outcome_each;
+use super::ground::lines;
+use super::world::{APP, PATIENCE, World};
+use crate::support::Running;
 
 everywhere!(followed_once_however_often_its_supervisor_dies);
 
@@ -29,7 +31,8 @@ const SECRET: &str = "a secret of both sides";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Post {
-    delivery: String,
+    id: String,
+    timestamp: String,
     signature: String,
     body: String,
 }
@@ -85,22 +88,23 @@ async fn take(
         let value = request.headers().get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
-    let (delivery, signature) = (header("afn-delivery"), header("afn-signature"));
+    let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp"));
+    let signature = header("webhook-signature");
     let body = request.into_body().collect().await?.to_bytes();
     let body = String::from_utf8(body.to_vec()).expect("JSON");
-    posts.send_modify(|posts| posts.push(Post { delivery, signature, body }));
+    posts.send_modify(|posts| posts.push(Post { id, timestamp, signature, body }));
     answers.subscribe().wait_for(|answers| *answers).await.expect("the test lives");
     Ok(Response::new(Full::default()))
 }
 
 async fn worker(world: &World) -> Running {
     let mut command = world.command();
-    command.env("AFN_WEBHOOK_SECRET", SECRET);
+    command.env("AFN_WEBHOOK_SECRET", SECRET).env("AFN_WEBHOOK_ALLOW", "127.0.0.1");
     world.worker_of(command, "-j 2").await
 }
 
 async fn stored(world: &World, key: Key) {
-    let (store, key) = (world.open().await.seams.store, key.to_string());
+    let store = world.open().await.deps.store;
     let begun = tokio::time::Instant::now();
     while !store.exists(&key).await.expect("a head") {
         assert!(begun.elapsed() < PATIENCE, "{key} is not written");
@@ -115,11 +119,11 @@ async fn followed_once_however_often_its_supervisor_dies(world: World) {
     world.write("in.txt", lines(CALLS));
     let receiver = Receiver::start().await;
     let options = format!("--then {APP}/notify --on-complete {}", receiver.url);
-    let batch = world.submit("echo", "in.txt", &options).await;
+    let batch = world.submit_batch("echo", "in.txt", &options).await;
     let follow_up = CallId::following(batch);
 
     let lost = worker(&world).await;
-    world.until(batch, "decided", |view| view.decided == CALLS).await;
+    world.until_batch(batch, "decided", |view| view.decided == CALLS).await;
     lost.kill().await;
     for step in [Key::Summary(world.app(), batch), Key::Payload(world.app(), follow_up)] {
         let lost = worker(&world).await;
@@ -134,7 +138,7 @@ async fn followed_once_however_often_its_supervisor_dies(world: World) {
     }
     receiver.answers.send_replace(true);
     let _last = worker(&world).await;
-    let view = world.until(batch, "followed", |view| view.fired.is_some()).await;
+    let view = world.until_batch(batch, "followed", |view| view.fired.is_some()).await;
 
     one_outcome_each(&world, batch, CALLS).await;
     let fired = view.fired.expect("it was waited for");
@@ -142,19 +146,20 @@ async fn followed_once_however_often_its_supervisor_dies(world: World) {
     let webhook = fired.webhook.expect("it was asked for");
     assert!(webhook.delivered, "{webhook:?}");
     let posts = receiver.posted(3).await;
-    assert!(posts.iter().all(|post| *post == posts[0]), "{posts:#?}");
-    assert_eq!(posts[0].delivery, batch.to_string());
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any key will do");
-    mac.update(posts[0].body.as_bytes());
-    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(posts[0].signature, format!("sha256={digits}"));
+    assert!(posts.iter().all(|post| post.body == posts[0].body), "{posts:#?}");
+    for Post { id, timestamp, signature, body } in &posts {
+        assert_eq!(*id, batch.to_string());
+        let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any key will do");
+        mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
+        assert_eq!(*signature, format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes())));
+    }
     let told: Value = serde_json::from_str(&posts[0].body).expect("JSON");
     assert_eq!(
         (&told["batch_id"], &told["summary"]["counts"]["success"]),
         (&batch.to_string().into(), &CALLS.into())
     );
     // The call was told the same, and has its one outcome.
-    world.afn(&format!("wait {follow_up} --timeout 80s")).await.ok();
+    world.afn(&format!("wait {follow_up} --timeout 4m")).await.ok();
     assert_eq!(world.afn(&format!("get result {APP} {follow_up}")).await.ok(), posts[0].body);
     let calls = world.afn(&format!("list calls {APP} --path /notify --output json")).await.json();
     assert_eq!(calls["calls"].as_array().map(Vec::len), Some(1), "{calls}");

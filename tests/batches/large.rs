@@ -6,9 +6,9 @@ use std::os::unix::fs::FileExt as _;
 use afn::layout::part::RowResult;
 use afn::model::State;
 
-use crate::facts::one_outcome_each;
-use crate::ground::lines;
-use crate::world::{APP, World, count};
+use super::facts::one_outcome_each;
+use super::ground::lines;
+use super::world::{APP, World, count};
 
 everywhere!(results_of_two_mebibytes, bodies_of_files_and_objects);
 
@@ -22,7 +22,7 @@ async fn results_of_two_mebibytes(world: World) {
     let script = format!("read -r line; printf '%s\\n%{}s' \"$line\" ''", BYTES - 16);
     world.deploy("large", &format!("{{ {script}; }} | head -c {BYTES}")).await;
     world.write("in.txt", lines(RESULTS));
-    let batch = world.submit("large", "in.txt", "").await;
+    let batch = world.submit_batch("large", "in.txt", "").await;
     let worker = world.worker("-j 4").await;
     world.over(batch).await;
     let peak = worker.peak_bytes();
@@ -63,8 +63,8 @@ async fn bodies_of_files_and_objects(world: World) {
     };
 
     let mut submitter = world.spawn(&format!("batch submit {APP} /sum in"));
-    let batch = crate::submitters::begun(&world).await;
-    world.until(batch, "submitted", |view| view.sealed.is_some()).await;
+    let batch = super::submitters::begun(&world, 0).await;
+    world.until_batch(batch, "submitted", |view| view.sealed.is_some()).await;
     assert_eq!(submitter.ended().await, 0);
     let worker = world.worker("-j 4").await;
     let view = world.over(batch).await;

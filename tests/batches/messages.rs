@@ -8,9 +8,9 @@ use afn::model::State;
 use afn::seam::Queue;
 use afn::seam::queue::{Outgoing, Receipt};
 
-use crate::facts::one_outcome_each;
-use crate::ground::{line, lines};
-use crate::world::World;
+use super::facts::one_outcome_each;
+use super::ground::{line, lines};
+use super::world::World;
 
 everywhere!(every_message_twice, purged_midway);
 
@@ -32,14 +32,17 @@ async fn every_message_twice(world: World) {
     const CALLS: u64 = 800;
     world.deploy("echo", "read -r line; printf '%s' \"$line\"").await;
     world.write("in.txt", lines(CALLS));
-    let batch = world.submit("echo", "in.txt", "").await;
-    let queues = world.open().await.seams.queues;
+    let batch = world.submit_batch("echo", "in.txt", "").await;
+    let queues = world.open().await.deps.queues;
     let mut copies = BTreeMap::new();
     for (name, queue) in [("chunks", &queues.chunks.live), ("batches", &queues.batches.live)] {
-        let taken = take(&**queue, 2 * SECOND).await;
+        let taken = take(&**queue, 600 * SECOND).await;
         for some in taken.chunks(10) {
             let again = some.iter().map(|(_, body)| Outgoing::new(body.clone())).collect();
             assert!(queue.send(again).await.expect("a send").iter().all(Result::is_ok));
+        }
+        for (receipt, _) in &taken {
+            queue.extend(receipt, Duration::ZERO).await.expect("the original is visible again");
         }
         copies.insert(name, taken.len());
     }
@@ -59,11 +62,11 @@ async fn purged_midway(world: World) {
     const CALLS: u64 = 600;
     world.deploy("slow", "read -r line; sleep 0.05; printf '%s' \"$line\"").await;
     world.write("in.txt", lines(CALLS));
-    let batch = world.submit("slow", "in.txt", "").await;
+    let batch = world.submit_batch("slow", "in.txt", "").await;
     let worker = world.worker("-j 4").await;
-    world.until(batch, "begun", |view| view.decided > 0).await;
+    world.until_batch(batch, "begun", |view| view.decided > 0).await;
     worker.kill().await;
-    let queues = world.open().await.seams.queues;
+    let queues = world.open().await.deps.queues;
     for queue in [&queues.chunks.live, &queues.batches.live] {
         // What the worker held comes back first.
         while !queue.depth().await.expect("a depth").is_dry() {
@@ -74,7 +77,7 @@ async fn purged_midway(world: World) {
         }
     }
     let _worker = world.worker("-j 4").await;
-    let before = afn::results::batch::load(&world.open().await.seams, batch).await.expect("a batch");
+    let before = afn::results::batch::load(&world.open().await.deps, batch).await.expect("a batch");
     assert!(before.decided < CALLS, "it was purged too late to show anything");
     let resumed = world.afn(&format!("batch resume {batch}")).await.ok();
     assert!(resumed.contains("was submitted whole"), "{resumed}");

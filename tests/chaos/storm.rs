@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use afn::context::Opened;
 use afn::layout::Key;
-use afn::model::{BatchId, CallId};
+use afn::model::{AppName, BatchId, CallId};
 use afn::seam::rng::SeededRng;
 use afn::seam::{RngExt as _, StoreExt as _};
-use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
-use crate::audit::{Expected, Facts, audit};
-use crate::command::Running;
-use crate::figures;
-use crate::ground::{APP, Ground, right};
+use super::audit::{Expected, Facts, audit};
+use super::figures;
+use super::ground::{self, APP, World, right};
+use crate::support::Running;
 
 const WORKERS: usize = 4;
 const OPTIONS: &str = "-j 2 --visibility 4s --grace 2s";
@@ -58,7 +58,7 @@ struct Worker {
 }
 
 struct Storm<'a> {
-    ground: &'a Ground,
+    world: &'a World,
     dice: SeededRng,
     workers: Vec<Worker>,
     told: Told,
@@ -69,7 +69,7 @@ struct Storm<'a> {
 
 impl Storm<'_> {
     fn start(&self) -> Worker {
-        Worker { running: self.ground.worker(OPTIONS), stopped: None }
+        Worker { running: self.world.spawn(&format!("worker {OPTIONS}")), stopped: None }
     }
 
     /// `host-4711`, as it says itself first of all; `None`: it has not come so far.
@@ -86,7 +86,7 @@ impl Storm<'_> {
         }
         self.lost_workers.extend(Self::name(&self.workers[victim].running));
         if (self.kills + self.stops) % STOP_ONE_OF == STOP_ONE_OF - 1 {
-            self.workers[victim].running.signal(Signal::STOP);
+            self.workers[victim].running.pause().await;
             self.workers[victim].stopped = Some(Instant::now() + STOPPED);
             self.stops += 1;
             return;
@@ -100,7 +100,7 @@ impl Storm<'_> {
     fn wake(&mut self, now: Instant) {
         for worker in &mut self.workers {
             if worker.stopped.is_some_and(|until| until <= now) {
-                worker.running.signal(Signal::CONT);
+                worker.running.go_on();
                 worker.stopped = None;
             }
         }
@@ -119,18 +119,19 @@ impl Storm<'_> {
     }
 }
 
-async fn is_over(ground: &Ground, batch: BatchId, calls: &BTreeMap<CallId, u64>) -> bool {
-    let store = &ground.opened.seams.store;
-    let there = async |key: Key| store.exists(&key.to_string()).await.expect("a store");
-    if !there(Key::Fired(ground.app(), batch)).await {
+async fn is_over(opened: &Opened, batch: BatchId, calls: &BTreeMap<CallId, u64>) -> bool {
+    let store = &opened.deps.store;
+    let app: AppName = APP.parse().expect("a name");
+    let there = async |key: Key| store.exists(&key).await.expect("a store");
+    if !there(Key::Fired(app.clone(), batch)).await {
         return false;
     }
     for call in calls.keys() {
-        if !there(Key::Status(ground.app(), *call)).await {
+        if !there(Key::Status(app.clone(), *call)).await {
             return false;
         }
     }
-    for (_, lane) in ground.opened.seams.queues.lanes() {
+    for (_, lane) in opened.deps.queues.all() {
         if !lane.live.depth().await.expect("a depth").is_dry() {
             return false;
         }
@@ -142,12 +143,13 @@ async fn is_over(ground: &Ground, batch: BatchId, calls: &BTreeMap<CallId, u64>)
 async fn workers_that_are_killed_and_stopped_lose_double_and_spoil_nothing() {
     let records = figures::number("AFN_CHAOS_CALLS").unwrap_or(CALLS);
     let dice = figures::dice("AFN_CHAOS_SEED");
-    let ground = Ground::new().await;
-    ground.write("records.txt", &(1..=records).map(|n| format!("{n}\n")).collect::<String>());
-    let submitted = ground.afn(&format!("batch submit {APP} /f records.txt")).await.json();
+    let (world, opened) = ground::world().await;
+    let store = &*opened.deps.store;
+    world.write("records.txt", (1..=records).map(|n| format!("{n}\n")).collect::<String>());
+    let submitted = world.afn(&format!("batch submit {APP} /f records.txt")).await.json();
     let batch: BatchId = submitted["batch_id"].as_str().expect("an id").parse().expect("an id");
     let mut storm = Storm {
-        ground: &ground,
+        world: &world,
         dice,
         workers: Vec::new(),
         told: Told::default(),
@@ -160,15 +162,15 @@ async fn workers_that_are_killed_and_stopped_lose_double_and_spoil_nothing() {
     let begun = Instant::now();
     let calm_from = begun + STORM_PER_CALL * u32::try_from(records).expect("not that many");
     let mut next_blow = begun + EVERY;
-    while !is_over(&ground, batch, &calls).await || (calls.len() as u64) < SINGLES {
+    while !is_over(&opened, batch, &calls).await || (calls.len() as u64) < SINGLES {
         assert!(
             begun.elapsed() < PATIENCE,
             "not over: {}",
-            ground.afn(&format!("status {batch}")).await.text()
+            world.afn(&format!("status {batch}")).await.stdout
         );
         let n = SINGLE + calls.len() as u64;
         if n < SINGLE + SINGLES {
-            let said = ground.afn(&format!("submit {APP} /f --data {n}")).await.ok();
+            let said = world.afn(&format!("submit {APP} /f --data {n}")).await.ok();
             calls.insert(said.trim().parse().expect("an id"), n);
         }
         storm.wake(Instant::now());
@@ -177,28 +179,28 @@ async fn workers_that_are_killed_and_stopped_lose_double_and_spoil_nothing() {
             next_blow = Instant::now() + EVERY;
         }
         if storm.kills % 10 == 5 {
-            facts.look(&*ground.opened.seams.store, &ground.app()).await;
+            facts.look(store, &world.app()).await;
         }
         sleep(Duration::from_millis(200)).await;
     }
     let took = begun.elapsed();
     let (told, lost_workers, kills, stops) = storm.end().await;
-    let stand = facts.look(&*ground.opened.seams.store, &ground.app()).await;
+    let stand = facts.look(store, &world.app()).await;
     let expected = Expected {
-        app: &ground.app(),
+        app: &world.app(),
         calls: &calls,
         batches: &BTreeSet::from([batch]),
         record: &|_, number| number,
         right: &right,
         lost_workers: &lost_workers,
     };
-    let audit = audit(&*ground.opened.seams.store, &expected).await;
+    let audit = audit(store, &expected).await;
     let redeliveries = told.lines_with("came back from a lost worker");
     let singles_adopted = told.lines_with("recorded by somebody else");
     let adopted = told.sum_before(" recorded by others") + singles_adopted;
     // Each is the answer 412 to a write that came second.
     let refused = told.sum_before(" of the log's parts stood already") + singles_adopted;
-    let ran = std::fs::metadata(ground.ran()).expect("it ran").len();
+    let ran = std::fs::metadata(ground::ran(&world)).expect("it ran").len();
     figures::tell(&format!(
         "{} s, {kills} kills, {stops} stops past the lease, {redeliveries} redeliveries, {refused} answers 412, {adopted} \
          outcomes adopted, {ran} executions; {}; {stand} facts, none changed",

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use snapbox::assert_data_eq;
 use snapbox::str;
 
-use crate::world::World;
+use super::world::World;
 
 #[track_caller]
 fn id_of(answer: &str) -> String {
@@ -95,7 +95,7 @@ Status: success
     assert_data_eq!(
         &listed.stderr,
         str![[r#"
-1 call shown, 1 looked at
+1 call shown, 1 read
 
 "#]]
     );
@@ -103,7 +103,7 @@ Status: success
     server.signal(Signal::TERM);
     let ended = server.end();
     assert_eq!((ended.code, ended.stdout.as_str()), (0, ""), "{ended:#?}");
-    assert!(ended.stderr.contains("1 finished"), "{ended:#?}");
+    assert!(ended.stderr.contains("1 message finished"), "{ended:#?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use snapbox::assert_data_eq;
 use snapbox::str;
 
-use crate::world::World;
+use super::world::World;
 
 #[test]
 fn contexts_are_made_chosen_and_forgotten() {

@@ -3,7 +3,7 @@
 use snapbox::assert_data_eq;
 use snapbox::str;
 
-use crate::world::World;
+use super::world::World;
 
 #[test]
 fn an_app_from_its_making_to_its_end() {
@@ -36,8 +36,8 @@ hint: `afn update app asyncapp` changes it
 {
   "name": "asyncapp",
   "config": {
-    "A": "1",
-    "B": "2"
+    "A": "***",
+    "B": "***"
   },
   "annotations": {
     "team": 7
@@ -150,8 +150,8 @@ hint: delete what it has first: `afn delete function imageapp resize`
 fn config_is_set_read_and_unset() {
     let world = World::new();
     world.afn("create function app /f example.com/f:1").ok();
-    assert_eq!(world.afn("config app app REGION eu").ok(), "app updated REGION with eu\n");
-    assert_eq!(world.afn("config function app f LEVEL 3").ok(), "app /f updated LEVEL with 3\n");
+    assert_eq!(world.afn("config app app REGION eu").ok(), "app updated REGION with ***\n");
+    assert_eq!(world.afn("config function app f LEVEL 3").ok(), "app /f updated LEVEL with ***\n");
     assert_eq!(world.afn("config route app /f EMPTY --").code, 2);
     assert_eq!(world.args(&["config", "route", "app", "/f", "TEXT", "two words"]).code, 0);
     assert_data_eq!(
@@ -165,9 +165,9 @@ hint: letters, digits and `_` make one that every shell can read
 
     assert_eq!(world.afn("get config app app REGION").ok(), "eu\n");
     assert_eq!(world.afn("get config function app /f LEVEL").ok(), "3\n");
-    assert_eq!(world.afn("list config function app f").ok(), "LEVEL=3\nTEXT=two words\n");
+    assert_eq!(world.afn("list config function app f --reveal").ok(), "LEVEL=3\nTEXT=two words\n");
     assert_eq!(
-        world.afn("list config app app -o json").json(),
+        world.afn("list config app app --reveal -o json").json(),
         serde_json::json!({ "config": { "REGION": "eu" } })
     );
 
@@ -196,7 +196,9 @@ fn names_and_limits_are_checked_before_anything_is_written() {
     assert_data_eq!(
         world.args(&["create", "app", "not a name"]).failed(2),
         str![[r#"
-error: invalid value 'not a name' for '<APP>': app name `not a name` has the character ' ' (letters, digits, `-` and `_` can be used)
+error: invalid value 'not a name' for '<APP>': app name `not a name` has the character ' '
+
+  tip: letters, digits, `-` and `_` can be used
 
 For more information, try '--help'.
 
@@ -212,7 +214,9 @@ error: timeout 6h lies outside 1s to 5h
     assert_data_eq!(
         world.afn("create function app f img").failed(2),
         str![[r#"
-error: invalid value 'f' for '<ROUTE>': route `f` does not begin with a slash (write `/f`)
+error: invalid value 'f' for '<ROUTE>': route `f` does not begin with a slash
+
+  tip: write `/f`
 
 For more information, try '--help'.
 

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use snapbox::assert_data_eq;
 use snapbox::str;
 
-use crate::world::World;
+use super::world::World;
 
 #[test]
 fn a_draining_worker_ends_when_the_queues_are_dry() {
@@ -17,7 +17,7 @@ fn a_draining_worker_ends_when_the_queues_are_dry() {
         world.afn("call app /f").ok();
     }
     let stderr = world.drain();
-    assert!(stderr.contains("3 finished, 0 handed back"), "{stderr}");
+    assert!(stderr.contains("3 messages finished, 0 returned to the queue"), "{stderr}");
     let calls = world.afn("list calls app --status success -o json").json();
     assert_eq!(calls["calls"].as_array().unwrap().len(), 3);
 }
@@ -32,7 +32,7 @@ fn sigterm_hands_back_what_is_not_done_in_time() {
     worker.signal(Signal::TERM);
     let ended = worker.end();
     assert_eq!((ended.code, ended.stdout.as_str()), (0, ""), "{ended:#?}");
-    assert!(ended.stderr.contains("0 finished, 1 handed back"), "{ended:#?}");
+    assert!(ended.stderr.contains("0 messages finished, 1 returned to the queue"), "{ended:#?}");
     // Another worker gets it at once.
     let mut other = world.spawn("worker -j 1");
     other.until("started: app/slow");
@@ -56,7 +56,7 @@ fn a_second_signal_stops_now() {
 fn the_server_answers_what_the_tutorial_asks() {
     let world = World::new();
     world.deploy("asyncfn", "asyncapp", "type: async\n", "#!/bin/sh\n");
-    let mut server = world.spawn("start --port 0");
+    let mut server = world.spawn("start --port 0 --no-token");
     let line = server.until("listens on http://");
     let address = line.split("http://").nth(1).unwrap().split(',').next().unwrap().to_owned();
     let ask = |head: &str| -> String {
@@ -107,7 +107,7 @@ fn garbage_is_counted_and_nothing_young_is_deleted() {
 }
 
 #[test]
-fn an_empty_dead_letter_queue_is_said_to_be_empty() {
+fn an_empty_dead_letter_queue_is_reported_as_empty() {
     let world = World::new();
     let ran = world.afn("dlq list");
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "", "No dead letters\n"));
@@ -130,11 +130,11 @@ hint: `afn dlq list` shows those there are
     );
     assert_eq!(world.afn("dlq redrive").code, 2);
     assert_eq!(world.afn("dlq redrive --all").ok(), "0 dead letters put back\n");
-    assert_eq!(world.afn("dlq purge --all").ok(), "0 dead letters thrown away\n");
+    assert_eq!(world.afn("dlq purge --all").ok(), "0 dead letters deleted\n");
 }
 
 #[test]
-fn what_nobody_can_read_is_shown_and_stays_until_it_is_thrown_away() {
+fn unreadable_messages_are_shown_and_stay_until_they_are_deleted() {
     let world = World::new();
     world.afn("list apps").ok();
     world.send("this is no message");
@@ -149,8 +149,8 @@ fn what_nobody_can_read_is_shown_and_stays_until_it_is_thrown_away() {
     assert_eq!(world.afn(&format!("dlq show {id}")).json()["id"], id);
     let redriven = world.afn("dlq redrive --all");
     assert_eq!((redriven.code, redriven.stdout.as_str()), (2, "0 dead letters put back\n"), "{redriven:#?}");
-    assert!(redriven.stderr.contains("`afn dlq purge` throws them away"), "{redriven:#?}");
-    assert_eq!(world.afn(&format!("dlq purge {id}")).ok(), "1 dead letter thrown away\n");
+    assert!(redriven.stderr.contains("`afn dlq purge` deletes them"), "{redriven:#?}");
+    assert_eq!(world.afn(&format!("dlq purge {id}")).ok(), "1 dead letter deleted\n");
     assert_eq!(world.afn("dlq list").ok(), "");
 }
 

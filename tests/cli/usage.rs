@@ -3,7 +3,7 @@
 use snapbox::assert_data_eq;
 use snapbox::str;
 
-use crate::world::World;
+use super::world::World;
 
 #[test]
 fn help_lists_commands_and_exit_codes() {
@@ -14,21 +14,21 @@ fn help_lists_commands_and_exit_codes() {
 Asynchronous functions on object storage: a bucket, queues and workers.
 
 A call is written as an object, a pointer to it goes on a queue, a worker runs the function and
-writes the outcome back. Without any set-up everything lies in one file on this machine.
+writes the outcome back. Without any set-up everything is stored in one file on this machine.
 
 Usage: afn [OPTIONS] <COMMAND>
 
 Commands:
   init        Make a new function in a folder [alias: in]
   deploy      Build a function and publish it in an app [alias: dp]
-  run         Run a function once, on a store that is thrown away: nothing is deployed, nothing
-              needs to run [alias: r]
+  run         Run a function once on a temporary store: nothing is deployed, and no worker is needed
+              [alias: r]
   call        Call a function: an async one answers with the call's id, a sync one with its response
               [aliases: invoke, cl]
   submit      Submit one call and print its id, whatever the function's type; with --input, a batch
-  status      Tell where a call or batch stands, and why it does not move
-  wait        Wait until a call or batch is done; the exit code tells how it ended
-  cancel      Cancel a call or batch: what has not finished, does not
+  status      Show the state of a call or batch, and why it does not move
+  wait        Wait until a call or batch is done; the exit code shows how it ended
+  cancel      Cancel a call or batch: calls that have not finished are stopped
   batch       Run, submit and follow batches: many calls from a file [alias: b]
   get         Read one thing: a call, its result or log, a config value [alias: g]
   list        List apps, functions, calls, config or contexts [alias: ls]
@@ -41,9 +41,10 @@ Commands:
   context     Work with contexts: named stores with their queues [alias: ctx]
   worker      Run calls from the queues until stopped
   start       Run a worker and the HTTP API in one process
-  doctor      Check store, queues, Docker, credentials and clock, and tell what to do
-  dlq         Look at, put back or throw away messages that nobody could read
-  gc          Delete calls that are past their retention, and send again what lost its message
+  doctor      Check store, queues, Docker, credentials and clock, and advise what to do
+  dlq         Show, put back or delete dead letters: messages that no worker could read
+  gc          Delete calls that are past their retention, and send calls again that lost their
+              message
   version     Print the version
   completion  Print a completion script for a shell
   help        Print this message or the help of the given subcommand(s)
@@ -74,6 +75,10 @@ Global options:
   -v, --verbose
           Tell more on stderr: the context, build logs, requests to store and queues
 
+      --raw
+          Write results and logs to a terminal as they are. By default control characters in them
+          are made visible there; a pipe or a file always gets them byte for byte
+
 Environment variables:
   AFN_CONTEXT         the context to use, instead of the current one
   AFN_HOME            where contexts are kept; default ~/.afn
@@ -81,17 +86,22 @@ Environment variables:
   AFN_BUCKET          the bucket, instead of the context's
   AFN_PREFIX          what all keys in the bucket begin with, instead of the context's
   AFN_QUEUES          base name of the queues (NAME-calls, …), instead of the context's
-  AFN_ENDPOINT        URL of S3, SQS and CloudFormation, instead of the context's or AWS's own
+  AFN_ENDPOINT        URL of all services of AWS, instead of the context's or AWS's own
   AFN_REGION          the region, instead of the context's; else AWS_REGION counts
   AFN_PROFILE         profile of the AWS files, instead of the context's; else AWS_PROFILE counts
   AFN_REGISTRY        what stands before the names of images, like registry.example.com/team
+  AFN_EXECUTOR        what workers run functions in: docker, process or auto
+  AFN_FUNCTION_UIDS   whom root runs functions without an image as: FIRST-LAST, or none for root
+  AFN_FUNCTION_DIR    where root keeps the files of such functions; default /var/lib/afn
   AFN_PORT            the port that `afn start` listens on; default 8080
-  AFN_WEBHOOK_SECRET  what a worker signs the webhooks of batches with
+  FN_TOKEN            the token that the HTTP API asks for; without it `afn start` makes one
+  AFN_WEBHOOK_SECRET  what a worker signs the webhooks of batches with: text, or whsec_ and Base64
+  AFN_WEBHOOK_ALLOW   hosts and networks, separated by commas, to which a worker also posts webhooks
 
 Exit codes:
     0  done; reading a call that failed is done too
     1  the call, or some of a batch, failed, of commands that wait for it
-    2  wrong usage or input, or it conflicts with what is there
+    2  wrong usage or input, or it conflicts with what exists
     3  no such app, function, call, context
     4  the wait ended before the call did
     5  store, queues or another service did not answer, or refused
@@ -188,7 +198,9 @@ fn a_wrong_id_is_told_apart_from_a_missing_call() {
     assert_data_eq!(
         stderr,
         str![[r#"
-error: invalid value 'nonsense' for '<CALL_ID>': `nonsense` is not a call id (an id has 26 characters, like 01BVJ5T7CA07WGE00000000000)
+error: invalid value 'nonsense' for '<CALL_ID>': `nonsense` is not a call id
+
+  tip: an id has 26 characters, like 01BVJ5T7CA07WGE00000000000
 
 For more information, try '--help'.
 
@@ -306,7 +318,7 @@ fn the_readme_has_every_variable_and_exit_code() {
     for variable in afn::context::env::VARIABLES {
         assert!(readme.contains(&format!("| `{}` |", variable.name)), "{}", variable.name);
     }
-    for code in afn::cli::exit::ExitCode::ALL {
-        assert!(readme.contains(&format!("| {} | {}", code.number(), code.about())), "{code:?}");
+    for (code, meaning) in afn::cli::exit::ExitCode::MEANINGS {
+        assert!(readme.contains(&format!("| {} | {meaning}", code.number())), "{code:?}");
     }
 }

@@ -1,90 +1,50 @@
-//! A home, a store and a folder to work in, for one test.
+//! The world of these tests: an embedded context whose commands block, since the tests do nothing meanwhile.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::ops::Deref;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Longer than anything here takes on a busy machine; a test that meets it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+use afn::seam::Clock as _;
+use afn::seam::clock::SystemClock;
+use rustix::process::Signal;
+use tokio::runtime::Runtime;
+
+pub use crate::support::command::Ran;
+use crate::support::{self, PATIENCE};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(5);
 
 pub struct World {
-    dir: tempfile::TempDir,
+    world: support::World,
+    runtime: Arc<Runtime>,
 }
 
-/// How a command ended.
-#[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
-}
+impl Deref for World {
+    type Target = support::World;
 
-impl Ran {
-    /// Its answer, of a command that has to succeed.
-    #[track_caller]
-    pub fn ok(self) -> String {
-        assert_eq!(self.code, 0, "{self:#?}");
-        self.stdout
-    }
-
-    #[track_caller]
-    pub fn json(self) -> serde_json::Value {
-        let text = self.ok();
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
-    }
-
-    /// What it says of its failure; nothing may be on stdout.
-    #[track_caller]
-    pub fn failed(self, code: i32) -> String {
-        assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self:#?}");
-        self.stderr
+    fn deref(&self) -> &support::World {
+        &self.world
     }
 }
 
 impl World {
     pub fn new() -> World {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("work")).unwrap();
-        World { dir }
-    }
-
-    /// Where commands are run.
-    pub fn work(&self) -> PathBuf {
-        self.dir.path().join("work")
-    }
-
-    pub fn write(&self, path: &str, text: impl AsRef<[u8]>) {
-        let path = self.work().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-
-    pub fn read(&self, path: &str) -> String {
-        std::fs::read_to_string(self.work().join(path)).unwrap()
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        World { world: support::World::embedded(), runtime: Arc::new(runtime.unwrap()) }
     }
 
     pub fn command(&self, folder: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_afn"));
-        command
-            .current_dir(folder)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.dir.path())
-            .env("AFN_HOME", self.dir.path().join("home"))
-            .env("AFN_DATA_DIR", self.dir.path().join("data"))
-            // The same on a machine with Docker and on one without.
-            .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let mut command = self.std_command();
+        command.current_dir(folder);
         command
     }
 
     /// Runs a command line that needs no quoting.
     pub fn afn(&self, line: &str) -> Ran {
-        self.args(&line.split_whitespace().collect::<Vec<_>>())
+        self.runtime.block_on(self.world.afn(line))
     }
 
     pub fn args(&self, args: &[&str]) -> Ran {
@@ -92,68 +52,37 @@ impl World {
     }
 
     pub fn run_in(&self, folder: &str, args: &[&str], stdin: &[u8]) -> Ran {
-        let mut command = self.command(&self.work().join(folder));
-        if !stdin.is_empty() {
-            command.stdin(Stdio::piped());
-        }
-        let mut child = command.args(args).spawn().unwrap();
-        if let Some(mut to) = child.stdin.take() {
-            // One that does not read all of it says so by its exit.
-            let _ = to.write_all(stdin);
-        }
-        let output = child.wait_with_output().unwrap();
-        Ran {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        self.runtime.block_on(self.world.run_in(folder, args, stdin))
     }
 
     /// A command that goes on until it is told to end.
     pub fn spawn(&self, line: &str) -> Running {
-        let mut child = self.command(&self.work()).args(line.split_whitespace()).spawn().unwrap();
-        let (sender, lines) = channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for line in stderr.lines() {
-                let Ok(line) = line else { return };
-                let _ = sender.send(line);
-            }
-        });
-        Running { child, lines, seen: Vec::new() }
+        let _runtime = self.runtime.enter();
+        Running { running: self.world.spawn(line), runtime: self.runtime.clone() }
     }
 
     /// A function whose code is this shell script, deployed to `app`.
-    #[track_caller]
     pub fn deploy(&self, name: &str, app: &str, more: &str, script: &str) {
-        self.write(
-            &format!("{name}/func.yaml"),
-            format!("name: {name}\nversion: 0.0.1\nruntime: shell\n{more}"),
-        );
-        self.write(&format!("{name}/func.sh"), script);
-        self.run_in(name, &["deploy", "--local", "--app", app], b"").ok();
-    }
-
-    /// The store and the queues themselves: what no command shows.
-    pub async fn open(&self) -> afn::context::Opened {
-        let home = self.dir.path().display().to_string();
-        let data = self.dir.path().join("data").display().to_string();
-        let env: afn::context::Env =
-            [("HOME", home.as_str()), ("AFN_DATA_DIR", data.as_str())].into_iter().collect();
-        let context = afn::context::resolve(&afn::context::Flags::default(), &env).unwrap();
-        afn::context::open(&context, std::sync::Arc::new(afn::event::Silent)).await.unwrap()
+        self.runtime.block_on(self.world.deploy_to(app, name, more, script));
     }
 
     /// Puts a body on the queue of calls, as a stranger would.
     pub fn send(&self, body: &str) {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let sent = runtime.block_on(async {
+        let sent = self.runtime.block_on(async {
             let opened = self.open().await;
             let message = afn::seam::queue::Outgoing::new(body.to_owned());
-            opened.seams.queues.calls.live.send(vec![message]).await.unwrap()
+            opened.deps.queues.calls.live.send(vec![message]).await.unwrap()
         });
         assert_eq!(sent, [Ok(())]);
+    }
+
+    /// Until a file has so many lines.
+    pub fn until_lines(&self, file: &str, count: usize) {
+        let begun = SystemClock.monotonic();
+        while std::fs::read_to_string(self.path(file)).unwrap_or_default().lines().count() < count {
+            assert!(SystemClock.monotonic() - begun < PATIENCE, "{file} has not {count} lines");
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// Runs what is queued, until nothing is.
@@ -166,48 +95,22 @@ impl World {
 }
 
 pub struct Running {
-    child: Child,
-    lines: Receiver<String>,
-    seen: Vec<String>,
+    running: support::Running,
+    runtime: Arc<Runtime>,
 }
 
 impl Running {
-    /// Reads what it says until a line has this in it.
-    #[track_caller]
+    /// Waits for a line with this in it, after the line that was waited for last.
     pub fn until(&mut self, part: &str) -> String {
-        loop {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) => {
-                    self.seen.push(line.clone());
-                    if line.contains(part) {
-                        return line;
-                    }
-                }
-                Err(why) => panic!("{why} while waiting for {part:?}; it said {:#?}", self.seen),
-            }
-        }
+        self.runtime.block_on(self.running.next(part))
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
+    pub fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
     }
 
     /// Its exit code and its answer.
-    #[track_caller]
-    pub fn end(mut self) -> Ran {
-        let mut stdout = String::new();
-        self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-        let code = self.child.wait().unwrap().code().unwrap_or(-1);
-        let mut seen = std::mem::take(&mut self.seen);
-        seen.extend(self.lines.iter());
-        Ran { code, stdout, stderr: seen.join("\n") }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub fn end(self) -> Ran {
+        self.runtime.block_on(self.running.end())
     }
 }

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use afn::seam::StoreError;
+use afn::layout::Key;
 use afn::seam::fault::{Rates, SeededFaults};
 use afn::seam::rng::SeededRng;
-use afn::seam::store::{PutObject, Range};
+use afn::seam::store::{ByteRange, PutObject};
+use afn::seam::{RequestError as _, StoreError};
 use futures_util::future::join_all;
 
-use crate::faults::{Bench, bench, message};
+use super::faults::{Bench, bench, message};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -23,7 +24,7 @@ async fn creates(bench: &Bench, trace: &Mutex<Trace>) {
     let writers = (0..6).map(|writer| async move {
         let mut won = BTreeSet::new();
         for n in 0..4 {
-            let key = format!("race/{n}");
+            let key = Key::text(format!("race/{n}"));
             let body = format!("writer {writer}");
             loop {
                 match bench.repeated.put(&key, PutObject::create(body.clone().into_bytes())).await {
@@ -31,12 +32,14 @@ async fn creates(bench: &Bench, trace: &Mutex<Trace>) {
                         won.insert(n);
                     }
                     Err(StoreError::Exists) => {
-                        let Ok(stands) = bench.repeated.get(&key, Range::All).await else { continue };
+                        let Ok(stands) = bench.repeated.get(&key, ByteRange::Whole(u64::MAX)).await else {
+                            continue;
+                        };
                         if stands.body == body {
                             won.insert(n);
                         }
                     }
-                    Err(error) if error.is_retryable() => continue,
+                    Err(error) if error.transient().is_some() => continue,
                     Err(error) => panic!("{error}"),
                 }
                 break;
@@ -54,21 +57,24 @@ async fn creates(bench: &Bench, trace: &Mutex<Trace>) {
 
 /// A list that grows by compare-and-swap, each entry once: a lost answer is settled by looking for one's own entry.
 async fn swaps(bench: &Bench, trace: &Mutex<Trace>) {
-    bench.bare.put("list", PutObject::create("")).await.unwrap();
+    bench.bare.put(&Key::text("list"), PutObject::create("")).await.unwrap();
     let writers = (0..4).map(|writer| async move {
         for n in 0..3 {
             let mine = format!("{writer}.{n};");
             loop {
-                let Ok(stands) = bench.repeated.get("list", Range::All).await else { continue };
+                let Ok(stands) = bench.repeated.get(&Key::text("list"), ByteRange::Whole(u64::MAX)).await
+                else {
+                    continue;
+                };
                 let text = String::from_utf8(stands.body.to_vec()).unwrap();
                 if text.contains(&mine) {
                     break;
                 }
                 let swap = PutObject::replace((text + &mine).into_bytes(), stands.info.etag);
-                match bench.repeated.put("list", swap).await {
+                match bench.repeated.put(&Key::text("list"), swap).await {
                     Ok(_) => break,
                     Err(StoreError::Changed) => continue,
-                    Err(error) if error.is_retryable() => continue,
+                    Err(error) if error.transient().is_some() => continue,
                     Err(error) => panic!("{error}"),
                 }
             }
@@ -76,7 +82,7 @@ async fn swaps(bench: &Bench, trace: &Mutex<Trace>) {
         trace.lock().unwrap().push(format!("{:?} {writer} swapped", bench.clock.monotonic()));
     });
     join_all(writers).await;
-    let body = bench.bare.get("list", Range::All).await.unwrap().body;
+    let body = bench.bare.get(&Key::text("list"), ByteRange::Whole(u64::MAX)).await.unwrap().body;
     let text = String::from_utf8(body.to_vec()).unwrap();
     let entries: Vec<&str> = text.split_terminator(';').collect();
     let distinct: BTreeSet<&str> = entries.iter().copied().collect();

@@ -12,9 +12,9 @@ use afn::seam::retry::{Policy, RetryQueue, RetryStore};
 use afn::seam::rng::SeededRng;
 use afn::seam::{Clock, Queue, Rng, Store};
 
-use crate::paused::PausedClock;
-use crate::suite::queue::QueueStand;
-use crate::suite::store::StoreStand;
+use super::paused::PausedClock;
+use super::suite::queue::QueueStand;
+use super::suite::store::StoreStand;
 
 type Wrap<T> = fn(Arc<T>, Arc<dyn Clock>) -> Arc<T>;
 
@@ -31,6 +31,7 @@ fn queue(wrap: Wrap<dyn Queue>) -> QueueStand {
         tick: Duration::from_secs(1),
         // Tokio's timers tell milliseconds.
         slack: Duration::from_millis(2),
+        busy: Duration::ZERO,
         old_receipts_act: true,
         lapsed_leases_come_back: true,
         keep: Box::new(()),
@@ -94,7 +95,7 @@ mod without_faults {
 #[tokio::test(start_paused = true)]
 async fn a_lease_ends_twelve_hours_after_its_receive_however_often_it_is_extended() {
     let stand = queue(|queue, _| queue);
-    let half = Duration::from_millis(limits::LEASE_MS_MAX / 2);
+    let half = Duration::from_millis(limits::ms(limits::LEASE_MAX) / 2);
     stand.queue.send(vec![Outgoing::new("long".to_owned())]).await.unwrap();
     let held = stand.queue.receive(1, Duration::ZERO, half).await.unwrap().remove(0);
     stand.clock.sleep(half - Duration::from_secs(1)).await;

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afn::backend::sqlite::Sqlite;
+use afn::layout::Key;
 use afn::seam::clock::SystemClock;
 use afn::seam::queue::Outgoing;
 use afn::seam::rng::{RngExt as _, SeededRng};
-use afn::seam::store::{List, PutObject, Range};
+use afn::seam::store::{ByteRange, List, PutObject};
 use afn::seam::{Clock as _, Queue, Store, StoreError, StoreExt as _};
 
-use crate::child::{Part, Spawned};
-use crate::sound::check_file;
+use super::child::{Part, Spawned, name_of};
+use super::sound::check_file;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -28,14 +29,14 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn creates_race_across_processes_for_one_winner() {
-    const TEST: &str = "processes::creates_race_across_processes_for_one_winner";
+    let test = name_of(module_path!(), "creates_race_across_processes_for_one_winner");
     const KEYS: u64 = 100;
     if let Some(part) = Part::of_this_process() {
         // Making the file and its tables is the first race.
         let store = open(&part.path).store();
         for n in 0..KEYS {
             let body = format!("{n} by {}", part.number).into_bytes();
-            match block_on(store.put(&format!("race/{n}"), PutObject::create(body))) {
+            match block_on(store.put(&Key::text(format!("race/{n}")), PutObject::create(body))) {
                 Ok(_) => part.say(n),
                 Err(error) => assert_eq!(error, StoreError::Exists),
             }
@@ -44,7 +45,7 @@ fn creates_race_across_processes_for_one_winner() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data/afn.db");
-    let children: Vec<Spawned> = (0..4).map(|number| Spawned::new(TEST, &path, number)).collect();
+    let children: Vec<Spawned> = (0..4).map(|number| Spawned::new(&test, &path, number)).collect();
     let mut winners = BTreeMap::new();
     for (number, child) in children.into_iter().enumerate() {
         for n in child.hear_out() {
@@ -54,14 +55,15 @@ fn creates_race_across_processes_for_one_winner() {
     assert_eq!(winners.len() as u64, KEYS);
     let store = open(&path).store();
     for (n, number) in winners {
-        let body = block_on(store.get(&format!("race/{n}"), Range::All)).unwrap().body;
+        let body =
+            block_on(store.get(&Key::text(format!("race/{n}")), ByteRange::Whole(u64::MAX))).unwrap().body;
         assert_eq!(body, format!("{n} by {number}"));
     }
 }
 
 #[test]
 fn processes_never_share_a_message() {
-    const TEST: &str = "processes::processes_never_share_a_message";
+    let test = name_of(module_path!(), "processes_never_share_a_message");
     const MESSAGES: usize = 300;
     if let Some(part) = Part::of_this_process() {
         let queue = open(&part.path).queue("calls");
@@ -82,22 +84,22 @@ fn processes_never_share_a_message() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("afn.db");
     let queue = open(&path).queue("calls");
-    let children: Vec<Spawned> = (0..3).map(|number| Spawned::new(TEST, &path, number)).collect();
+    let children: Vec<Spawned> = (0..3).map(|number| Spawned::new(&test, &path, number)).collect();
     block_on(async {
         for batch in 0..MESSAGES / 10 {
             let messages = (0..10).map(|n| Outgoing::new((batch * 10 + n).to_string())).collect();
             assert_eq!(queue.send(messages).await, Ok(vec![Ok(()); 10]));
         }
     });
-    let heard: Vec<String> = children.into_iter().flat_map(Spawned::hear_out).collect();
-    let distinct: BTreeSet<&String> = heard.iter().collect();
-    assert_eq!((heard.len(), distinct.len()), (MESSAGES, MESSAGES));
+    let execution_log: Vec<String> = children.into_iter().flat_map(Spawned::hear_out).collect();
+    let distinct: BTreeSet<&String> = execution_log.iter().collect();
+    assert_eq!((execution_log.len(), distinct.len()), (MESSAGES, MESSAGES));
     assert_eq!(block_on(queue.depth()).unwrap().in_flight, MESSAGES as u64);
 }
 
 #[test]
 fn a_send_wakes_a_receive_in_another_process() {
-    const TEST: &str = "processes::a_send_wakes_a_receive_in_another_process";
+    let test = name_of(module_path!(), "a_send_wakes_a_receive_in_another_process");
     const ROUNDS: usize = 9;
     if let Some(part) = Part::of_this_process() {
         let queue = open(&part.path).queue("calls");
@@ -113,7 +115,7 @@ fn a_send_wakes_a_receive_in_another_process() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("afn.db");
     let queue = open(&path).queue("calls");
-    let mut child = Spawned::new(TEST, &path, 0);
+    let mut child = Spawned::new(&test, &path, 0);
     let mut took = Vec::new();
     for round in 0..ROUNDS {
         assert_eq!(child.hear().as_deref(), Some("waiting"));
@@ -125,9 +127,9 @@ fn a_send_wakes_a_receive_in_another_process() {
         took.push(SystemClock.monotonic() - sent);
     }
     took.sort();
-    // It looks every 50 ms at least; the machine may be busy with other tests.
-    assert!(took[0] < Duration::from_millis(200), "woke after {took:?}");
-    assert!(took[ROUNDS / 2] < Duration::from_secs(1), "woke after {took:?}");
+    // It looks every 50 ms at least; a receive that is not woken lasts 20 s.
+    assert!(took[0] < Duration::from_secs(2), "woke after {took:?}");
+    assert!(took[ROUNDS / 2] < Duration::from_secs(10), "woke after {took:?}");
 }
 
 /// What object `n` holds: of one piece or several, or nothing.
@@ -146,16 +148,16 @@ async fn write_on(part: &Part) {
     let sqlite = open(&part.path);
     let (store, queue) = (sqlite.store(), sqlite.queue("calls"));
     for n in part.number.. {
-        store.put(&format!("facts/{n:08}"), PutObject::create(content(n))).await.unwrap();
+        store.put(&Key::text(format!("facts/{n:08}")), PutObject::create(content(n))).await.unwrap();
         part.say(format_args!("fact {n}"));
-        let stands = store.get("definition", Range::All).await.unwrap();
+        let stands = store.get(&Key::text("definition"), ByteRange::Whole(u64::MAX)).await.unwrap();
         let definition = content(n).into_iter().chain(n.to_le_bytes()).collect::<Vec<u8>>();
-        store.put("definition", PutObject::replace(definition, stands.info.etag)).await.unwrap();
+        store.put(&Key::text("definition"), PutObject::replace(definition, stands.info.etag)).await.unwrap();
         part.say(format_args!("definition {n}"));
         queue.send(vec![Outgoing::new(n.to_string())]).await.unwrap()[0].clone().unwrap();
         part.say(format_args!("message {n}"));
         if n % 3 == 0 {
-            store.delete(&[format!("facts/{n:08}")]).await.unwrap();
+            store.delete(&[Key::text(format!("facts/{n:08}"))]).await.unwrap();
             part.say(format_args!("deleted {n}"));
         }
     }
@@ -188,7 +190,7 @@ impl Acknowledged {
         let mut there = BTreeSet::new();
         for entry in store.list_all(List::all("facts/")).await.unwrap().entries {
             let n: u64 = entry.key["facts/".len()..].parse().unwrap();
-            let body = store.get(&entry.key, Range::All).await.unwrap().body;
+            let body = store.get(&entry.to_key(), ByteRange::Whole(u64::MAX)).await.unwrap().body;
             assert!(body == content(n), "{} is torn", entry.key);
             there.insert(n);
         }
@@ -197,7 +199,7 @@ impl Acknowledged {
         let back: Vec<&u64> = self.deleted.intersection(&there).collect();
         assert!(back.is_empty(), "deleted and there: {back:?}");
 
-        let body = store.get("definition", Range::All).await.unwrap().body;
+        let body = store.get(&Key::text("definition"), ByteRange::Whole(u64::MAX)).await.unwrap().body;
         let (content_there, number) = body.split_at(body.len() - 8);
         let number = u64::from_le_bytes(number.try_into().unwrap());
         assert!(number >= self.definition, "definition {} became {number} again", self.definition);
@@ -222,7 +224,7 @@ impl Acknowledged {
 
 #[test]
 fn a_killed_process_tears_nothing_and_loses_nothing() {
-    const TEST: &str = "processes::a_killed_process_tears_nothing_and_loses_nothing";
+    let test = name_of(module_path!(), "a_killed_process_tears_nothing_and_loses_nothing");
     const KILLS: u64 = 24;
     if let Some(part) = Part::of_this_process() {
         block_on(write_on(&part));
@@ -233,11 +235,11 @@ fn a_killed_process_tears_nothing_and_loses_nothing() {
     let rng = SeededRng::new(7);
     block_on(async {
         let first: Vec<u8> = content(0).into_iter().chain(0u64.to_le_bytes()).collect();
-        open(&path).store().put("definition", PutObject::create(first)).await.unwrap();
+        open(&path).store().put(&Key::text("definition"), PutObject::create(first)).await.unwrap();
     });
     let mut acknowledged = Acknowledged::default();
     for kill in 1..=KILLS {
-        let mut child = Spawned::new(TEST, &path, kill * 1_000 + kill % 8);
+        let mut child = Spawned::new(&test, &path, kill * 1_000 + kill % 8);
         for _ in 0..=rng.below(16) {
             acknowledged.hear(&child.hear().expect("the child works"));
         }

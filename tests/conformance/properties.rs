@@ -1,16 +1,17 @@
-//! What is persisted comes back as it was: ids, names, keys, messages, notes, times.
+//! What is persisted comes back as it was: ids, names, keys, messages, metadata, times.
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
+use afn::layout::message::Idle;
 use afn::layout::message::{Unreadable, VERSION};
-use afn::layout::{CallMessage, Key, Message, RangeMessage, SuperviseMessage, key, note};
+use afn::layout::{CallMessage, Key, Message, RangeMessage, SuperviseMessage, key, metadata};
 use afn::limits;
 use afn::model::id::NUMBER_MAX;
 use afn::model::{
-    AppName, AttemptId, BatchId, CallId, DeliveryId, Digest, FunctionName, MessageId, Nonce, Route, Time,
-    VersionId,
+    AppName, AttemptHistory, AttemptId, BatchId, CallId, DeliveryId, Digest, FunctionName, MarkId, MessageId,
+    Nonce, Route, Time, VersionId,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -207,7 +208,7 @@ fn ids_of_fn_itself_are_single_calls() {
 }
 
 /// How many kinds of keys there are; a new one does not compile until it is drawn below.
-const KINDS: usize = 28;
+const KINDS: usize = 30;
 
 fn kind(key: &Key) -> usize {
     match key {
@@ -239,6 +240,9 @@ fn kind(key: &Key) -> usize {
         Key::Summary(..) => 25,
         Key::Retry(..) => 26,
         Key::Fired(..) => 27,
+        Key::BatchUnsuited(..) => 28,
+        Key::Store => 29,
+        Key::Text(text) => panic!("`{text}` is a key that no part of the layout makes"),
     }
 }
 
@@ -254,7 +258,7 @@ fn keys() -> impl Strategy<Value = [Key; KINDS]> {
                 Key::Function(app.clone(), function.clone()),
                 Key::Version(app.clone(), function, version),
                 Key::Archive(app.clone(), digest.clone()),
-                Key::Idempotency(app.clone(), digest),
+                Key::Idempotency(app.clone(), digest.clone()),
                 Key::Payload(app.clone(), call),
                 Key::Started(app.clone(), call, attempt.delivery),
                 Key::Void(app.clone(), call, attempt.delivery),
@@ -271,12 +275,14 @@ fn keys() -> impl Strategy<Value = [Key; KINDS]> {
                 Key::Sealed(app.clone(), batch),
                 Key::Part(app.clone(), batch, number, part),
                 Key::BatchResult(app.clone(), batch, number, attempt),
-                Key::Mark(app.clone(), batch, number, attempt.delivery, count),
+                Key::Mark(app.clone(), batch, number, MarkId { delivery: attempt.delivery, n: count }),
                 Key::MarkVoid(app.clone(), batch, number, attempt.delivery),
                 Key::Cancelled(app.clone(), batch),
                 Key::Summary(app.clone(), batch),
                 Key::Retry(app.clone(), batch, count),
-                Key::Fired(app, batch),
+                Key::Fired(app.clone(), batch),
+                Key::BatchUnsuited(app, batch, digest),
+                Key::Store,
             ]
         },
     )
@@ -345,40 +351,39 @@ proptest! {
     }
 }
 
+fn histories() -> impl Strategy<Value = AttemptHistory> {
+    let count = || 0..=limits::ATTEMPTS_ENDED_MAX;
+    let counts = (count(), count(), count());
+    counts.prop_map(|(attempts, failures, start_failures)| AttemptHistory {
+        attempts,
+        failures,
+        start_failures,
+    })
+}
+
 fn call_messages() -> impl Strategy<Value = CallMessage> {
-    let counts = [any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>()];
-    let flags = (any::<bool>(), any::<bool>(), proptest::option::of(times()));
-    (messages(), apps(), calls(), counts, flags).prop_map(|(id, app, call, counts, flags)| CallMessage {
-        attempts: counts[0],
-        failures: counts[1],
-        function_failures: counts[2],
-        alone_marks: counts[3],
-        suspect: flags.0,
-        again: flags.1,
-        mismatch_since: flags.2,
-        ..CallMessage::new(id, app, call)
+    let losses = proptest::collection::vec(deliveries(), 0..=limits::LOSSES_MAX);
+    let rest = (histories(), losses, any::<bool>(), proptest::option::of(times()));
+    (messages(), apps(), calls(), rest).prop_map(|(id, app, call, (history, losses, again, alone_since))| {
+        CallMessage { history, losses, again, alone_since, ..CallMessage::new(id, app, call) }
     })
 }
 
 fn range_messages() -> impl Strategy<Value = RangeMessage> {
-    let numbers = [numbers(), numbers(), numbers()];
-    let suspects = proptest::collection::vec((numbers_of_a_chunk(), any::<u32>()), 0..4);
-    let tried =
-        proptest::collection::vec((numbers_of_a_chunk(), any::<u32>(), any::<u32>(), any::<u32>()), 0..4);
-    let rest = (any::<u32>(), any::<bool>(), suspects, tried, proptest::option::of(times()));
-    (messages(), apps(), batches(), numbers, rest).prop_map(|(id, app, batch, numbers, rest)| RangeMessage {
-        id,
-        app,
-        batch,
-        chunk: numbers[0],
-        first: numbers[1],
-        last: numbers[2],
-        shares: rest.0,
-        again: rest.1,
-        suspects: rest.2,
-        tried: rest.3,
-        mismatch_since: rest.4,
-    })
+    let marks = (deliveries(), 0u32..).prop_map(|(delivery, n)| MarkId { delivery, n });
+    let marks = proptest::collection::vec(marks, 1..=limits::LOSSES_MAX);
+    let calls = proptest::collection::btree_map(numbers_of_a_chunk(), histories(), 1..9);
+    let losses = proptest::collection::btree_map(numbers_of_a_chunk(), marks, 0..4);
+    let rest = (0..=limits::SHARES, any::<bool>(), proptest::option::of(times()));
+    (messages(), apps(), batches(), calls, losses, rest).prop_map(
+        |(id, app, batch, calls, losses, (shares, again, alone_since))| RangeMessage {
+            shares,
+            again,
+            losses: losses.into_iter().collect(),
+            alone_since,
+            ..RangeMessage::new(id, app, batch, limits::CHUNK_CALLS_MAX, calls.into_iter().collect())
+        },
+    )
 }
 
 fn numbers_of_a_chunk() -> impl Strategy<Value = u64> {
@@ -386,19 +391,46 @@ fn numbers_of_a_chunk() -> impl Strategy<Value = u64> {
 }
 
 fn any_message() -> impl Strategy<Value = Message> {
-    let supervise = (messages(), apps(), batches());
+    let idle = (times(), any::<u64>(), any::<u64>(), times())
+        .prop_map(|(since, chunks, parts, look_at)| Idle { since, chunks, parts, look_at });
+    let supervise = (
+        messages(),
+        apps(),
+        batches(),
+        any::<bool>(),
+        proptest::option::of(idle),
+        proptest::collection::btree_map(numbers_of_a_chunk(), histories(), 0..4),
+        0u32..20,
+    );
     prop_oneof![
         call_messages().prop_map(Message::Call),
         range_messages().prop_map(Message::Range),
-        supervise.prop_map(|(id, app, batch)| Message::Supervise(SuperviseMessage { id, app, batch })),
+        supervise.prop_map(|(id, app, batch, extra, idle, retried, webhook_tries)| Message::Supervise(
+            SuperviseMessage {
+                id,
+                app,
+                batch,
+                extra,
+                idle,
+                retried: retried.into_iter().collect(),
+                webhook_tries,
+            }
+        )),
     ]
+}
+
+/// What metadata may hold.
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Texts {
+    texts: BTreeMap<String, String>,
 }
 
 proptest! {
     #[test]
     fn messages_round_trip(message in any_message()) {
         let body = message.encode();
-        prop_assert!(body.len() <= 1_000, "a pointer is small: {}", body);
+        // Eight runs of calls with their histories, and fifteen names of lost marks.
+        prop_assert!(body.len() <= 2_000, "a pointer is small: {}", body);
         prop_assert_eq!(Message::decode(&body), Ok(message));
     }
 
@@ -427,18 +459,20 @@ proptest! {
     }
 
     #[test]
-    fn notes_are_ascii_and_come_back(facts in proptest::collection::btree_map(".{0,20}", ".{0,40}", 0..6)) {
-        let text = note::encode(&facts).unwrap();
+    fn metadata_is_ascii_and_come_back(texts in proptest::collection::btree_map(".{0,20}", ".{0,40}", 0..6)) {
+        let facts = Texts { texts };
+        let text = metadata::encode(&facts).unwrap();
         prop_assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{}", text);
-        prop_assert!(text.len() as u64 <= limits::NOTE_BYTES_MAX);
-        let back: BTreeMap<String, String> = note::decode("an object", &text).unwrap();
+        prop_assert!(text.len() as u64 <= limits::METADATA_BYTES_MAX);
+        let back: Texts = metadata::decode("an object", &text).unwrap();
         prop_assert_eq!(back, facts);
     }
 
     #[test]
-    fn notes_past_the_limit_are_refused(text in "[a-zä✓😀]{0,3000}") {
+    fn metadata_past_the_limit_is_refused(text in "[a-zä✓😀]{0,3000}") {
         let encoded: usize = text.chars().map(|c| if c.is_ascii() { 1 } else { 6 * c.len_utf16() }).sum();
-        let fits = encoded as u64 + 2 <= limits::NOTE_BYTES_MAX;
-        prop_assert_eq!(note::encode(&text).is_ok(), fits, "{} bytes", encoded);
+        let fits = encoded + r#"{"v":1,"texts":{"a":""}}"#.len() <= limits::METADATA_BYTES_MAX as usize;
+        let facts = Texts { texts: [("a".to_owned(), text)].into() };
+        prop_assert_eq!(metadata::encode(&facts).is_ok(), fits, "{} bytes", encoded);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use afn::backend::sqlite::Sqlite;
+use afn::layout::Key;
 use afn::model::Time;
 use afn::seam::clock::SystemClock;
 use afn::seam::count::{CountQueue, CountStore, Counts};
@@ -14,13 +15,13 @@ use afn::seam::fault::{FaultQueue, FaultStore, Rates, SeededFaults};
 use afn::seam::queue::Outgoing;
 use afn::seam::retry::{Policy, RetryQueue, RetryStore};
 use afn::seam::rng::SeededRng;
-use afn::seam::store::{List, PutObject, Range};
+use afn::seam::store::{ByteRange, List, PutObject};
 use afn::seam::{Clock, Queue, Rng, Store, StoreError, StoreExt as _};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
-use crate::suite::queue::QueueStand;
-use crate::suite::store::StoreStand;
+use super::suite::queue::{BUSY, QueueStand};
+use super::suite::store::StoreStand;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -46,10 +47,30 @@ fn queue(wrap: fn(Arc<dyn Queue>) -> Arc<dyn Queue>) -> QueueStand {
         clock: Arc::new(SystemClock),
         tick: Duration::from_millis(500),
         slack: Duration::from_secs(1),
+        busy: BUSY,
         old_receipts_act: false,
         lapsed_leases_come_back: true,
         keep: Box::new(folder),
     }
+}
+
+/// The same handle hears of a write at once; another open of the file, as another process has it, looks for it.
+#[tokio::test]
+async fn who_waits_for_an_object_hears_that_it_was_written() {
+    let folder = folder();
+    let path = folder.path().join("afn.db");
+    let (writes, other) = (open(&path).store(), open(&path).store());
+    let counts = Arc::new(Counts::default());
+    let counted = CountStore::new(writes.clone(), counts);
+    let key = Key::text("outcome");
+    let waits = [counted.created(&key), other.created(&key)];
+    let not_yet = other.created(&Key::text("another"));
+    writes.put(&key, PutObject::create("{}")).await.expect("a put");
+    tokio::time::timeout(LONG, join_all(waits)).await.expect("both hear of it");
+    let silence = tokio::time::timeout(Duration::from_millis(200), not_yet).await;
+    assert!(silence.is_err(), "nobody wrote that one");
+    let late = other.created(&key);
+    tokio::time::timeout(LONG, late).await.expect("what is there already is found");
 }
 
 mod bare {
@@ -100,12 +121,12 @@ async fn what_was_acknowledged_is_there_after_reopening() {
     let body = vec![7; 3_000_000];
     {
         let sqlite = open(&path);
-        let object = PutObject::create(body.clone()).content_type("text/plain").note("{}".to_owned());
-        sqlite.store().put("a", object).await.unwrap();
+        let object = PutObject::create(body.clone()).content_type("text/plain").metadata("{}".to_owned());
+        sqlite.store().put(&Key::text("a"), object).await.unwrap();
         sqlite.queue("calls").send(vec![Outgoing::new("m".to_owned())]).await.unwrap()[0].clone().unwrap();
     }
     let sqlite = open(&path);
-    let object = sqlite.store().get("a", Range::All).await.unwrap();
+    let object = sqlite.store().get(&Key::text("a"), ByteRange::Whole(u64::MAX)).await.unwrap();
     assert!(object.body == body);
     assert_eq!(object.info.content_type.as_deref(), Some("text/plain"));
     let messages = sqlite.queue("calls").receive(10, Duration::ZERO, LONG).await.unwrap();
@@ -119,10 +140,10 @@ async fn an_etag_never_comes_back() {
     let store = open(&folder.path().join("afn.db")).store();
     let mut etags = std::collections::BTreeSet::new();
     for _ in 0..3 {
-        let etag = store.put("a", PutObject::create("same")).await.unwrap();
-        let again = store.put("a", PutObject::replace("same", etag.clone())).await.unwrap();
+        let etag = store.put(&Key::text("a"), PutObject::create("same")).await.unwrap();
+        let again = store.put(&Key::text("a"), PutObject::replace("same", etag.clone())).await.unwrap();
         assert!(etags.insert(etag.0) && etags.insert(again.0));
-        store.delete(&["a".to_owned()]).await.unwrap();
+        store.delete(&[Key::text("a")]).await.unwrap();
     }
 }
 
@@ -131,7 +152,7 @@ async fn only_the_owner_can_read_it() {
     let folder = folder();
     let path = folder.path().join("new/data/afn.db");
     let sqlite = open(&path);
-    sqlite.store().put("a", PutObject::create("x")).await.unwrap();
+    sqlite.store().put(&Key::text("a"), PutObject::create("x")).await.unwrap();
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(path.parent().unwrap()), 0o700);
     let files = std::fs::read_dir(path.parent().unwrap()).unwrap();
@@ -224,7 +245,7 @@ async fn a_clock_set_back_hides_nothing_for_longer_than_it_was_hidden() {
         assert!(!messages.is_empty(), "only {bodies:?} came back");
         bodies.extend(messages.into_iter().map(|message| message.body));
         let waited = clock.monotonic() - before;
-        assert!(waited < Duration::from_secs(10), "{bodies:?} took {waited:?}");
+        assert!(waited < LONG, "{bodies:?} took {waited:?}");
     }
     assert_eq!(bodies.remove(0), "visible", "what was not hidden comes at once");
     bodies.sort();
@@ -240,7 +261,7 @@ async fn writes_that_join_a_transaction_stand_for_themselves() {
     let writes = (0..400).map(|n| {
         let (store, refused) = (&store, &refused);
         async move {
-            let key = format!("k/{}", n / 2);
+            let key = Key::text(format!("k/{}", n / 2));
             match store.put(&key, PutObject::create(format!("{n}").into_bytes())).await {
                 Ok(_) => {}
                 Err(StoreError::Exists) => {
@@ -270,13 +291,14 @@ async fn a_lock_held_elsewhere_is_waited_for() {
         other.execute_batch("ROLLBACK").unwrap();
     });
     let opened = path.clone();
+    let key = Key::text("a");
     let (put, opened) = tokio::join!(
-        store.put("a", PutObject::create("x")),
+        store.put(&key, PutObject::create("x")),
         tokio::task::spawn_blocking(move || open(&opened).store()),
     );
     put.unwrap();
     assert!(SystemClock.monotonic() - before >= held, "nothing is written while another holds the lock");
-    assert_eq!(opened.unwrap().get("a", Range::All).await.unwrap().body, "x");
+    assert_eq!(opened.unwrap().get(&key, ByteRange::Whole(u64::MAX)).await.unwrap().body, "x");
     release.join().unwrap();
 }
 
@@ -286,13 +308,13 @@ async fn a_write_that_nobody_waits_for_is_whole() {
     let folder = folder();
     let store = open(&folder.path().join("afn.db")).store();
     for n in 0..20 {
-        let key = format!("k/{n}");
+        let key = Key::text(format!("k/{n}"));
         let put = store.put(&key, PutObject::create(vec![n; 1_500_000]));
         let _ = tokio::time::timeout(Duration::from_micros(u64::from(n) * 50), put).await;
     }
-    store.put("last", PutObject::create("x")).await.unwrap();
+    store.put(&Key::text("last"), PutObject::create("x")).await.unwrap();
     for entry in store.list_all(List::all("k/")).await.unwrap().entries {
-        let body = store.get(&entry.key, Range::All).await.unwrap().body;
+        let body = store.get(&entry.to_key(), ByteRange::Whole(u64::MAX)).await.unwrap().body;
         let n: u8 = entry.key[2..].parse().unwrap();
         assert!(body.len() == 1_500_000 && body.iter().all(|byte| *byte == n), "{} is torn", entry.key);
     }

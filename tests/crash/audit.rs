@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 /// Requests side by side.
 const AT_ONCE: usize = 16;
 /// What a call is recorded with that lost every worker that ran it alone.
-const KILLED: &str = "its worker was lost 3 times";
+const KILLED: &str = "its worker was lost 5 times";
 const MARKS_MIN: usize = 3;
 
 /// What the function comes to.
@@ -46,7 +46,7 @@ pub struct Audit {
     pub calls: u64,
     pub rows: u64,
     pub parts: u64,
-    /// Recorded as `killed`, rightly: three marks that say `alone` are there, by workers that were lost.
+    /// Recorded as `killed`, rightly: three marks from when it was the only suspect are there, by workers that were lost.
     pub killed: u64,
     /// Batches whose submitters were killed before they had begun.
     pub unbegun: u64,
@@ -98,15 +98,11 @@ async fn keys(store: &dyn Store, prefix: String) -> Vec<Key> {
 }
 
 async fn body(store: &dyn Store, key: &Key) -> Option<Bytes> {
-    store
-        .find(&key.to_string())
-        .await
-        .unwrap_or_else(|error| panic!("{key}: {error}"))
-        .map(|object| object.body)
+    store.find(key, u64::MAX).await.unwrap_or_else(|error| panic!("{key}: {error}")).map(|object| object.body)
 }
 
 async fn read<T: DeserializeOwned>(store: &dyn Store, key: &Key) -> Option<T> {
-    body(store, key).await.map(|body| object::decode(&key.to_string(), &body).expect("a body of the layout"))
+    body(store, key).await.map(|body| object::decode(key, &body).expect("a body of the layout"))
 }
 
 async fn singles(store: &dyn Store, expected: &Expected<'_>, audit: &mut Audit) {
@@ -173,7 +169,7 @@ async fn single(store: &dyn Store, expected: &Expected<'_>, call: CallId, keys: 
             let Key::Started(_, _, delivery) = mark else { continue };
             let voided = keys.contains(&Key::Void(app.clone(), call, *delivery));
             let started: Started = read(store, mark).await.expect("it was listed");
-            if started.alone && started.careful && !voided {
+            if started.kind.is_lone() && !voided {
                 alone.push(started.worker);
             }
         }
@@ -244,7 +240,7 @@ async fn one_batch(store: &dyn Store, expected: &Expected<'_>, batch: BatchId, a
     let rows = stream::iter(parts).map(async |(last, part)| {
         let key = Key::Part(app.clone(), batch, last, part);
         let file = body(store, &key).await.expect("it was listed");
-        (last, Part::open(&key.to_string(), file).and_then(|part| part.all_rows()).expect("a part"))
+        (last, Part::open(key, file).and_then(|part| part.all_rows()).expect("a part"))
     });
     let rows: Vec<(u64, Vec<Row>)> = rows.buffered(AT_ONCE).collect().await;
     let chunk_of: BTreeMap<u64, u64> = there
@@ -305,13 +301,13 @@ async fn result(store: &dyn Store, app: &AppName, batch: BatchId, row: &Row) -> 
 async fn alone(store: &dyn Store, there: &[Key], number: u64) -> Vec<String> {
     let mut alone = Vec::new();
     for key in there {
-        let Key::Mark(app, batch, last, delivery, _) = key else { continue };
-        if there.contains(&Key::MarkVoid(app.clone(), *batch, *last, *delivery)) {
+        let Key::Mark(app, batch, last, mark) = key else { continue };
+        if there.contains(&Key::MarkVoid(app.clone(), *batch, *last, mark.delivery)) {
             continue;
         }
         let mark: Mark = read(store, key).await.expect("it was listed");
         let names_it = mark.calls.iter().any(|(first, last)| (*first..=*last).contains(&number));
-        if mark.alone && names_it {
+        if mark.kind.is_lone() && names_it {
             alone.push(mark.worker);
         }
     }

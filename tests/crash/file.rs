@@ -7,24 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afn::backend::sqlite::Sqlite;
+use afn::layout::Key;
 use afn::model::Digest;
 use afn::seam::clock::SystemClock;
 use afn::seam::queue::Outgoing;
-use afn::seam::store::{List, PutObject, Range};
+use afn::seam::store::{ByteRange, List, PutObject};
 use afn::seam::{Queue, RngExt as _, Store, StoreError, StoreExt as _};
 
-use crate::child::{Part, Spawned};
-use crate::sound::check_file;
-use crate::{figures, kills};
+use super::child::{Part, Spawned, name_of};
+use super::sound::check_file;
+use super::{figures, kills};
 
-const TEST: &str = "file::what_was_acknowledged_outlives_every_kill";
+const TEST: &str = "what_was_acknowledged_outlives_every_kill";
 /// Processes at a time; a child's number modulo this is its role.
 const PROCESSES: u64 = 6;
 const LIFE_MS_MAX: u64 = 40;
 /// Kills between two looks at the file.
 const LOOK_EVERY: u64 = 50;
 const VISIBILITY: Duration = Duration::from_millis(300);
-const COUNT: &str = "count";
 
 struct Place {
     store: Arc<dyn Store>,
@@ -53,7 +53,7 @@ impl Place {
         let received = self.queue.receive(4, wait, VISIBILITY).await.expect("receive");
         for message in &received {
             let name = &message.body;
-            match self.store.find(&fact(name)).await.expect("get a fact") {
+            match self.store.find(&fact(name), u64::MAX).await.expect("get a fact") {
                 Some(object) => assert!(object.body == content(name), "{name} is torn"),
                 // Deleted by somebody who was killed before the message was, or whose lease lapsed.
                 None => {
@@ -74,9 +74,10 @@ impl Place {
     /// Counts on, by compare-and-swap, in an object of changing size.
     async fn count(&self, part: &Part) {
         loop {
-            let stands = self.store.get(COUNT, Range::All).await.expect("get the count");
+            let stands =
+                self.store.get(&the_count(), ByteRange::Whole(u64::MAX)).await.expect("get the count");
             let next = counted(&stands.body) + 1;
-            match self.store.put(COUNT, PutObject::replace(count(next), stands.info.etag)).await {
+            match self.store.put(&the_count(), PutObject::replace(count(next), stands.info.etag)).await {
                 Ok(_) => part.say(format_args!("counted {next}")),
                 Err(StoreError::Changed) => {}
                 Err(error) => panic!("{error}"),
@@ -85,12 +86,16 @@ impl Place {
     }
 }
 
-fn fact(name: &str) -> String {
-    format!("facts/{name}")
+fn the_count() -> Key {
+    Key::text("count")
 }
 
-fn done(name: &str) -> String {
-    format!("done/{name}")
+fn fact(name: &str) -> Key {
+    Key::text(format!("facts/{name}"))
+}
+
+fn done(name: &str) -> Key {
+    Key::text(format!("done/{name}"))
 }
 
 /// Mostly small; some lie in several pieces.
@@ -147,7 +152,9 @@ impl Heard {
         let done = names(place, "done/").await;
         let lost: Vec<&String> = self.won.iter().filter(|name| !done.contains(*name)).collect();
         assert!(lost.is_empty(), "outcomes acknowledged and lost: {lost:?}");
-        let count = counted(&place.store.get(COUNT, Range::All).await.expect("get the count").body);
+        let count = counted(
+            &place.store.get(&the_count(), ByteRange::Whole(u64::MAX)).await.expect("get the count").body,
+        );
         assert!(self.counted.last().is_none_or(|last| count >= *last), "the count went back to {count}");
     }
 }
@@ -177,11 +184,11 @@ async fn what_was_acknowledged_outlives_every_kill() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("afn.db");
     let place = Place::open(&path);
-    place.store.put(COUNT, PutObject::create(count(0))).await.expect("put the count");
+    place.store.put(&the_count(), PutObject::create(count(0))).await.expect("put the count");
     let mut number = PROCESSES;
     let mut spawn = |role: u64| {
         number += PROCESSES;
-        Spawned::new(TEST, &path, number + role)
+        Spawned::new(&name_of(module_path!(), TEST), &path, number + role)
     };
     let mut heard = Heard::default();
     let mut children: Vec<Spawned> = (0..PROCESSES).map(&mut spawn).collect();
@@ -226,12 +233,19 @@ async fn what_was_acknowledged_outlives_every_kill() {
     let lost: Vec<&String> = heard.sent.iter().filter(|name| !done.contains(*name)).collect();
     assert!(lost.is_empty(), "sent and lost: {lost:?}");
     for name in &done {
-        let body = place.store.get(&self::done(name), Range::All).await.expect("get an outcome").body;
+        let body = place
+            .store
+            .get(&self::done(name), ByteRange::Whole(u64::MAX))
+            .await
+            .expect("get an outcome")
+            .body;
         assert!(body == outcome(name), "the outcome of {name} is wrong");
     }
     // A producer that was killed between its fact and its message leaves the fact.
     assert!(facts.len() as u64 <= killed && facts.is_disjoint(&heard.sent), "{} facts left", facts.len());
-    let count = counted(&place.store.get(COUNT, Range::All).await.expect("get the count").body);
+    let count = counted(
+        &place.store.get(&the_count(), ByteRange::Whole(u64::MAX)).await.expect("get the count").body,
+    );
     let unheard = count - heard.counted.len() as u64;
     assert!(unheard <= killed, "{unheard} of {count} steps were not acknowledged");
     check_file(&path);

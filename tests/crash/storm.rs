@@ -17,16 +17,15 @@ use afn::limits;
 use afn::model::{AppName, BatchId, CallId, Time};
 use afn::seam::clock::SystemClock;
 use afn::seam::rng::SeededRng;
-use afn::seam::store::{List, Range};
-use afn::seam::{Clock, RngExt as _, Seams, StoreExt as _};
+use afn::seam::store::{ByteRange, List};
+use afn::seam::{Clock, Deps, RngExt as _, StoreExt as _};
 use afn::worker::reconcile::resend_lost;
 
-use crate::audit::{Audit, Expected, Facts, Right, audit};
-use crate::sound::check_file;
-use crate::world::World;
-use crate::{figures, kills};
+use super::audit::{Audit, Expected, Facts, Right, audit};
+use super::sound::check_file;
+use super::{figures, kills};
+use crate::support::world::{APP, World};
 
-const APP: &str = "crash";
 /// Says in a file that it ran, then answers with what can be foretold, fails, answers at length, or takes its time.
 const FUNCTION: &str = r#"read -r n
 printf . >>"$RAN"
@@ -100,7 +99,7 @@ struct Ahead;
 #[async_trait::async_trait]
 impl Clock for Ahead {
     fn now(&self) -> Time {
-        SystemClock.now().plus_ms(2 * limits::RESEND_AFTER_MS)
+        SystemClock.now().plus_ms(2 * limits::ms(limits::RESEND_AFTER))
     }
 
     fn monotonic(&self) -> Duration {
@@ -133,10 +132,10 @@ struct Storm {
 
 impl Storm {
     async fn gather(sources: u64) -> Storm {
-        let world = World::new();
+        let world = World::embedded();
         let ran = world.work().join("ran");
         let more = format!("type: async\nconfig:\n  RAN: {}\n", ran.display());
-        world.deploy("f", APP, &more, FUNCTION);
+        world.deploy_to(APP, "f", &more, FUNCTION).await;
         fs::create_dir(world.work().join("said")).expect("a folder");
         for source in 1..=sources {
             let lines = (1..=RECORDS).map(|number| format!("{}\n", SINGLES_MAX * source + number));
@@ -163,7 +162,7 @@ impl Storm {
     fn start(&mut self, task: Task) -> Process {
         self.started += 1;
         let said = self.world.work().join("said").join(self.started.to_string());
-        let mut command = self.world.command(&self.world.work());
+        let mut command = self.world.std_command();
         match &task {
             Task::Work => command.args(["worker", "-j", "2", "--visibility", "3s"]),
             Task::Call { n, key } => {
@@ -242,12 +241,12 @@ impl Storm {
     }
 
     async fn all_batches(&self) -> Vec<(BatchId, Batch)> {
-        let store = &self.opened.seams.store;
+        let store = &self.opened.deps.store;
         let mut all = Vec::new();
         for entry in store.list_all(List::all(key::pointers())).await.expect("a list").entries {
             let Ok(Key::Pointer(batch)) = entry.key.parse() else { panic!("{} is no pointer", entry.key) };
-            let name = Key::Batch(self.app.clone(), batch).to_string();
-            if let Ok(object) = store.get(&name, Range::All).await {
+            let name = Key::Batch(self.app.clone(), batch);
+            if let Ok(object) = store.get(&name, ByteRange::Whole(u64::MAX)).await {
                 all.push((batch, object::decode(&name, &object.body).expect("a batch")));
             }
         }
@@ -279,7 +278,7 @@ impl Storm {
             };
             if killed % LOOK_EVERY == 0 {
                 check_file(&self.file());
-                self.facts.look(&*self.opened.seams.store, &self.app).await;
+                self.facts.look(&*self.opened.deps.store, &self.app).await;
             }
             processes[victim] = self.start(next);
         }
@@ -296,7 +295,7 @@ impl Storm {
     /// sent, and drained. How many that were.
     async fn settle(&mut self) -> u64 {
         for (batch, _) in self.all_batches().await {
-            self.world.args(&["batch", "resume", &batch.to_string()]).ok();
+            self.world.afn(&format!("batch resume {batch}")).await.ok();
             self.batches.insert(batch);
         }
         self.drain().await;
@@ -304,8 +303,8 @@ impl Storm {
         let strange: Vec<&u64> = open.iter().filter(|n| !self.cut_off.contains(n)).collect();
         assert!(strange.is_empty(), "calls whose submitters lived, without outcome: {strange:?}");
         let late = Sqlite::open(self.file(), Arc::new(Ahead)).expect("open");
-        let seams = Seams { store: late.store(), ..self.opened.seams.clone() };
-        let sent = resend_lost(&seams).await.expect("what is lost is sent again");
+        let deps = Deps { store: late.store(), ..self.opened.deps.clone() };
+        let sent = resend_lost(&deps).await.expect("what is lost is sent again");
         assert_eq!(sent, open.len() as u64, "the reconciler sends what has no outcome");
         self.drain().await;
         sent
@@ -313,7 +312,7 @@ impl Storm {
 
     /// What stored single calls without an outcome were sent.
     async fn open_calls(&self) -> Vec<u64> {
-        let store = &self.opened.seams.store;
+        let store = &self.opened.deps.store;
         let listed = store.list_all(List::all(key::calls(&self.app))).await.expect("a list");
         let keys: BTreeSet<Key> =
             listed.entries.iter().map(|entry| entry.key.parse().expect("a key of the layout")).collect();
@@ -321,7 +320,7 @@ impl Storm {
         for key in &keys {
             let Key::Payload(app, call) = key else { continue };
             if !keys.contains(&Key::Status(app.clone(), *call)) {
-                let payload = store.get(&key.to_string(), Range::All).await.expect("a payload").body;
+                let payload = store.get(key, ByteRange::Whole(u64::MAX)).await.expect("a payload").body;
                 let text = std::str::from_utf8(&payload).expect("text");
                 open.push(text.parse().expect("a number"));
             }
@@ -331,7 +330,7 @@ impl Storm {
 
     async fn drain(&self) {
         let begun = SystemClock.monotonic();
-        let mut command = self.world.command(&self.world.work());
+        let mut command = self.world.std_command();
         command.args(["worker", "-j", "4", "--visibility", "3s", "--drain"]);
         let quiet = || std::process::Stdio::null();
         let mut last = command.stdout(quiet()).stderr(quiet()).spawn().expect("spawn");
@@ -349,13 +348,13 @@ impl Storm {
     }
 
     fn file(&self) -> PathBuf {
-        self.world.work().join("../data").join(afn::context::FILE)
+        self.world.database()
     }
 
     /// And how many facts there are.
     async fn judge(&mut self) -> (Audit, usize) {
         check_file(&self.file());
-        let store = &*self.opened.seams.store;
+        let store = &*self.opened.deps.store;
         let facts = self.facts.look(store, &self.app).await;
         let expected = Expected {
             app: &self.app,
@@ -366,7 +365,7 @@ impl Storm {
             lost_workers: &self.lost_workers,
         };
         let audit = audit(store, &expected).await;
-        for (name, lane) in self.opened.seams.queues.lanes() {
+        for (name, lane) in self.opened.deps.queues.all() {
             let (live, dead) = (lane.live.depth().await, lane.dead.depth().await);
             assert!(live.expect("a depth").is_dry() && dead.expect("a depth").is_dry(), "{name} is not dry");
         }

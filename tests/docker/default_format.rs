@@ -1,7 +1,6 @@
 //! The `default` format in real containers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use afn::executor::sandbox::Launcher as _;
 use afn::limits::{LOG_BYTES_MAX, MIB};
@@ -17,7 +16,7 @@ async fn stdin_becomes_stdout_and_stderr_the_log() {
     let run = bench.call(&script("echo started >&2; tr a-z A-Z; echo done >&2", "payload ✓").await).await;
     assert_eq!(success(&run), "PAYLOAD ✓");
     assert_eq!(log(&run), "started\ndone\n");
-    assert!(run.took < Duration::from_secs(30));
+    assert!(run.took < crate::support::PATIENCE);
 
     let empty = bench.call(&script("wc -c", "").await).await;
     assert_eq!(success(&empty), "0\n");
@@ -149,6 +148,43 @@ async fn the_network_is_there_when_asked_for() {
     Arc::make_mut(&mut work.version).limits.network = true;
     let run = bench.call(&work).await;
     assert!(success(&run).windows(4).any(|word| word == b"eth0"), "{run:?}");
+    bench.close().await;
+}
+
+/// The worker is root here, beside Docker.
+#[tokio::test]
+async fn a_network_reaches_neither_metadata_nor_this_machine_nor_other_containers() {
+    let bench = Bench::new().await;
+    assert!(
+        !bench.launcher.leaves_metadata_open(),
+        "these tests need root, iptables, and Docker beside them"
+    );
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let with_network = async |text: &str| {
+        let mut work = script(text, "").await;
+        Arc::make_mut(&mut work.version).limits.network = true;
+        work
+    };
+    let neighbour =
+        with_network("ip -4 -o addr show dev eth0; nc -l -p 7777 -e echo reached & sleep 4").await;
+    let attack = format!(
+        "gateway=$(ip route | sed -n 's/default via \\([0-9.]*\\).*/\\1/p'); [ -n \"$gateway\" ] || exit 9
+         sleep 1
+         for target in \"$gateway {port}\" '169.254.169.254 80' '169.254.170.2 80'; do
+             timeout 2 nc -w 1 $target </dev/null >/dev/null 2>&1 && echo \"reached $target\"
+         done
+         prefix=${{gateway%.*}}
+         for last in 2 3 4 5 6; do
+             timeout 1 nc -w 1 $prefix.$last 7777 </dev/null 2>/dev/null
+         done
+         echo end"
+    );
+    let attack = with_network(&attack).await;
+    let (neighbour, attack) = tokio::join!(bench.call(&neighbour), bench.call(&attack));
+    assert!(success(&neighbour).windows(5).any(|word| word == b"inet "), "{neighbour:?}");
+    assert_eq!(success(&attack), "end\n", "{}", log(&attack));
+    drop(listener);
     bench.close().await;
 }
 

@@ -7,19 +7,19 @@ use afn::executor::sandbox::{Launcher as _, Sandbox};
 use afn::limits::MIB;
 use afn::model::Format;
 use afn::seam::Body;
-use afn::seam::executor::{Fault, Run, Verdict, Work};
+use afn::seam::executor::{Execution, Fault, Invocation, Verdict};
 use bytes::Bytes;
 
 use super::fixtures::{Bench, containers, eventually, log, mebibytes, reason, success, work};
 use super::images;
 
-async fn fdk(payload: impl Into<Bytes>) -> Work {
+async fn fdk(payload: impl Into<Bytes>) -> Invocation {
     let mut work = work(images::fdk_function().await, Format::HttpStream, &[], payload);
     Arc::make_mut(&mut work.version).limits.memory_mib = 192;
     work
 }
 
-async fn call(sandbox: &mut dyn Sandbox, work: &Work) -> Run {
+async fn call(sandbox: &mut dyn Sandbox, work: &Invocation) -> Execution {
     sandbox.invoke(work).await.unwrap_or_else(|fault| panic!("{fault:?}"))
 }
 
@@ -136,7 +136,7 @@ async fn a_function_that_cannot_start_says_why() {
     let Fault::Function(why) = &fault else { panic!("{fault:?}") };
     assert!(why.starts_with("ended before it listened: exit code 1: "), "{why}");
     assert!(why.ends_with("ModuleNotFoundError: No module named 'no_such_module'"), "{why}");
-    let said = String::from_utf8_lossy(&broken.heard.take_log()).into_owned();
+    let said = String::from_utf8_lossy(&broken.execution_log.take_log()).into_owned();
     assert!(said.starts_with("Traceback ") && said.contains("no_such_module"), "{said}");
     eventually("the container is gone", async || containers(bench.work_dir.path()).await.is_empty()).await;
     bench.close().await;
@@ -186,4 +186,21 @@ async fn the_pool_keeps_containers_hot_and_closes_them() {
     assert_eq!(success(&run), "1");
     pool.close().await;
     assert!(containers(work_dir.path()).await.is_empty());
+}
+
+/// The worker is root here, beside Docker: it may mount.
+#[tokio::test]
+async fn the_folder_that_is_shared_with_the_worker_is_small_and_holds_no_programs() {
+    let bench = Bench::new().await;
+    let fill = "dd if=/dev/zero of=/tmp/iofs/x bs=1k count=1000 2>/dev/null; n=$(stat -c %s /tmp/iofs/x)
+                echo \"wrote $n: $(grep ' /tmp/iofs ' /proc/mounts)\"; exit 3";
+    let filler = work(images::busybox().await, Format::HttpStream, &["/bin/sh", "-c", fill], "");
+    let Fault::Function(why) = bench.fault(&filler).await else { panic!("it is the function's fault") };
+    let (_, said) = why.split_once("wrote ").unwrap_or_else(|| panic!("{why}"));
+    let (bytes, mount) = said.split_once(": ").unwrap_or_else(|| panic!("{why}"));
+    assert!(bytes.parse::<u64>().unwrap() <= 64 * 1024, "{why}");
+    for option in ["tmpfs", "nosuid", "nodev", "noexec", "size=64k"] {
+        assert!(mount.contains(option), "{option} is missing: {why}");
+    }
+    bench.close().await;
 }

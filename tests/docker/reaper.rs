@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use afn::executor::docker::DockerLauncher;
 use afn::executor::sandbox::Launcher as _;
 
+use crate::support::child::name_of;
+
 use super::fixtures::{Bench, containers, eventually, options, script};
 
 /// Set for the process that plays the worker: this test binary once more, with the same test.
@@ -27,7 +29,7 @@ async fn a_killed_workers_containers_are_removed_by_the_next() {
     super::images::busybox().await;
     let work_dir = tempfile::tempdir().unwrap();
     let mut worker = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "reaper::a_killed_workers_containers_are_removed_by_the_next"])
+        .args(["--exact", &name_of(module_path!(), "a_killed_workers_containers_are_removed_by_the_next")])
         .env(DOOMED, work_dir.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -40,12 +40,14 @@ async fn a_worker_without_docker_says_so_and_recovers() {
 
     // In the middle of a call.
     let work = script("sleep 1000", "").await;
+    let started = tokio::sync::Notify::new();
     let running = async {
         let mut sandbox = launcher.start(&work).await.unwrap_or_else(|fault| panic!("{fault:?}"));
+        started.notify_one();
         sandbox.invoke(&work).await.map(|run| run.verdict)
     };
     let cut = async {
-        eventually("the container runs", async || !containers(work_dir.path()).await.is_empty()).await;
+        started.notified().await;
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         drop(open);
     };

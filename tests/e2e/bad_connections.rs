@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::proxy::{Cut, Proxy};
-use crate::world::{APP, World};
-use crate::{bucket, fixtures, harness};
+use super::proxy::{Cut, Proxy};
+use super::world::{APP, SLOW, World};
+use super::{bucket, fixtures, harness};
 
 /// Commands reach LocalStack, workers through the proxy.
 async fn world(what: &str) -> (World, Proxy) {
-    (World::new(what).await, Proxy::before(&harness::endpoint()).await)
+    (World::with_docker(what).await, Proxy::before(&harness::endpoint()).await)
 }
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn a_call_outlives_an_outage_that_is_longer_than_its_lease() {
     fixtures::eventually("it runs", async || !world.containers().await.is_empty()).await;
     proxy.cut(Cut::All);
     fixtures::eventually("it has ended", async || world.containers().await.is_empty()).await;
-    let calls = world.open().await.seams.queues.calls.live;
+    let calls = world.open().await.deps.queues.calls.live;
     fixtures::eventually("its lease has lapsed", async || calls.depth().await.expect("a depth").visible == 1)
         .await;
     assert_eq!(world.status(call).await["completed_at"], serde_json::Value::Null);
@@ -58,7 +58,7 @@ async fn a_call_finishes_while_the_queues_are_away() {
     worker.said_all(&[&call.to_string(), "started"]).await;
     proxy.cut(Cut::Queues);
     assert_eq!(world.wait(call).await["status"], "success", "the store alone decides");
-    let calls = world.open().await.seams.queues.calls.live;
+    let calls = world.open().await.deps.queues.calls.live;
     assert!(!calls.depth().await.expect("a depth").is_dry());
     proxy.mend();
     world.queue_is_dry().await;
@@ -69,14 +69,14 @@ async fn a_call_finishes_while_the_queues_are_away() {
 async fn a_message_that_comes_while_the_store_is_away_is_not_lost() {
     let (world, proxy) = world("store").await;
     world.create_sh("sh", "").await;
-    let worker = world.worker_through(&proxy, "-j 1 --visibility 3s").await;
+    let worker = world.worker_through(&proxy, "-j 1 --visibility 10s").await;
     proxy.cut(Cut::Store);
     let call = world.submit("sh", "echo done", "").await;
-    let calls = world.open().await.seams.queues.calls.live;
+    let calls = world.open().await.deps.queues.calls.live;
     fixtures::eventually("the worker has it", async || calls.depth().await.expect("a depth").in_flight == 1)
         .await;
     // Longer than its lease, which the worker keeps meanwhile.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(12)).await;
     proxy.mend();
     assert_eq!(world.wait(call).await["status"], "success");
     bucket::one_outcome(&world, call).await;
@@ -102,10 +102,10 @@ async fn answers_lost_to_a_worker_change_no_outcome() {
         proxy.lose_answers(loss, 1);
     }
     let mut calls = Vec::new();
-    for script in ["echo one; echo to the log >&2", "sleep 4; echo two; echo to the log >&2"] {
+    for script in ["echo one; echo to the log >&2", "sleep 6; echo two; echo to the log >&2"] {
         calls.push(world.submit("sh", script, "").await);
     }
-    let worker = world.worker_through(&proxy, "-j 2 --visibility 3s").await;
+    let worker = world.worker_through(&proxy, "-j 2 --visibility 10s").await;
     for call in calls {
         assert_eq!(world.wait(call).await["status"], "success");
         let left = bucket::one_outcome(&world, call).await;
@@ -124,16 +124,17 @@ async fn answers_lost_to_a_worker_change_no_outcome() {
 async fn a_hand_over_of_which_the_answer_is_lost_makes_two_messages_and_one_outcome() {
     let (world, proxy) = world("twice").await;
     world.create_sh("sh", "").await;
-    let call = world.submit("sh", "[ $AFN_ATTEMPT = 1 ] && sleep 100; echo attempt $AFN_ATTEMPT", "").await;
+    let call = world.submit("sh", SLOW, "").await;
     let mut first = world.worker_through(&proxy, "-j 1 --grace 1s").await;
     first.said_all(&[&call.to_string(), "started"]).await;
+    world.answer_from_now_on().await;
     proxy.lose_answers("SendMessageBatch", 1);
     first.terminate();
     proxy.lost(1).await;
     assert_eq!(first.ended().await, 0, "{:#?}", first.lines());
     let drained = world.afn("worker --drain -j 1").await;
     assert_eq!(drained.code, 0, "{drained:?}");
-    assert_eq!(world.result(call).await, b"attempt 2\n");
+    assert_eq!(world.result(call).await, b"attempt 1\n");
     bucket::one_outcome(&world, call).await;
     world.queue_is_dry().await;
 }

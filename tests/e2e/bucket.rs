@@ -3,10 +3,10 @@
 use afn::layout::object::{self, Started};
 use afn::layout::{Key, key};
 use afn::model::{CallId, Digest, Outcome, Stored};
-use afn::seam::store::{List, Range};
+use afn::seam::store::{ByteRange, List};
 use afn::seam::{Store, StoreExt as _};
 
-use crate::world::World;
+use super::world::World;
 
 /// What there is of a call that is over.
 pub struct Left {
@@ -17,12 +17,12 @@ pub struct Left {
 
 /// Exactly one `status`; the result and the log that it names are there and are what it says they are.
 pub async fn one_outcome(world: &World, call: CallId) -> Left {
-    let store = world.open().await.seams.store;
+    let store = world.open().await.deps.store;
     let app = world.app();
     let keys = keys(&*store, world, call).await;
     let statuses = keys.iter().filter(|key| matches!(key, Key::Status(..))).count();
     assert_eq!(statuses, 1, "{keys:?}");
-    let name = Key::Status(app.clone(), call).to_string();
+    let name = Key::Status(app.clone(), call);
     let outcome: Outcome = object::decode(&name, &get(&*store, &name).await).expect("an outcome");
     assert!(outcome.status.is_final(), "{outcome:?}");
 
@@ -39,15 +39,14 @@ pub async fn one_outcome(world: &World, call: CallId) -> Left {
 
     let mut started = Vec::new();
     for key in keys.iter().filter(|key| matches!(key, Key::Started(..))) {
-        let name = key.to_string();
-        started.push(object::decode(&name, &get(&*store, &name).await).expect("a mark"));
+        started.push(object::decode(key, &get(&*store, key).await).expect("a mark"));
     }
     Left { outcome, started }
 }
 
 /// How many marks there are that the call has begun.
 pub async fn marks(world: &World, call: CallId) -> usize {
-    let store = world.open().await.seams.store;
+    let store = world.open().await.deps.store;
     keys(&*store, world, call).await.iter().filter(|key| matches!(key, Key::Started(..))).count()
 }
 
@@ -59,11 +58,11 @@ async fn keys(store: &dyn Store, world: &World, call: CallId) -> Vec<Key> {
 async fn check(store: &dyn Store, keys: &[Key], key: Key, stored: Option<&Stored>) {
     assert_eq!(keys.contains(&key), stored.is_some(), "{key}");
     if let Some(stored) = stored {
-        let body = get(store, &key.to_string()).await;
+        let body = get(store, &key).await;
         assert_eq!((body.len() as u64, Digest::of(&body)), (stored.bytes, stored.sha256.clone()), "{key}");
     }
 }
 
-async fn get(store: &dyn Store, key: &str) -> bytes::Bytes {
-    store.get(key, Range::All).await.unwrap_or_else(|error| panic!("{key}: {error}")).body
+async fn get(store: &dyn Store, key: &Key) -> bytes::Bytes {
+    store.get(key, ByteRange::Whole(u64::MAX)).await.unwrap_or_else(|error| panic!("{key}: {error}")).body
 }

@@ -3,8 +3,8 @@
 use afn::model::{CallId, State, Time};
 use serde_json::Value;
 
-use crate::world::{APP, World};
-use crate::{bucket, fixtures, images};
+use super::world::{APP, World};
+use super::{bucket, fixtures, images};
 
 struct Case {
     call: CallId,
@@ -19,11 +19,13 @@ const DEAF: &str = "ended before it listened: exit code 4: no such module";
 
 #[tokio::test]
 async fn every_end_has_one_outcome_that_says_why() {
-    let world = World::new("ends").await;
+    let world = World::with_docker("ends").await;
     world.create_sh("sh", "--memory 32").await;
-    world.create_sh("hasty", "--timeout 1s").await;
+    world.create_sh("hasty", "--timeout 5s").await;
     world.create("absent", "afn-test/absent:1", "").await;
-    world.deploy("deaf", "memory: 64\nformat: http-stream\n", "echo no such module >&2; exit 4\n").await;
+    world
+        .deploy_image("deaf", "memory: 64\nformat: http-stream\n", "echo no such module >&2; exit 4\n")
+        .await;
     world.afn(&format!("config app {APP} GREETING hello")).await.ok();
 
     let submit = async |name: &str, script: &str, ends, reason, result, log| {
@@ -37,7 +39,7 @@ async fn every_end_has_one_outcome_that_says_why() {
         submit("sh", "echo oops >&2; exit 3", State::Error, "exit code 3: oops", "", "oops\n").await,
         submit("sh", "kill -SEGV $$", State::Error, "exit code 139 (SIGSEGV)", "", "").await,
         submit("sh", "exec tail /dev/zero", State::Error, "out of memory: limit 32 MiB", "", "").await,
-        submit("hasty", "echo begun >&2; sleep 60", State::Timeout, "timed out after 1s", "", "begun\n")
+        submit("hasty", "echo begun >&2; sleep 60", State::Timeout, "timed out after 5s", "", "begun\n")
             .await,
         submit("absent", "", State::Error, "image not found: afn-test/absent:1", "", "").await,
         submit("deaf", "", State::Error, DEAF, "", "no such module\n").await,
@@ -74,8 +76,8 @@ async fn every_end_has_one_outcome_that_says_why() {
 
 #[tokio::test]
 async fn bodies_come_back_as_the_bytes_they_are() {
-    let world = World::new("bodies").await;
-    world.deploy("echo", "memory: 64\ncontent_type: application/x-parcel\n", "cat\n").await;
+    let world = World::with_docker("bodies").await;
+    world.deploy_image("echo", "memory: 64\ncontent_type: application/x-parcel\n", "cat\n").await;
     let all: Vec<u8> = (0..=255).cycle().take(70_000).collect();
     let payloads = [
         Vec::new(),
@@ -107,7 +109,7 @@ async fn bodies_come_back_as_the_bytes_they_are() {
 
 #[tokio::test]
 async fn a_sync_function_answers_whoever_calls_it() {
-    let world = World::new("sync").await;
+    let world = World::with_docker("sync").await;
     let image = images::busybox().await;
     world.afn(&format!("create function {APP} /now {image}")).await.ok();
     let _worker = world.worker("-j 1").await;
@@ -119,10 +121,10 @@ async fn a_sync_function_answers_whoever_calls_it() {
 
 #[tokio::test]
 async fn a_delayed_call_begins_when_its_time_has_come() {
-    let world = World::new("delay").await;
+    let world = World::with_docker("delay").await;
     world.create_sh("sh", "").await;
     let _worker = world.worker("-j 2").await;
-    let delayed = world.submit("sh", "echo later", "--delay 4s").await;
+    let delayed = world.submit("sh", "echo later", "--delay 15s").await;
     let status = world.status(delayed).await;
     assert_eq!(status["status"], "delayed", "{status}");
     assert!(status["why"].as_str().is_some_and(|why| why.starts_with("delayed until ")), "{status}");
@@ -134,13 +136,13 @@ async fn a_delayed_call_begins_when_its_time_has_come() {
         bucket::one_outcome(&world, delayed).await.outcome,
     );
     let begun = |outcome: &afn::model::Outcome| outcome.started_at.expect("it ran");
-    assert!(begun(&later) >= Time(later.created_at.0 + 4_000), "{later:?}");
+    assert!(begun(&later) >= Time(later.created_at.0 + 15_000), "{later:?}");
     assert!(begun(&now) < begun(&later), "a delayed call holds nobody up");
 }
 
 #[tokio::test]
 async fn an_idempotency_key_makes_one_call_of_many_submissions() {
-    let world = World::new("key").await;
+    let world = World::with_docker("key").await;
     world.create_sh("sh", "").await;
     let submit = async || world.submit("sh", "echo once", "--idempotency-key order-7").await;
     let (one, two) = tokio::join!(submit(), submit());
@@ -160,7 +162,7 @@ async fn an_idempotency_key_makes_one_call_of_many_submissions() {
 
 #[tokio::test]
 async fn a_call_is_cancelled_before_it_runs_and_while_it_runs() {
-    let world = World::new("cancel").await;
+    let world = World::with_docker("cancel").await;
     world.create_sh("sh", "").await;
     let queued = world.submit("sh", "echo never", "").await;
     world.afn(&format!("cancel {queued}")).await.ok();

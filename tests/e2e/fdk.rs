@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::world::{APP, World};
-use crate::{bucket, images};
+use super::world::{APP, World};
+use super::{bucket, images};
 
 #[tokio::test]
 async fn a_function_on_the_official_fdk_runs_hot_and_says_what_went_wrong() {
     images::python().await;
-    let world = World::new("fdk").await;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/docker/functions/fdk");
+    let world = World::with_docker("fdk").await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/functions/fdk");
     for file in ["func.py", "Dockerfile"] {
         world.write(&format!("fdk/{file}"), std::fs::read(folder.join(file)).expect("it is there"));
     }

@@ -7,8 +7,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::world::World;
-use crate::{bucket, fixtures};
+use super::world::World;
+use super::{bucket, fixtures};
 
 /// Docker's socket, behind one of our own that can be cut.
 struct Cuttable {
@@ -53,10 +53,10 @@ async fn join(mut client: UnixStream, docker: impl AsRef<Path>, mut cut: watch::
 
 #[tokio::test]
 async fn a_call_outlives_dockers_absence() {
-    let mut world = World::new("sick").await;
+    let mut world = World::with_docker("sick").await;
     world.create_sh("sh", "").await;
     let docker = Cuttable::at(world.work().join("docker.sock"));
-    world.set_docker(&docker.path);
+    world.set_docker(format!("unix://{}", docker.path.display()));
     let call = world.submit("sh", "sleep 4; echo done", "").await;
     let worker = world.worker("-j 1").await;
     // Long enough to be marked: the mark must be taken back.
@@ -71,7 +71,8 @@ async fn a_call_outlives_dockers_absence() {
     assert_eq!((&ended["status"], &ended["attempts"]), (&"success".into(), &1.into()), "{ended}");
     assert_eq!(world.result(call).await, b"done\n");
     bucket::one_outcome(&world, call).await;
-    let alone: Vec<_> = worker.lines().into_iter().filter(|line| line.contains("runs alone")).collect();
+    let alone: Vec<_> =
+        worker.lines().into_iter().filter(|line| line.contains("runs in quarantine")).collect();
     assert_eq!(alone, Vec::<String>::new(), "nobody was lost, so nobody is a suspect");
     world.queue_is_dry().await;
     fixtures::eventually("no container is left", async || world.containers().await.is_empty()).await;

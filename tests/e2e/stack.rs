@@ -1,8 +1,8 @@
 //! On the bucket and the queues that the core stack of `infra/` makes, found by the stack's name alone.
 
-use crate::command::{self, Running};
-use crate::world::{APP, World};
-use crate::{bucket, fixtures, harness, images};
+use super::command::{self, Running};
+use super::world::{APP, World};
+use super::{bucket, fixtures, harness, images};
 
 #[tokio::test]
 async fn a_context_from_the_core_stack_runs_calls() {
@@ -10,9 +10,9 @@ async fn a_context_from_the_core_stack_runs_calls() {
     let stack = draft.queues.calls.trim_end_matches("-calls").to_owned();
     harness::deploy(&draft, &stack).await;
     let endpoint = draft.endpoint.clone().expect("an endpoint");
-    let mut world = World::on(draft);
+    let mut world = World::in_docker(draft);
     let command = |line: &str| {
-        let mut command = world.bare_command();
+        let mut command = tokio::process::Command::from(world.bare_command());
         command.args(line.split_whitespace());
         command
     };
@@ -35,11 +35,11 @@ async fn a_context_from_the_core_stack_runs_calls() {
     worker.terminate();
     assert_eq!(worker.ended().await, 0, "{:#?}", worker.lines());
     let checked = afn("doctor").await;
-    assert_eq!(checked.code, 0, "{}{}", checked.text(), checked.stderr);
+    assert_eq!(checked.code, 0, "{}{}", checked.stdout, checked.stderr);
 
     world.context = serde_json::from_value(made).expect("a context");
     bucket::one_outcome(&world, call).await;
-    let queues = world.open().await.seams.queues;
+    let queues = world.open().await.deps.queues;
     fixtures::eventually("the queue is dry", async || {
         queues.calls.live.depth().await.expect("a depth").is_dry()
     })

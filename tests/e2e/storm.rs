@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use afn::model::State;
 
-use crate::proxy::Proxy;
-use crate::world::{APP, World};
-use crate::{bucket, harness};
+use super::proxy::Proxy;
+use super::world::{APP, World};
+use super::{bucket, harness};
 
 const CALLS: usize = 40;
 const ROUNDS: usize = 8;
 
 #[tokio::test]
 async fn no_call_is_lost_and_none_has_two_outcomes() {
-    let world = World::new("storm").await.without_docker();
+    let world = World::with_docker("storm").await.without_docker();
     let proxy = Proxy::before(&harness::endpoint()).await;
     world.write("sleepy/func.yaml", "name: sleepy\nversion: 0.0.1\nruntime: shell\ntype: async\n");
     // Some take long enough to be marked, most do not.

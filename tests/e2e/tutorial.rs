@@ -3,21 +3,21 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::command::Running;
-use crate::images;
-use crate::world::World;
+use super::command::Running;
+use super::images;
+use super::world::World;
 
 #[tokio::test]
 async fn with_docker_and_go() {
     let images = format!("build_image: {}\nrun_image: {}\n", images::go().await, images::busybox().await);
-    let world = World::new("go").await;
+    let world = World::with_docker("go").await;
     walk(&world, "go", &images, "Hello World").await;
     assert_eq!(world.containers().await, Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn without_docker() {
-    let world = World::new("python").await.without_docker();
+    let world = World::with_docker("python").await.without_docker();
     walk(&world, "python", "", "Hello World").await;
 }
 
@@ -28,7 +28,7 @@ async fn walk(world: &World, runtime: &str, more: &str, answer: &str) {
     std::fs::write(&func_yaml, format!("{text}type: async\n{more}")).expect("it is written");
 
     let mut start = world.command();
-    start.args(["start", "--port", "0"]);
+    start.args(["start", "--port", "0"]).env("FN_TOKEN", "e2e");
     let mut server = Running::start(start);
     let listens = server.said("listens on http://").await;
     let address =
@@ -61,7 +61,9 @@ async fn walk(world: &World, runtime: &str, more: &str, answer: &str) {
 
 async fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer e2e\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await.expect("it is sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("an answer");

@@ -9,8 +9,9 @@ use afn::model::{CallId, Kind, State};
 use afn::seam::executor::Verdict;
 use afn::seam::store::PutObject;
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
-use crate::world::World;
+use super::world::World;
 
 #[tokio::test]
 async fn the_tutorials_calls_go_through() {
@@ -23,6 +24,8 @@ async fn the_tutorials_calls_go_through() {
         answer.head,
         format!(
             "HTTP/1.1 202 Accepted\nContent-Type: application/json; charset=utf-8\nFn_call_id: {call}\n\
+             X-Content-Type-Options: nosniff\n\
+             Content-Security-Policy: default-src 'none'; frame-ancestors 'none'; sandbox\n\
              Content-Length: 40\nConnection: close"
         )
     );
@@ -135,7 +138,7 @@ async fn a_large_answer_comes_whole() {
 async fn what_is_not_there_is_told_in_fns_words() {
     let world = World::start().await;
     world.deploy("asyncfn", Kind::Async).await;
-    let call = CallId::single(world.seams.now(), 7);
+    let call = CallId::single(world.deps.now(), 7);
     for (path, message) in [
         ("/r/nosuch/asyncfn".to_owned(), "App not found"),
         ("/r/asyncapp/nosuch".to_owned(), "Route not found"),
@@ -212,7 +215,7 @@ async fn calls_are_listed_newest_first_with_cursor_and_filters() {
     assert_eq!(listed("?path=/bad").await.0, bad);
     assert_eq!(listed("?path=%2Fbad&status=error").await.0, bad);
     assert_eq!(listed("?path=/bad&status=success").await.0, Vec::<String>::new());
-    let now = world.seams.now().0 / 1_000;
+    let now = world.deps.now().0 / 1_000;
     assert_eq!(listed(&format!("?from_time={}&to_time={}", now - 60, now + 60)).await.0, calls);
     assert_eq!(listed(&format!("?to_time={}", now - 60)).await.0, Vec::<String>::new());
     for query in ["?per_page=x", "?from_time=yesterday", "?cursor=x", "?status=x", "?path=%2Fa%3Fb"] {
@@ -250,7 +253,7 @@ async fn other_hosts_and_origins_are_refused_and_run_nothing() {
     let answer = world.http("GET", "/version", &[("Host", &host), ("Origin", &own)], b"").await;
     assert_eq!(answer.status(), 200);
     assert_eq!(world.http("GET", "/version", &[("Host", "localhost:8080")], b"").await.status(), 200);
-    assert!(world.seams.queues.calls.live.depth().await.expect("a depth").is_dry());
+    assert!(world.deps.queues.calls.live.depth().await.expect("a depth").is_dry());
     world.stop().await;
 }
 
@@ -295,9 +298,9 @@ async fn a_call_that_makes_no_sense_is_told_and_hides_no_others() {
     let world = World::start().await;
     world.deploy("asyncfn", Kind::Async).await;
     let good = world.submit("asyncfn", "").await.call;
-    let bad = CallId::single(world.seams.now(), 7);
-    let key = Key::Status(world.app.clone(), bad).to_string();
-    world.seams.store.put(&key, PutObject::create("{}")).await.expect("put");
+    let bad = CallId::single(world.deps.now(), 7);
+    let key = Key::Status(world.app.clone(), bad);
+    world.deps.store.put(&key, PutObject::create("{}")).await.expect("put");
     let answer = world.get("/v1/apps/asyncapp/calls").await.json();
     assert_eq!(answer["calls"].as_array().map(Vec::len), Some(1));
     assert_eq!(answer["calls"][0]["id"], good.to_string());
@@ -329,7 +332,7 @@ async fn the_same_idempotency_key_is_the_same_call() {
 async fn who_waits_when_the_server_stops_is_told_where_the_call_is() {
     let world = World::start().await;
     world.deploy("waits", Kind::Sync).await;
-    let depth = async || world.seams.queues.calls.live.depth().await.expect("a depth").visible;
+    let depth = async || world.deps.queues.calls.live.depth().await.expect("a depth").visible;
     let (answer, ()) = tokio::join!(world.get("/r/asyncapp/waits"), async {
         while depth().await == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -349,5 +352,64 @@ async fn a_connection_serves_one_request_after_another() {
     let answer = world.raw(format!("{one}\r\n{one}Connection: close\r\n\r\n")).await;
     let text = String::from_utf8(answer).expect("text");
     assert_eq!(text.matches(r#"{"version":"0.1.0"}"#).count(), 2, "{text}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_over_tcp_and_not_on_the_socket_of_its_owner() {
+    let world = World::with_token(Some("secret")).await;
+    world.deploy("asyncfn", Kind::Async).await;
+    for headers in [&[][..], &[("Authorization", "Bearer wrong")], &[("Authorization", "secret")]] {
+        let answer = world.http("POST", "/r/asyncapp/asyncfn", headers, b"hello").await;
+        assert_eq!(
+            (answer.status(), answer.header("Www-Authenticate")),
+            (401, Some("Bearer")),
+            "{headers:?}"
+        );
+        assert!(answer.text().contains("Authorization: Bearer TOKEN"), "{}", answer.text());
+        assert_eq!(answer.header("X-Content-Type-Options"), Some("nosniff"));
+    }
+    assert!(world.deps.queues.calls.live.depth().await.expect("a depth").is_dry());
+    let shown = [("Authorization", "Bearer secret")];
+    assert_eq!(world.http("POST", "/r/asyncapp/asyncfn", &shown, b"hello").await.status(), 202);
+    let socket = tokio::net::UnixStream::connect(&world.socket).await.expect("a socket");
+    let request = "GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = String::from_utf8(world.raw_over(socket, request).await).expect("text");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    world.stop().await;
+}
+
+/// More clients than payloads were once taken in at a time send a little and wait: whoever comes next is served.
+#[tokio::test]
+async fn slow_bodies_hold_nobody_up() {
+    let world = World::start().await;
+    world.deploy("asyncfn", Kind::Async).await;
+    let begin = |bytes: u64| {
+        format!(
+            "POST /r/asyncapp/asyncfn HTTP/1.1\r\nHost: {}\r\nContent-Length: {bytes}\r\n\r\n",
+            world.address
+        )
+    };
+    let mut slow = Vec::new();
+    for _ in 0..100 {
+        let mut stream = tokio::net::TcpStream::connect(world.address).await.expect("a connection");
+        stream
+            .write_all(format!("{}a little", begin(limits::PAYLOAD_BYTES_MAX)).as_bytes())
+            .await
+            .expect("sent");
+        slow.push(stream);
+    }
+    let answer = world.http("POST", "/r/asyncapp/asyncfn", &[], &vec![7; 1 << 20]).await;
+    assert_eq!(answer.status(), 202);
+    // Those that have sent much are counted by it: past the most, one that begins is told to come again.
+    let nearly_all = vec![7; limits::PAYLOAD_BYTES_MAX as usize - 1];
+    for stream in &mut slow[..(limits::API_PAYLOADS_BYTES_MAX / limits::PAYLOAD_BYTES_MAX) as usize + 1] {
+        let _ = stream.write_all(&nearly_all[8..]).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let answer = world.http("POST", "/r/asyncapp/asyncfn", &[], &vec![7; 2 << 20]).await;
+    assert_eq!((answer.status(), answer.header("Retry-After")), (503, Some("15")), "{}", answer.text());
+    assert_eq!(world.http("POST", "/r/asyncapp/asyncfn", &[], b"small").await.status(), 202);
+    drop(slow);
     world.stop().await;
 }

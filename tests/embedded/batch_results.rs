@@ -14,19 +14,19 @@ use afn::results::list::{Filter, Line, list};
 use afn::results::rows::{Finished, Options, Rows};
 use afn::results::{call, report};
 use afn::seam::count::{CountStore, Counts};
-use afn::seam::executor::Work;
+use afn::seam::executor::Invocation;
 use afn::submit::batch::{BatchOptions, BatchRequest, submit};
 use afn::submit::retry::retry;
 use afn::submit::source::text;
 use serde_json::{Value, json};
 
-use crate::world::World;
+use super::world::World;
 
 const CALLS: usize = 300;
-const SOON: Option<Duration> = Some(Duration::from_secs(20));
+const SOON: Option<Duration> = Some(crate::support::PATIENCE);
 
 /// Doubles a number; every fiftieth is too much, and of those the first is mended by a retry.
-fn double(work: &Work) -> Act {
+fn double(work: &Invocation) -> Act {
     let number: u64 =
         serde_json::from_slice::<Value>(&work.payload.to_bytes().unwrap()).unwrap()["n"].as_u64().unwrap();
     let is_first_batch = work.call.number().is_some_and(|place| place == number);
@@ -48,13 +48,13 @@ async fn submitted(world: &World) -> BatchId {
         source: text(lines, "jsonl".parse().unwrap(), "numbers.jsonl"),
         options: BatchOptions::default(),
     };
-    submit(&world.seams, request, &|_| {}).await.unwrap().batch
+    submit(&world.deps, request, &|_| {}).await.unwrap().batch
 }
 
 async fn lines(world: &World, batch: BatchId, options: Options) -> Vec<Value> {
-    let rows = Rows::open(&world.seams, batch, options).await.unwrap();
+    let rows = Rows::open(&world.deps, batch, options).await.unwrap();
     let mut out = Vec::new();
-    to_writer(&world.seams, rows, &mut out, Format::JsonLines, false, |_| {}).await.unwrap();
+    to_writer(&world.deps, rows, &mut out, Format::JsonLines, ExportOptions::default()).await.unwrap();
     String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -63,9 +63,9 @@ async fn a_batch_is_followed_to_its_end_and_its_results_come_in_order() {
     let mut world = World::start().await;
     world.deploy("double", Kind::Async).await;
     let batch = submitted(&world).await;
-    let view = batch::load(&world.seams, batch).await.unwrap();
+    let view = batch::load(&world.deps, batch).await.unwrap();
     assert_eq!((view.status, view.calls, view.decided), (BatchStatus::Queued, Some(300), 0));
-    assert!(Rows::open(&world.seams, batch, Options::default()).await.is_err(), "it has not finished");
+    assert!(Rows::open(&world.deps, batch, Options::default()).await.is_err(), "it has not finished");
     let unfinished = Options { finished: Finished::NeedNot, ..Options::default() };
     let queued = lines(&world, batch, unfinished).await;
     assert_eq!(queued.len(), CALLS);
@@ -73,7 +73,7 @@ async fn a_batch_is_followed_to_its_end_and_its_results_come_in_order() {
 
     world.work(double);
     let mut looks = 0;
-    let view = batch::wait(&world.seams, batch, SOON, |_| looks += 1).await.unwrap();
+    let view = batch::wait(&world.deps, batch, SOON, |_| looks += 1).await.unwrap();
     assert_eq!((view.status, view.decided, view.failed()), (BatchStatus::Failed, 300, 6));
     assert!(looks > 1);
 
@@ -91,18 +91,18 @@ async fn a_batch_is_followed_to_its_end_and_its_results_come_in_order() {
 
     // One call of it, as any call.
     let (seventh, fiftieth) = (batch.call(7), batch.call(50));
-    let view = call::find(&world.seams, seventh).await.unwrap();
+    let view = call::find(&world.deps, seventh).await.unwrap();
     let mut bodies = [Vec::new(), Vec::new()];
     let [sent, answered] = &mut bodies;
-    call::payload(&world.seams, &view, sent).await.unwrap();
-    call::result(&world.seams, &view, answered).await.unwrap();
+    call::payload(&world.deps, &view, sent).await.unwrap();
+    call::result(&world.deps, &view, answered).await.unwrap();
     assert_eq!(serde_json::from_slice::<Value>(sent).unwrap(), json!({"n": 7}));
     assert_eq!(answered.len() as u64, view.result.unwrap().bytes);
-    let view = call::load(&world.seams, &world.app, fiftieth).await.unwrap();
+    let view = call::load(&world.deps, &world.app, fiftieth).await.unwrap();
     assert_eq!((view.state, view.reason.as_deref()), (State::Error, Some("exit code 3: 50 is too much")));
 
     let filter = Filter { batches: true, ..Filter::default() };
-    let listed = list(&world.seams, &world.app, &filter).await.unwrap();
+    let listed = list(&world.deps, &world.app, &filter).await.unwrap();
     assert!(matches!(&listed.lines()[..], [Line::Batch(row)] if row.batch == batch));
     world.stop().await;
 }
@@ -113,18 +113,18 @@ async fn a_retry_lies_over_what_failed() {
     world.deploy("double", Kind::Async).await;
     world.work(double);
     let batch = submitted(&world).await;
-    batch::wait(&world.seams, batch, SOON, |_| {}).await.unwrap();
+    batch::wait(&world.deps, batch, SOON, |_| {}).await.unwrap();
     // A batch is retried once it has its summary.
     let retried = loop {
-        match retry(&world.seams, batch, BatchOptions::default(), &|_| {}).await {
+        match retry(&world.deps, batch, BatchOptions::default(), &|_| {}).await {
             Ok(retried) => break retried.batch,
             Err(error) => assert!(error.message().contains("has not finished"), "{error}"),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    let ended = batch::wait(&world.seams, retried, SOON, |_| {}).await.unwrap();
+    let ended = batch::wait(&world.deps, retried, SOON, |_| {}).await.unwrap();
     assert_eq!((ended.calls, ended.failed(), ended.retry_of), (Some(6), 5, Some(batch)));
-    assert_eq!(batch::load(&world.seams, batch).await.unwrap().retries, [retried]);
+    assert_eq!(batch::load(&world.deps, batch).await.unwrap().retries, [retried]);
 
     let latest = lines(&world, batch, Options { latest: true, ..Options::default() }).await;
     assert_eq!(latest.len(), CALLS);
@@ -142,22 +142,21 @@ async fn a_retry_lies_over_what_failed() {
 async fn results_report_and_cost_of_a_batch() {
     let mut world = World::start().await;
     let counts = Arc::new(Counts::default());
-    world.seams.store = Arc::new(CountStore::new(world.seams.store.clone(), counts.clone()));
+    world.deps.store = Arc::new(CountStore::new(world.deps.store.clone(), counts.clone()));
     world.deploy("double", Kind::Async).await;
     world.work(double);
     let batch = submitted(&world).await;
-    let view = batch::wait(&world.seams, batch, SOON, |_| {}).await.unwrap();
+    let view = batch::wait(&world.deps, batch, SOON, |_| {}).await.unwrap();
 
     let folder = tempfile::tempdir().unwrap();
     let export = async |name: &str| {
         let path = folder.path().join(name);
-        let rows = Rows::open(&world.seams, batch, Options::default()).await.unwrap();
+        let rows = Rows::open(&world.deps, batch, Options::default()).await.unwrap();
         let format = Format::of(Path::new(name)).unwrap();
-        let options = ExportOptions { flatten: true, force: false };
-        let exported = to_path(&world.seams, rows, &path, format, options, |_| {}).await.unwrap();
+        let options = ExportOptions { flatten: true, ..ExportOptions::default() };
+        let exported = to_path(&world.deps, rows, &path, format, options).await.unwrap();
         assert_eq!(exported.rows, 300);
         assert_eq!(exported.counts, BTreeMap::from([(State::Success, 294), (State::Error, 6)]));
-        assert_eq!(exported.reasons.groups().len(), 6);
         path
     };
     let csv = std::fs::read_to_string(export("out.csv").await).unwrap();
@@ -167,7 +166,7 @@ async fn results_report_and_cost_of_a_batch() {
     let results = export("out/").await;
     assert_eq!(std::fs::read_dir(results).unwrap().count(), 295, "a file each, and the failures");
 
-    let gathered = report::gather(&world.seams, &view).await.unwrap();
+    let gathered = report::gather(&world.deps, &view).await.unwrap();
     let requests = together(&view.requests, &counts.snapshot());
     let cost = Cost::of(requests, view.decided, gathered.worker_ms());
     assert!(cost.dollars.total > 0.0 && cost.requests_per_call.unwrap() < 1.0, "{cost:?}");
@@ -175,6 +174,6 @@ async fn results_report_and_cost_of_a_batch() {
     report::write(&view, &gathered, Some(cost), &mut page).unwrap();
     let page = String::from_utf8(page).unwrap();
     assert!(page.contains("exit code 3: 300 is too much") && page.ends_with("</html>\n"));
-    assert_eq!(app_of(&world.seams, batch).await.unwrap(), world.app);
+    assert_eq!(app_of(&world.deps, batch).await.unwrap(), world.app);
     world.stop().await;
 }

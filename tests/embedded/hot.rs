@@ -11,12 +11,14 @@ use std::thread;
 use std::time::Duration;
 
 use afn::model::Format;
-use afn::seam::executor::{Calls, Fault, Run, Verdict, Work};
-use afn::seam::{Executor as _, Heard};
+use afn::seam::executor::{Calls, Execution, Fault, Invocation, Verdict};
+use afn::seam::{ExecutionLog, Executor as _};
 use tokio::time::sleep;
 
-use crate::bench::Bench;
-use crate::executor::{all_gone, until_two_are_in};
+use crate::support::child::name_of;
+
+use super::bench::Bench;
+use super::executor::{all_gone, is_alive, until, until_two_are_in};
 
 #[path = "../../templates/rust/serve.rs"]
 mod serve;
@@ -24,7 +26,7 @@ mod serve;
 use serve::{Answer, Call};
 
 const ROLE: &str = "AFN_TEST_FUNCTION";
-const TEST: &str = "hot::one_process_serves_call_after_call";
+const TEST: &str = "one_process_serves_call_after_call";
 
 /// Does what the payload says.
 fn handle(call: &Call) -> Result<Answer, Box<dyn std::error::Error>> {
@@ -53,10 +55,12 @@ fn handle(call: &Call) -> Result<Answer, Box<dyn std::error::Error>> {
             thread::sleep(Duration::from_millis(ms.parse()?));
             Ok(Answer::text("awake"))
         }
-        ("mutter", _) => {
-            thread::spawn(|| {
+        ("mutter", file) => {
+            let file = file.to_owned();
+            thread::spawn(move || {
                 thread::sleep(Duration::from_millis(50));
                 let _ = writeln!(std::io::stdout(), "between calls");
+                let _ = fs::write(file, "");
             });
             Ok(Answer::text("later"))
         }
@@ -65,7 +69,7 @@ fn handle(call: &Call) -> Result<Answer, Box<dyn std::error::Error>> {
                 thread::sleep(Duration::from_millis(50));
                 std::process::exit(9);
             });
-            Ok(Answer::text("soon"))
+            Ok(Answer::text(std::process::id().to_string()))
         }
         ("hang", dir) => {
             let child = Command::new("sleep").arg("1000").spawn()?;
@@ -80,9 +84,10 @@ fn handle(call: &Call) -> Result<Answer, Box<dyn std::error::Error>> {
 }
 
 /// This program as a function; `before` is shell that runs first.
-async fn itself(bench: &Bench, before: &str) -> Work {
+async fn itself(bench: &Bench, before: &str) -> Invocation {
     let program = std::env::current_exe().unwrap();
-    let script = format!("{before}\nexec {} --exact {TEST} --nocapture", program.display());
+    let test = name_of(module_path!(), TEST);
+    let script = format!("{before}\nexec {} --exact {test} --nocapture", program.display());
     let command = ["sh", "func.sh"];
     let mut work = bench.function(Format::HttpStream, &command, &[("func.sh", &script)]).await;
     Arc::make_mut(&mut work.function).config.insert(ROLE.to_owned(), "1".to_owned());
@@ -127,12 +132,13 @@ async fn any_bytes_go_in_and_come_out() {
 async fn a_log_belongs_to_its_call() {
     let bench = Bench::new();
     let work = itself(&bench, "echo starting").await;
-    let Run { log, .. } = bench.run(&work, "say one").await.unwrap();
+    let Execution { log, .. } = bench.run(&work, "say one").await.unwrap();
     assert_eq!(log, "out one\nerr one\n");
-    let Run { log, .. } = bench.run(&work, "mutter").await.unwrap();
+    let muttered = bench.work_dir().join("muttered");
+    let Execution { log, .. } = bench.run(&work, format!("mutter {}", muttered.display())).await.unwrap();
     assert_eq!(log, "");
-    sleep(Duration::from_millis(200)).await;
-    let Run { log, .. } = bench.run(&work, "say two").await.unwrap();
+    until("it has muttered", || muttered.exists()).await;
+    let Execution { log, .. } = bench.run(&work, "say two").await.unwrap();
     assert_eq!(log, "out two\nerr two\n", "what was said between the calls belongs to neither");
 }
 
@@ -160,8 +166,8 @@ async fn a_process_that_ends_fails_its_call_and_no_other() {
     assert!(second != first && second.ends_with("\"calls\":1}"), "{second}");
     assert_eq!(bench.failure(&work, "exit 0").await.0, "exit code 0 before an answer");
 
-    assert_eq!(bench.text(&work, "leave").await, "soon");
-    sleep(Duration::from_millis(300)).await;
+    let pid = bench.text(&work, "leave").await;
+    until("it has left", || !is_alive(&pid)).await;
     assert!(bench.text(&work, "count").await.ends_with("\"calls\":1}"), "a fresh one, and no call lost");
 }
 
@@ -169,7 +175,7 @@ async fn a_process_that_ends_fails_its_call_and_no_other() {
 async fn a_timeout_kills_the_whole_group_and_the_next_call_gets_a_fresh_one() {
     let bench = Bench::new();
     let mut work = itself(&bench, "").await;
-    Arc::make_mut(&mut work.version).limits.timeout_ms = 1_000;
+    Arc::make_mut(&mut work.version).limits.timeout_ms = 5_000;
     let dir = tempfile::tempdir().unwrap();
     let run = bench.run(&work, format!("hang {}", dir.path().display())).await.unwrap();
     assert!(matches!(run.verdict, Verdict::Timeout), "{:?}", run.verdict);
@@ -216,18 +222,18 @@ async fn what_never_listens_says_why() {
 
 /// Calls that are pulled, and what came of them.
 struct Pulled {
-    work: Work,
+    work: Invocation,
     payloads: std::vec::IntoIter<String>,
-    ended: Vec<Result<Run, Fault>>,
+    ended: Vec<Result<Execution, Fault>>,
 }
 
 impl Calls for Pulled {
-    fn next(&mut self) -> Option<Work> {
+    fn next(&mut self) -> Option<Invocation> {
         let payload = self.payloads.next()?.into();
-        Some(Work { payload, heard: Heard::default(), ..self.work.clone() })
+        Some(Invocation { payload, execution_log: ExecutionLog::default(), ..self.work.clone() })
     }
 
-    fn ended(&mut self, run: Result<Run, Fault>) {
+    fn ended(&mut self, run: Result<Execution, Fault>) {
         self.ended.push(run);
     }
 }
@@ -237,7 +243,7 @@ async fn in_a_row() {
     let bench = Bench::new();
     let dir = tempfile::tempdir().unwrap();
     let mut work = itself(&bench, "").await;
-    Arc::make_mut(&mut work.version).limits.timeout_ms = 1_000;
+    Arc::make_mut(&mut work.version).limits.timeout_ms = 5_000;
     let large = "0123456789abcdef".repeat(3 << 16);
     let hang = format!("hang {}", dir.path().display());
     let (text, loud) = (|text: &str| text.to_owned(), "!".repeat(300_000));
@@ -268,7 +274,7 @@ async fn in_a_row() {
     bench.pool.run_many(first, &mut calls).await;
     assert_eq!(calls.ended.len(), expected.len());
     for ((payload, answer, log), ended) in expected.into_iter().zip(calls.ended) {
-        let Run { verdict, log: heard, .. } = ended.unwrap();
+        let Execution { verdict, log: execution_log, .. } = ended.unwrap();
         let said = match verdict {
             Verdict::Success { body, .. } => {
                 Ok(String::from_utf8(body.to_bytes().unwrap().to_vec()).unwrap())
@@ -278,7 +284,7 @@ async fn in_a_row() {
         };
         let name: String = payload.chars().take(20).collect();
         assert!(said == answer.map_err(str::to_owned), "{name}");
-        assert!(heard == log, "{name}: {} bytes of log, not {}", heard.len(), log.len());
+        assert!(execution_log == log, "{name}: {} bytes of log, not {}", execution_log.len(), log.len());
     }
     all_gone(dir.path()).await;
     bench.pool.close().await;

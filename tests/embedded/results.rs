@@ -8,7 +8,7 @@ use afn::results::call::{find, load, log, payload, result};
 use afn::results::list::{Filter, list};
 use afn::results::why::why;
 
-use crate::world::World;
+use super::world::World;
 
 #[tokio::test]
 async fn payload_result_and_log_come_back() {
@@ -25,13 +25,13 @@ async fn payload_result_and_log_come_back() {
 
     let mut bodies = [Vec::new(), Vec::new(), Vec::new()];
     let [sent, answered, printed] = &mut bodies;
-    payload(&world.seams, &view, sent).await.expect("the payload");
-    result(&world.seams, &view, answered).await.expect("the result");
-    log(&world.seams, &view, printed).await.expect("the log");
+    payload(&world.deps, &view, sent).await.expect("the payload");
+    result(&world.deps, &view, answered).await.expect("the result");
+    log(&world.deps, &view, printed).await.expect("the log");
     assert_eq!(bodies, [b"hello".to_vec(), b"HELLO".to_vec(), b"shouting\n".to_vec()]);
 
-    assert_eq!(find(&world.seams, call).await.expect("found by its id"), view);
-    let listed = list(&world.seams, &world.app, &Filter::default()).await.expect("a list");
+    assert_eq!(find(&world.deps, call).await.expect("found by its id"), view);
+    let listed = list(&world.deps, &world.app, &Filter::default()).await.expect("a list");
     assert_eq!(listed.calls, [view]);
     world.stop().await;
 }
@@ -40,10 +40,10 @@ async fn payload_result_and_log_come_back() {
 async fn a_call_is_running_once_it_has_run_for_a_while() {
     let mut world = World::start().await;
     world.deploy("slow", Kind::Async).await;
-    world.work(|_| Act::answer("done").takes(Duration::from_secs(3)));
+    world.work(|_| Act::answer("done").takes(Duration::from_secs(8)));
     let call = world.submit("slow", "").await.call;
     let mut states = Vec::new();
-    let view = afn::results::call::wait(&world.seams, &world.app, call, None, |view| {
+    let view = afn::results::call::wait(&world.deps, &world.app, call, None, |view| {
         if states.last() != Some(&view.state) {
             states.push(view.state);
         }
@@ -62,9 +62,9 @@ async fn a_call_that_nobody_works_on_wants_a_worker() {
     let mut world = World::start().await;
     world.deploy("lonely", Kind::Async).await;
     let call = world.submit("lonely", "").await.call;
-    let view = load(&world.seams, &world.app, call).await.expect("the call");
+    let view = load(&world.deps, &world.app, call).await.expect("the call");
     assert_eq!(view.state, State::Queued);
-    let reason = why(&world.seams, &view).await.expect("an answer");
+    let reason = why(&world.deps, &view).await.expect("an answer");
     assert_eq!(reason.as_deref(), Some("no worker seen: run `afn start` or `afn worker`"));
     world.work(|_| Act::answer(""));
     world.outcome_is(call, State::Success).await;

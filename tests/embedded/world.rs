@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use afn::api;
+use afn::api::{self, Listeners};
 use afn::backend::memory::{MemoryQueue, MemoryStore};
 use afn::catalog::{Catalog, Publish};
 use afn::event::Silent;
@@ -12,35 +12,40 @@ use afn::executor::scripted::{Act, Scripted};
 use afn::model::{AppName, CallId, Digest, Kind, Limits, Source, State, Version};
 use afn::results::call::{CallView, wait};
 use afn::seam::clock::SystemClock;
-use afn::seam::executor::Work;
-use afn::seam::queue::{Lane, Queue, Queues};
+use afn::seam::executor::Invocation;
+use afn::seam::queue::{Queue, QueuePair, Queues};
 use afn::seam::rng::SystemRng;
-use afn::seam::{Clock, Seams};
+use afn::seam::{Clock, Deps};
 use afn::submit::call::{Accepted, Request, submit};
-use afn::worker::{Config, Stop, Worker};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use afn::worker::{Config, Phase, Worker};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// How long a test waits for what should come at once.
-const SOON: Duration = Duration::from_secs(20);
+use crate::support::PATIENCE;
 
 pub struct World {
-    pub seams: Seams,
+    pub deps: Deps,
     pub app: AppName,
     pub address: std::net::SocketAddr,
-    stop: watch::Sender<Stop>,
+    pub socket: std::path::PathBuf,
+    _folder: tempfile::TempDir,
+    stop: watch::Sender<Phase>,
     tasks: JoinSet<()>,
 }
 
 impl World {
     /// Serves the API; nobody works yet.
     pub async fn start() -> World {
+        World::with_token(None).await
+    }
+
+    pub async fn with_token(token: Option<&str>) -> World {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let queue = || -> Arc<dyn Queue> { Arc::new(MemoryQueue::new(clock.clone())) };
-        let lane = || Lane { live: queue(), dead: queue() };
-        let seams = Seams {
+        let lane = || QueuePair { live: queue(), dead: queue() };
+        let deps = Deps {
             store: Arc::new(MemoryStore::new(clock.clone())),
             queues: Queues { calls: lane(), chunks: lane(), batches: lane() },
             clock: clock.clone(),
@@ -49,24 +54,28 @@ impl World {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (stop, stopped) = watch::channel(Stop::Run);
-        let state = api::State { seams: seams.clone(), version: "0.1.0".to_owned() };
+        let (stop, stopped) = watch::channel(Phase::Run);
+        let token = token.map(str::to_owned);
+        let state = api::ApiOptions { deps: deps.clone(), version: "0.1.0".to_owned(), token };
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("api.sock");
+        let unix = Some(UnixListener::bind(&socket).expect("a socket"));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut stopped = stopped;
             let stop = async move {
-                let _ = stopped.wait_for(|stop| *stop != Stop::Run).await;
+                let _ = stopped.wait_for(|stop| *stop != Phase::Run).await;
             };
-            api::serve(listener, state, stop).await.expect("served to the end");
+            api::serve(Listeners { tcp: listener, unix }, state, stop).await.expect("served to the end");
         });
         let app = "asyncapp".parse().expect("a name");
-        World { seams, app, address, stop, tasks }
+        World { deps, app, address, socket, _folder: folder, stop, tasks }
     }
 
     /// Starts a worker whose functions do what the script says.
-    pub fn work(&mut self, script: impl Fn(&Work) -> Act + Send + Sync + 'static) {
-        let executor = Arc::new(Scripted::new(self.seams.clock.clone(), script));
-        let worker = Worker::new(self.seams.clone(), executor, Config::new("worker-1", 2));
+    pub fn work(&mut self, script: impl Fn(&Invocation) -> Act + Send + Sync + 'static) {
+        let executor = Arc::new(Scripted::new(self.deps.clock.clone(), script));
+        let worker = Worker::new(self.deps.clone(), executor, Config::new("worker-1", 2));
         let stopped = self.stop.subscribe();
         self.tasks.spawn(async move {
             worker.run(stopped).await.expect("worked to the end");
@@ -74,7 +83,7 @@ impl World {
     }
 
     pub async fn deploy(&self, name: &str, kind: Kind) {
-        deploy(&self.seams, &self.app, name, kind).await;
+        deploy(&self.deps, &self.app, name, kind).await;
     }
 
     pub async fn submit(&self, function: &str, payload: &'static str) -> Accepted {
@@ -87,11 +96,11 @@ impl World {
             delay: Duration::ZERO,
             idempotency_key: None,
         };
-        submit(&self.seams, request).await.expect("accepted")
+        submit(&self.deps, request).await.expect("accepted")
     }
 
     pub async fn outcome(&self, call: CallId) -> CallView {
-        let view = wait(&self.seams, &self.app, call, Some(SOON), |_| {}).await.expect("an outcome");
+        let view = wait(&self.deps, &self.app, call, Some(PATIENCE), |_| {}).await.expect("an outcome");
         assert!(view.state.is_final());
         view
     }
@@ -104,14 +113,21 @@ impl World {
 
     /// Sends bytes, reads all that comes back until the server closes.
     pub async fn raw(&self, request: impl AsRef<[u8]>) -> Vec<u8> {
+        self.raw_over(TcpStream::connect(self.address).await.expect("a connection"), request).await
+    }
+
+    pub async fn raw_over(
+        &self,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
+        request: impl AsRef<[u8]>,
+    ) -> Vec<u8> {
         let exchange = async {
-            let mut stream = TcpStream::connect(self.address).await.expect("a connection");
             stream.write_all(request.as_ref()).await.expect("sent");
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).await.expect("an answer");
             answer
         };
-        tokio::time::timeout(SOON, exchange).await.expect("an answer in time")
+        tokio::time::timeout(PATIENCE, exchange).await.expect("an answer in time")
     }
 
     /// One request; its answer without the date, split into head and body.
@@ -139,23 +155,23 @@ impl World {
     }
 
     pub fn begin_stop(&self) {
-        self.stop.send_replace(Stop::Drain);
+        self.stop.send_replace(Phase::Drain);
     }
 
     /// Stops API and worker, and sees that they end.
     pub async fn stop(mut self) {
         self.begin_stop();
         let end = async { while self.tasks.join_next().await.transpose().expect("no panic").is_some() {} };
-        tokio::time::timeout(SOON, end).await.expect("an end in time");
+        tokio::time::timeout(PATIENCE, end).await.expect("an end in time");
     }
 }
 
 /// Publishes a function of that name, under the route of that name.
-pub async fn deploy(seams: &Seams, app: &AppName, name: &str, kind: Kind) {
+pub async fn deploy(deps: &Deps, app: &AppName, name: &str, kind: Kind) {
     let source = Source::Archive { sha256: Digest::of(b""), bytes: 0 };
     let version = Version {
         command: vec!["true".to_owned()],
-        ..Version::new("0.0.1", source, Limits::default(), seams.now()).expect("a version")
+        ..Version::new("0.0.1", source, Limits::default(), deps.now()).expect("a version")
     };
     let publish = Publish {
         name: name.parse().expect("a name"),
@@ -165,7 +181,7 @@ pub async fn deploy(seams: &Seams, app: &AppName, name: &str, kind: Kind) {
         annotations: Default::default(),
         version,
     };
-    Catalog::new(seams.clone()).publish(app, publish).await.expect("published");
+    Catalog::new(deps.clone()).publish(app, publish).await.expect("published");
 }
 
 #[derive(Debug)]

@@ -9,17 +9,18 @@ use afn::seam::fault::{FaultQueue, FaultStore, Rates, SeededFaults};
 use afn::seam::rng::SeededRng;
 use afn::seam::{Clock, Queue, Store};
 
-use crate::harness;
-use crate::suite::queue::QueueStand;
-use crate::suite::store::StoreStand;
+use super::harness;
+use super::suite::queue::{BUSY, QueueStand};
+use super::suite::store::StoreStand;
 
 pub fn queue_stand(queue: Arc<dyn Queue>) -> QueueStand {
     QueueStand {
         queue,
         clock: Arc::new(SystemClock),
         tick: Duration::from_secs(1),
-        // It looks for lapsed leases about once a second, and shares two cores with the tests.
+        // It looks for lapsed leases about once a second.
         slack: Duration::from_secs(3),
+        busy: BUSY,
         old_receipts_act: true,
         lapsed_leases_come_back: false,
         keep: Box::new(()),
@@ -56,13 +57,13 @@ mod decorated {
     async fn store() -> StoreStand {
         let opened = harness::open(&harness::made("decorated").await).await;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        StoreStand::new(Arc::new(FaultStore::new(opened.seams.store, clock, no_faults())) as Arc<dyn Store>)
+        StoreStand::new(Arc::new(FaultStore::new(opened.deps.store, clock, no_faults())) as Arc<dyn Store>)
     }
 
     async fn queue() -> QueueStand {
         let opened = harness::open(&harness::made("decorated").await).await;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let live = opened.seams.queues.calls.live;
+        let live = opened.deps.queues.calls.live;
         queue_stand(Arc::new(FaultQueue::new("calls", live, clock, no_faults())))
     }
 

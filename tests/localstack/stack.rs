@@ -1,25 +1,26 @@
 //! The core stack of `infra/`, deployed on LocalStack's CloudFormation, and the contracts on what it makes.
 
 use afn::context;
+use afn::layout::Key;
 use afn::seam::store::PutObject;
 use aws_sdk_sqs::types::QueueAttributeName;
 
-use crate::conformance::queue_stand;
-use crate::harness;
-use crate::suite::queue::{self, QueueStand};
-use crate::suite::store::{self, StoreStand};
+use super::conformance::queue_stand;
+use super::harness;
+use super::suite::queue::{self, QueueStand};
+use super::suite::store::{self, StoreStand};
 
 #[tokio::test]
 async fn the_store_of_a_stack_keeps_the_contract() {
     let context = harness::deployed("stack").await;
-    let store = harness::open(&context).await.seams.store;
+    let store = harness::open(&context).await.deps.store;
     let stand = |name: &str| StoreStand { root: format!("{name}/"), ..StoreStand::new(store.clone()) };
     store::creates_race_for_one_winner(&stand("race")).await;
     store::a_replace_wants_the_etag_that_stands(&stand("replace")).await;
     store::replaces_race_for_one_winner(&stand("replaces")).await;
     store::ranges_name_what_there_is_of_them(&stand("ranges")).await;
     store::what_was_never_written_is_not_found(&stand("missing")).await;
-    store::content_type_and_note_ride_on_the_object(&stand("note")).await;
+    store::content_type_and_metadata_ride_on_the_object(&stand("note")).await;
     store::groups_go_on_page_by_page(&stand("groups")).await;
     store::a_delete_removes_and_does_not_mind_what_is_gone(&stand("delete")).await;
 }
@@ -27,8 +28,8 @@ async fn the_store_of_a_stack_keeps_the_contract() {
 #[tokio::test]
 async fn the_queues_of_a_stack_keep_the_contract() {
     let context = harness::deployed("stack").await;
-    let queues = harness::open(&context).await.seams.queues;
-    for (_, lane) in queues.lanes() {
+    let queues = harness::open(&context).await.deps.queues;
+    for (_, lane) in queues.all() {
         for one in [&lane.live, &lane.dead] {
             queue::a_message_comes_once_and_goes(&queue_stand(one.clone())).await;
             queue::ten_are_sent_at_once_and_eleven_refused(&queue_stand(one.clone())).await;
@@ -41,14 +42,19 @@ async fn the_queues_of_a_stack_keep_the_contract() {
     queue::a_lapsed_lease_brings_the_message_back(&stands[0]).await;
     queue::a_lease_extended_to_zero_ends(&stands[1]).await;
     queue::a_long_poll_wakes_on_a_send(&stands[2]).await;
-    queue::notes_travel_and_groups_do_not_hold_up(&stands[3]).await;
+    queue::metadata_travels_and_groups_do_not_hold_up(&stands[3]).await;
 }
 
 #[tokio::test]
 async fn a_stack_makes_what_create_makes() {
     let deployed = harness::deployed("stack").await;
     let created = harness::made("created").await;
-    assert!(context::create(&deployed).await.unwrap().iter().all(|step| !step.made), "nothing is missing");
+    let steps = context::create(&deployed).await.unwrap();
+    let mut made = steps.iter().filter(|step| step.made).map(|step| step.what.as_str());
+    assert!(
+        made.all(|what| what.starts_with("store ")),
+        "nothing is missing but the id of the store: {steps:?}"
+    );
     let sqs = harness::connect(&deployed).await.sqs;
     let settings = |name: String| {
         let sqs = sqs.clone();
@@ -90,8 +96,8 @@ async fn a_stack_without_a_prefix_has_none() {
     let context = context::from_stack(context, &stack).await.unwrap();
     assert_eq!(context.prefix, "");
     assert_eq!(context.queues.calls, format!("{stack}-calls"));
-    let store = harness::open(&context).await.seams.store;
-    store.put("apps/a/app", PutObject::create("x")).await.unwrap();
+    let store = harness::open(&context).await.deps.store;
+    store.put(&Key::text("apps/a/app"), PutObject::create("x")).await.unwrap();
 }
 
 /// Else a green stack would say nothing.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use afn::executor::scripted::{Act, Scripted};
 use afn::submit::call::submit;
-use afn::worker::{Config, Stop, Summary, Worker};
+use afn::worker::{Config, Phase, Summary, Worker};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -16,7 +16,7 @@ use super::play::world::Process;
 struct Running {
     stage: Stage,
     process: Process,
-    stop: watch::Sender<Stop>,
+    stop: watch::Sender<Phase>,
     worker: JoinSet<afn::error::Result<Summary>>,
 }
 
@@ -29,15 +29,15 @@ async fn running() -> Running {
     let mut config = Config::new("worker-1", 2);
     config.grace = Duration::from_secs(1);
     config.reconcile = false;
-    let (stop, stopped) = watch::channel(Stop::Run);
+    let (stop, stopped) = watch::channel(Phase::Run);
     let mut worker = JoinSet::new();
-    worker.spawn(Worker::new(process.seams.clone(), executor, config).run(stopped));
+    worker.spawn(Worker::new(process.deps.clone(), executor, config).run(stopped));
     Running { stage, process, stop, worker }
 }
 
 impl Running {
     async fn drain(&mut self) -> Summary {
-        self.stop.send_replace(Stop::Drain);
+        self.stop.send_replace(Phase::Drain);
         self.worker.join_next().await.expect("a worker").expect("no panic").expect("worked to the end")
     }
 }
@@ -58,11 +58,11 @@ async fn what_is_handed_back_is_new_to_whoever_takes_it_next() {
     for calls in [1, 3] {
         let mut running = running().await;
         for _ in 0..calls {
-            submit(&running.process.seams, calm::call(&running.stage)).await.expect("accepted");
+            submit(&running.process.deps, calm::call(&running.stage)).await.expect("accepted");
         }
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(running.drain().await, Summary { finished: 0, handed_back: calls.min(2) });
-        let queue = running.process.seams.queues.calls.live.clone();
+        let queue = running.process.deps.queues.calls.live.clone();
         let received = queue.receive(10, Duration::from_secs(1), Duration::from_secs(60)).await;
         let received = received.expect("a queue");
         let deliveries: Vec<u32> = received.iter().map(|message| message.delivery).collect();

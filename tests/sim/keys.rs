@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use afn::error::Result;
 use afn::layout::Key;
-use afn::layout::object::{self, Started};
+use afn::layout::object::{self, MarkKind, Started};
 use afn::model::{DeliveryId, MessageId};
 use afn::seam::fault::{self, Fate, Fault, FaultQueue, Faults};
 use afn::seam::store::{PutObject, Store as _};
@@ -26,7 +26,7 @@ async fn submit_under_key(process: &Process, stage: &Stage, delay: Duration) -> 
         delay,
         idempotency_key: Some("order-7".to_owned()),
     };
-    submit(&process.seams, request).await
+    submit(&process.deps, request).await
 }
 
 /// A queue that nothing reaches.
@@ -39,7 +39,7 @@ impl Faults for Down {
 }
 
 async fn messages(process: &Process) -> u64 {
-    let depth = process.seams.queues.calls.live.depth().await.expect("a queue");
+    let depth = process.deps.queues.calls.live.depth().await.expect("a queue");
     depth.visible + depth.in_flight + depth.delayed
 }
 
@@ -65,7 +65,7 @@ async fn a_repetition_sends_what_was_never_sent_once_it_is_old() {
     for delay in [Duration::ZERO, Duration::from_secs(300)] {
         let stage = calm::stage().await;
         let mut dead = stage.world.process("dead");
-        let calls = &mut dead.seams.queues.calls.live;
+        let calls = &mut dead.deps.queues.calls.live;
         *calls = Arc::new(FaultQueue::new("calls", calls.clone(), dead.clock.clone(), Arc::new(Down)));
         submit_under_key(&dead, &stage, delay).await.expect_err("nothing can be sent");
         let later = stage.world.process("later");
@@ -82,19 +82,17 @@ async fn a_repetition_leaves_alone_what_a_worker_has_begun() {
     let stage = calm::stage().await;
     let process = stage.world.process("submitter");
     let first = submit_under_key(&process, &stage, Duration::ZERO).await.expect("accepted");
-    let delivery = DeliveryId { message: MessageId::new(process.seams.now(), 7), delivery: 1 };
+    let delivery = DeliveryId { message: MessageId::new(process.deps.now(), 7), delivery: 1 };
     let started = Started {
-        v: 1,
-        at: process.seams.now(),
-        alone: false,
-        careful: false,
+        at: process.deps.now(),
+        kind: MarkKind::Running,
         attempt: 1,
         failures: 0,
-        function_failures: 0,
+        start_failures: 0,
         lease_ms: Some(60_000),
         worker: "worker-1".to_owned(),
     };
-    let key = Key::Started(stage.app.clone(), first.call, delivery).to_string();
+    let key = Key::Started(stage.app.clone(), first.call, delivery);
     stage.world.store.put(&key, PutObject::create(object::encode(&started))).await.expect("put");
     tokio::time::sleep(Duration::from_secs(3_000)).await;
     let again = submit_under_key(&process, &stage, Duration::ZERO).await.expect("accepted");

@@ -8,6 +8,8 @@
 mod calm;
 mod draining;
 mod keys;
+#[cfg(feature = "planted")]
+mod planted;
 mod play;
 mod sharing;
 

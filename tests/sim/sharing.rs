@@ -7,13 +7,13 @@ use std::time::Duration;
 use afn::executor::scripted::{Act, Scripted};
 use afn::results::batch;
 use afn::seam::count::{CountQueue, CountStore, Counts};
-use afn::seam::executor::Work;
-use afn::seam::queue::Lane;
-use afn::seam::{Queues, Seams};
+use afn::seam::executor::Invocation;
+use afn::seam::queue::QueuePair;
+use afn::seam::{Deps, Queues};
 use afn::submit::batch::{BatchOptions, BatchRequest, submit};
 use afn::submit::call;
 use afn::submit::source;
-use afn::worker::{Config, Stop, Worker};
+use afn::worker::{Config, Phase, Worker};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -33,19 +33,19 @@ async fn shared_unevenly(
 ) -> (Duration, Arc<Counts>) {
     let stage = calm::stage().await;
     let counts = Arc::new(Counts::default());
-    let (stop, stopped) = watch::channel(Stop::Run);
+    let (stop, stopped) = watch::channel(Phase::Run);
     let mut working = JoinSet::new();
     for number in 0..workers {
         let process = stage.world.process(&format!("worker {number}"));
-        let executor = Arc::new(Scripted::new(process.clock.clone(), move |work: &Work| {
+        let executor = Arc::new(Scripted::new(process.clock.clone(), move |work: &Invocation| {
             let number = work.call.number().expect("a call of a batch");
             Act::answer("").takes(takes(number - 1))
         }));
         let mut config = Config::new(format!("worker-{number}"), slots);
         config.reconcile = false;
-        working.spawn(Worker::new(counted(process.seams, &counts), executor, config).run(stopped.clone()));
+        working.spawn(Worker::new(counted(process.deps, &counts), executor, config).run(stopped.clone()));
     }
-    let seams = stage.world.process("person").seams;
+    let deps = stage.world.process("person").deps;
     let lines = (0..calls).map(|call| format!("{call}\n")).collect::<String>();
     let request = BatchRequest {
         app: stage.app.clone(),
@@ -54,25 +54,25 @@ async fn shared_unevenly(
         options: BatchOptions::default(),
     };
     let begun = stage.world.elapsed();
-    let submitted = submit(&seams, request, &|_| {}).await.expect("submitted").batch;
-    let ended = batch::wait(&seams, submitted, None, |_| {}).await.expect("ended");
+    let submitted = submit(&deps, request, &|_| {}).await.expect("submitted").batch;
+    let ended = batch::wait(&deps, submitted, None, |_| {}).await.expect("ended");
     let took = stage.world.elapsed() - begun;
     assert_eq!((ended.decided, ended.failed()), (calls as u64, 0));
-    stop.send_replace(Stop::Now);
+    stop.send_replace(Phase::HandBack);
     while let Some(worker) = working.join_next().await {
         worker.expect("no panic").expect("worked to the end");
     }
     (took, counts)
 }
 
-fn counted(seams: Seams, counts: &Arc<Counts>) -> Seams {
-    let lane = |lane: &Lane| Lane {
+fn counted(deps: Deps, counts: &Arc<Counts>) -> Deps {
+    let lane = |lane: &QueuePair| QueuePair {
         live: Arc::new(CountQueue::new(lane.live.clone(), counts.clone())),
         dead: lane.dead.clone(),
     };
-    let Queues { calls, chunks, batches } = &seams.queues;
+    let Queues { calls, chunks, batches } = &deps.queues;
     let queues = Queues { calls: lane(calls), chunks: lane(chunks), batches: lane(batches) };
-    Seams { store: Arc::new(CountStore::new(seams.store.clone(), counts.clone())), queues, ..seams }
+    Deps { store: Arc::new(CountStore::new(deps.store.clone(), counts.clone())), queues, ..deps }
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,7 +101,7 @@ async fn a_call_behind_a_batch_starts_within_one_call_of_it() {
     let started = Arc::new(Mutex::new(Vec::new()));
     let executor = {
         let (world, started) = (stage.world.clone(), started.clone());
-        Scripted::new(process.clock.clone(), move |work: &Work| {
+        Scripted::new(process.clock.clone(), move |work: &Invocation| {
             if work.call.number().is_none() {
                 started.lock().expect("no panic").push(world.elapsed());
             }
@@ -110,28 +110,28 @@ async fn a_call_behind_a_batch_starts_within_one_call_of_it() {
     };
     let mut config = Config::new("worker-1", 4);
     config.reconcile = false;
-    let (stop, stopped) = watch::channel(Stop::Run);
+    let (stop, stopped) = watch::channel(Phase::Run);
     let mut working = JoinSet::new();
-    working.spawn(Worker::new(process.seams, Arc::new(executor), config).run(stopped));
-    let seams = stage.world.process("person").seams;
+    working.spawn(Worker::new(process.deps, Arc::new(executor), config).run(stopped));
+    let deps = stage.world.process("person").deps;
     let request = BatchRequest {
         app: stage.app.clone(),
         route: "/long".parse().expect("a route"),
         source: source::text("x\n".repeat(5_000), "lines".parse().expect("a format"), "lines"),
         options: BatchOptions::default(),
     };
-    submit(&seams, request, &|_| {}).await.expect("submitted");
+    submit(&deps, request, &|_| {}).await.expect("submitted");
     let mut waits = Vec::new();
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(100_700)).await;
-        call::submit(&seams, calm::call(&stage)).await.expect("accepted");
+        call::submit(&deps, calm::call(&stage)).await.expect("accepted");
         let submitted = stage.world.elapsed();
         tokio::time::sleep(2 * EACH).await;
         let began = started.lock().expect("no panic").pop().expect("it has begun");
         waits.push(began - submitted);
     }
     assert!(waits.iter().all(|wait| *wait < EACH), "{waits:?}");
-    stop.send_replace(Stop::Now);
+    stop.send_replace(Phase::HandBack);
     working.join_next().await.expect("a worker").expect("no panic").expect("worked to the end");
 }
 

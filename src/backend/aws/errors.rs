@@ -1,5 +1,5 @@
-//! What the SDK's errors mean to the seams, decided here and nowhere else. The question is always whether a request was
-//! done: `Busy` only where it certainly was not, `Lost` wherever it may have been.
+//! Turns the SDK's errors into those of store and queue. The question is always whether a request was done: `Busy` only
+//! where it certainly was not, `Lost` wherever it may have been.
 
 use std::error::Error as StdError;
 
@@ -7,23 +7,20 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::error::operation::BuildError;
 
 use crate::error::Error;
 use crate::seam::queue::QueueError;
-use crate::seam::{StoreError, Unreached};
+use crate::seam::{RequestError, RequestFailure, StoreError, Unreached};
 
-/// What became of a request, before a seam gives it a meaning.
+/// Why a request failed, before it is known what that means for the object or message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
+    /// The service answered with an error.
     Answer(Answer),
-    /// It never left: nobody was there.
+    /// The request was not sent: no connection could be made.
     NoConnection(String),
-    /// The same, told with the address; or there is nothing to sign it with.
-    Unreached(Unreached),
-    /// It may have arrived.
-    NoAnswer(String),
-    /// It will never be sent like this.
-    Impossible(String),
+    Request(RequestFailure),
 }
 
 /// An error that the service stated.
@@ -61,53 +58,108 @@ where
                 code: service.err().code().unwrap_or_default().to_owned(),
                 message: service.err().message().unwrap_or_default().to_owned(),
             }),
-            SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Failure::NoAnswer(chain(&error)),
+            SdkError::TimeoutError(_) | SdkError::ResponseError(_) => lost(chain(&error)),
             _ => match find::<CredentialsError>(&error) {
                 Some(credentials) => no_credentials(credentials),
                 None if never_connected(&error) => Failure::NoConnection(root(&error)),
-                None if matches!(error, SdkError::DispatchFailure(_)) => Failure::NoAnswer(chain(&error)),
-                None => Failure::Impossible(chain(&error)),
+                None if matches!(error, SdkError::DispatchFailure(_)) => lost(chain(&error)),
+                None => refused(chain(&error)),
             },
         }
     }
 }
 
+/// A request that cannot even be built.
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Failure {
+        refused(error.to_string())
+    }
+}
+
+pub(super) fn lost(why: String) -> Failure {
+    Failure::Request(RequestFailure::Lost(why))
+}
+
+pub(super) fn refused(why: String) -> Failure {
+    Failure::Request(RequestFailure::Refused(why))
+}
+
 impl Failure {
-    /// The same, with the address that was tried.
-    pub fn at(self, place: &Address) -> Failure {
+    /// Adds the address that was tried.
+    pub fn at(self, endpoint: &Endpoint) -> Failure {
+        let address = &endpoint.address;
         match self {
-            Failure::NoConnection(why) => Failure::Unreached(Unreached {
-                what: format!("{} cannot be reached", place.address),
-                why,
-                way_out: place.way_out.to_owned(),
-                may_come: true,
-            }),
-            Failure::NoAnswer(why) => Failure::NoAnswer(format!("{}: {why}", place.address)),
+            Failure::NoConnection(why) => {
+                let (what, hint) = (format!("{address} cannot be reached"), endpoint.hint.to_owned());
+                let unreached = Unreached { what, why, hint, may_recover: true };
+                Failure::Request(RequestFailure::Unreached(unreached))
+            }
+            Failure::Request(RequestFailure::Lost(why)) => lost(format!("{address}: {why}")),
             failure => failure,
+        }
+    }
+
+    pub fn answer(self) -> Result<Answer, RequestFailure> {
+        match self {
+            Failure::Answer(answer) => Ok(answer),
+            Failure::NoConnection(why) => Err(RequestFailure::Busy(why)),
+            Failure::Request(failure) => Err(failure),
         }
     }
 }
 
-/// Where requests go, as people know it.
+/// Where requests go, as users know it.
 #[derive(Debug, Clone)]
-pub(super) struct Address {
+pub(super) struct Endpoint {
+    pub sts: aws_sdk_sts::Client,
+    pub region: String,
     pub address: String,
-    /// What to do when nobody is there.
-    pub way_out: &'static str,
+    /// What the user can do when nothing answers there.
+    pub hint: &'static str,
 }
 
-fn no_credentials(error: &CredentialsError) -> Failure {
+impl Endpoint {
+    /// The account of these credentials, of which most people have several. Needs no permission.
+    pub async fn account(&self) -> Result<String, Failure> {
+        let identity =
+            self.sts.get_caller_identity().send().await.map_err(|error| Failure::from(error).at(self))?;
+        Ok(identity.account.unwrap_or_else(|| "unknown".to_owned()))
+    }
+
+    /// Adds to a failure where a bucket or queue that is missing was looked for.
+    pub async fn locate<E: RequestError>(&self, error: E) -> E {
+        match error.failure() {
+            Some(RequestFailure::Unreached(mut unreached)) if unreached.why.is_empty() => {
+                let account = self.account().await.unwrap_or_else(|_| "unknown".to_owned());
+                unreached.why =
+                    format!("looked for in account {account}, {}, region {}", self.address, self.region);
+                RequestFailure::Unreached(unreached).into()
+            }
+            _ => error,
+        }
+    }
+}
+
+/// Of a bucket or queue. [`Endpoint::locate`] adds where it was looked for.
+fn missing(what: String) -> RequestFailure {
+    let hint = "`afn context create NAME` makes what is missing; `afn context show` tells account, region, bucket and queues"
+        .to_owned();
+    RequestFailure::Unreached(Unreached { what, why: String::new(), hint, may_recover: false })
+}
+
+pub(super) fn no_credentials(error: &CredentialsError) -> Failure {
     let why = chain(error);
     if why.contains("cargo feature(s) enabled: sso") {
-        return Failure::Impossible(
+        return refused(
             "the profile signs in by IAM Identity Center, which this afn was built without; build it with \
              `cargo install --path . --features sso`, or use other credentials"
                 .to_owned(),
         );
     }
-    let unsigned = |what: &str, why: String, may_come: bool| {
-        let way_out = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
-        Failure::Unreached(Unreached { what: what.to_owned(), why, way_out: way_out.to_owned(), may_come })
+    let unsigned = |what: &str, why: String, may_recover: bool| {
+        let hint = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned();
+        let unreached = Unreached { what: what.to_owned(), why, hint, may_recover };
+        Failure::Request(RequestFailure::Unreached(unreached))
     };
     match error {
         CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_) => {
@@ -119,7 +171,7 @@ fn no_credentials(error: &CredentialsError) -> Failure {
                 .to_owned(),
             false,
         ),
-        _ => Failure::Impossible(format!("the AWS credentials cannot be used: {why}")),
+        _ => refused(format!("the AWS credentials cannot be used: {why}")),
     }
 }
 
@@ -138,13 +190,13 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
     std::iter::successors(Some(error), |&error: &&'a (dyn StdError + 'static)| error.source())
 }
 
-/// What led to an error in the end.
+/// The last cause of an error.
 fn root(error: &(dyn StdError + 'static)) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
-/// An error and what led to it, in one line without repetitions.
-fn chain(error: &(dyn StdError + 'static)) -> String {
+/// An error and its causes, in one line without repetitions.
+pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut line = String::new();
     for error in causes(error) {
         let text = error.to_string();
@@ -178,22 +230,17 @@ const NOT_DONE: &[&str] = &[
     "TooManyRequestsException",
 ];
 
-/// What both services mean by an answer that says nothing of object or message.
-enum Verdict {
-    Busy,
-    Lost,
-    Refused,
-}
-
-fn verdict(answer: &Answer) -> Verdict {
-    if NOT_DONE.contains(&answer.code.as_str()) || answer.status == 429 {
-        return Verdict::Busy;
-    }
-    // 400 RequestTimeout: S3 gave up on our body.
+/// What both services mean by an error that is not about an object or message. `place`: `in bucket …`, `with queue …`.
+pub(super) fn request_failure(answer: &Answer, place: &str) -> RequestFailure {
+    let code = answer.code.as_str();
     match answer.status {
-        408 | 500.. => Verdict::Lost,
-        _ if answer.code == "RequestTimeout" => Verdict::Lost,
-        _ => Verdict::Refused,
+        _ if NOT_DONE.contains(&code) => RequestFailure::Busy(answer.to_string()),
+        429 => RequestFailure::Busy(answer.to_string()),
+        408 | 500.. => RequestFailure::Lost(answer.to_string()),
+        // S3 gave up waiting for the body.
+        400 if code == "RequestTimeout" => RequestFailure::Lost(answer.to_string()),
+        403 => RequestFailure::Refused(format!("these credentials may not do this {place} ({answer})")),
+        _ => RequestFailure::Refused(answer.to_string()),
     }
 }
 
@@ -206,64 +253,40 @@ pub(super) enum Wanted {
     Other,
 }
 
-pub(super) fn store_error(failure: impl Into<Failure>, wanted: Wanted, bucket: &str) -> StoreError {
-    let answer = match failure.into() {
-        Failure::NoConnection(why) => return StoreError::Busy(why),
-        Failure::Unreached(unreached) => return StoreError::Unreached(unreached),
-        Failure::NoAnswer(why) => return StoreError::Lost(why),
-        Failure::Impossible(why) => return StoreError::Refused(why),
-        Failure::Answer(answer) => answer,
+pub(super) fn store_error(failure: Failure, wanted: Wanted, bucket: &str) -> StoreError {
+    let answer = match failure.answer() {
+        Ok(answer) => answer,
+        Err(failure) => return failure.into(),
     };
     match (answer.status, answer.code.as_str(), wanted) {
         (412, _, Wanted::Create) => StoreError::Exists,
         (412, _, Wanted::Replace) => StoreError::Changed,
-        (404, "NoSuchBucket", _) => {
-            StoreError::Refused(format!("there is no bucket `{bucket}`; `afn context create` makes it"))
-        }
+        (404, "NoSuchBucket", _) => missing(format!("there is no bucket `{bucket}`")).into(),
         (404, _, _) => StoreError::NotFound,
         (301, _, _) | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _) => {
             StoreError::Refused(format!(
                 "bucket `{bucket}` is in another region ({answer}); give the context its region"
             ))
         }
-        (403, _, _) if !matches!(verdict(&answer), Verdict::Busy) => {
-            StoreError::Refused(format!("these credentials may not do this in bucket `{bucket}` ({answer})"))
-        }
-        _ => match verdict(&answer) {
-            Verdict::Busy => StoreError::Busy(answer.to_string()),
-            Verdict::Lost => StoreError::Lost(answer.to_string()),
-            Verdict::Refused => StoreError::Refused(answer.to_string()),
-        },
+        _ => request_failure(&answer, &format!("in bucket `{bucket}`")).into(),
     }
 }
 
-pub(super) fn queue_error(failure: impl Into<Failure>, queue: &str) -> QueueError {
-    let answer = match failure.into() {
-        Failure::NoConnection(why) => return QueueError::Busy(why),
-        Failure::Unreached(unreached) => return QueueError::Unreached(unreached),
-        Failure::NoAnswer(why) => return QueueError::Lost(why),
-        Failure::Impossible(why) => return QueueError::Refused(why),
-        Failure::Answer(answer) => answer,
+pub(super) fn queue_error(failure: Failure, queue: &str) -> QueueError {
+    let answer = match failure.answer() {
+        Ok(answer) => answer,
+        Err(failure) => return failure.into(),
     };
     match answer.code.as_str() {
         "MessageNotInflight" | "ReceiptHandleIsInvalid" => QueueError::Gone,
-        // SQS says so of a receipt whose message was deleted or whose time is over; the parameter is named in the text.
+        // SQS answers so for a receipt whose message was deleted or whose time is over. The text names the parameter.
         "InvalidParameterValue" if answer.message.contains("ReceiptHandle") => QueueError::Gone,
-        _ if answer.is_no_queue() => {
-            QueueError::Refused(format!("there is no queue `{queue}`; `afn context create` makes it"))
-        }
-        _ => match verdict(&answer) {
-            Verdict::Busy => QueueError::Busy(answer.to_string()),
-            Verdict::Lost => QueueError::Lost(answer.to_string()),
-            Verdict::Refused if answer.status == 403 => QueueError::Refused(format!(
-                "these credentials may not do this with queue `{queue}` ({answer})"
-            )),
-            Verdict::Refused => QueueError::Refused(answer.to_string()),
-        },
+        _ if answer.is_no_queue() => missing(format!("there is no queue `{queue}`")).into(),
+        _ => request_failure(&answer, &format!("with queue `{queue}`")).into(),
     }
 }
 
-/// Of one entry of a batch that was answered: by the service's own word it was not done, unless it failed within.
+/// The error of one entry of a batch that was answered. The entry was not done, unless the service itself failed.
 pub(super) fn entry_error(code: &str, message: Option<&str>, our_fault: bool, queue: &str) -> QueueError {
     let status = if our_fault { 400 } else { 500 };
     let answer = Answer { status, code: code.to_owned(), message: message.unwrap_or_default().to_owned() };
@@ -271,14 +294,12 @@ pub(super) fn entry_error(code: &str, message: Option<&str>, our_fault: bool, qu
 }
 
 impl From<Failure> for Error {
-    /// Of requests that make or look up what a context stands on.
+    /// For requests that create or look up what a context consists of.
     fn from(failure: Failure) -> Error {
-        match failure {
-            Failure::Answer(answer) => Error::unreachable(answer.to_string()),
-            Failure::Unreached(unreached) => unreached.into(),
-            Failure::NoConnection(why) | Failure::NoAnswer(why) | Failure::Impossible(why) => {
-                Error::unreachable(why)
-            }
+        match failure.answer() {
+            Ok(answer) => Error::unreachable(answer.to_string()),
+            Err(RequestFailure::Unreached(unreached)) => unreached.into(),
+            Err(failure) => Error::unreachable(failure.why()),
         }
     }
 }
@@ -327,7 +348,8 @@ mod tests {
             StoreError::Refused(why) => assert!(why.contains(part), "{why}"),
             other => panic!("{code}: {other:?}"),
         };
-        refused(404, "NoSuchBucket", "no bucket `b`");
+        let bucket = store(404, "NoSuchBucket", Wanted::Create);
+        assert!(matches!(bucket, StoreError::Unreached(of) if of.what.contains("no bucket `b`")));
         refused(403, "AccessDenied", "may not do this in bucket `b`");
         refused(301, "PermanentRedirect", "another region");
         refused(400, "InvalidRequest", "InvalidRequest");
@@ -343,7 +365,7 @@ mod tests {
         let text = "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]";
         assert!(matches!(queue(400, "InvalidParameterValue", text), QueueError::Refused(_)));
         assert!(
-            matches!(queue(400, "QueueDoesNotExist", ""), QueueError::Refused(why) if why.contains("`q`"))
+            matches!(queue(400, "QueueDoesNotExist", ""), QueueError::Unreached(of) if of.what.contains("`q`"))
         );
         assert!(matches!(queue(403, "OverLimit", ""), QueueError::Busy(_)));
     }

@@ -1,6 +1,6 @@
-//! Makes the bucket and the queues that a context stands on, where they are missing. What is there is left as it is.
+//! Creates the bucket and the queues of a context, where they are missing. Existing ones are left as they are.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint,
@@ -9,9 +9,10 @@ use aws_sdk_s3::types::{
     ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
 };
 use aws_sdk_sqs::types::QueueAttributeName;
+use serde_json::json;
 
 use super::config::Connection;
-use super::errors::{Answer, Failure};
+use super::errors::{Answer, Failure, refused};
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -20,31 +21,25 @@ const ABANDONED_UPLOAD_DAYS: i32 = 1;
 /// The one region that must not be named when a bucket is made.
 const FIRST_REGION: &str = "us-east-1";
 
-/// Whether it was made now, or was there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Made {
-    Now,
-    Before,
-}
-
-/// A bucket that nobody outside may read, encrypted, with one rule of lifecycle: unfinished uploads go. Deletion of
-/// objects is the engine's.
-pub async fn bucket(connection: &Connection, bucket: &str) -> Result<Made> {
-    let named =
-        |failure: Failure| Error::from(failure.at(&connection.address)).context(format!("bucket `{bucket}`"));
+/// Creates a private, encrypted bucket with one lifecycle rule: unfinished uploads are deleted. The engine deletes
+/// objects. False: the bucket exists already.
+pub async fn bucket(connection: &Connection, bucket: &str) -> Result<bool> {
+    let named = |failure: Failure| {
+        Error::from(failure.at(&connection.endpoint)).context(format!("bucket `{bucket}`"))
+    };
     match connection.s3.head_bucket().bucket(bucket).send().await.map_err(Failure::from) {
-        Ok(_) => return Ok(Made::Before),
+        Ok(_) => return Ok(false),
         Err(Failure::Answer(Answer { status: 404, .. })) => {}
         Err(Failure::Answer(Answer { status: 301, .. })) => {
             return Err(Error::invalid(format!(
                 "bucket `{bucket}` is in another region than {}",
                 connection.region
             ))
-            .hint("give its region with `--region`, or choose another name"));
+            .with_hint("give its region with `--region`, or choose another name"));
         }
         Err(Failure::Answer(Answer { status: 403, .. })) => {
             return Err(Error::invalid(format!("bucket `{bucket}` is not open to these credentials"))
-                .hint("it may belong to somebody else: choose another name"));
+                .with_hint("it may belong to somebody else: choose another name"));
         }
         Err(failure) => return Err(named(failure)),
     }
@@ -55,19 +50,18 @@ pub async fn bucket(connection: &Connection, bucket: &str) -> Result<Made> {
     let create = connection.s3.create_bucket().bucket(bucket).set_create_bucket_configuration(place);
     match create.send().await.map_err(Failure::from) {
         Ok(_) => {}
-        Err(Failure::Answer(answer)) if answer.code == "BucketAlreadyOwnedByYou" => return Ok(Made::Before),
+        Err(Failure::Answer(answer)) if answer.code == "BucketAlreadyOwnedByYou" => return Ok(false),
         Err(Failure::Answer(answer)) if answer.code == "BucketAlreadyExists" => {
             return Err(Error::conflict(format!("bucket `{bucket}` belongs to somebody else"))
-                .hint("names of buckets are shared by all accounts: choose another"));
+                .with_hint("names of buckets are shared by all accounts: choose another"));
         }
         Err(failure) => return Err(named(failure)),
     }
     settle(connection, bucket).await.map_err(named)?;
-    Ok(Made::Now)
+    Ok(true)
 }
 
 async fn settle(connection: &Connection, bucket: &str) -> Result<(), Failure> {
-    let broken = |error: aws_sdk_s3::error::BuildError| Failure::Impossible(error.to_string());
     let private = PublicAccessBlockConfiguration::builder()
         .block_public_acls(true)
         .ignore_public_acls(true)
@@ -77,13 +71,11 @@ async fn settle(connection: &Connection, bucket: &str) -> Result<(), Failure> {
     let request = connection.s3.put_public_access_block().bucket(bucket);
     request.public_access_block_configuration(private).send().await?;
 
-    let by_default = ServerSideEncryptionByDefault::builder()
-        .sse_algorithm(ServerSideEncryption::Aes256)
-        .build()
-        .map_err(broken)?;
+    let by_default =
+        ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::Aes256).build()?;
     let rule =
         ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(by_default).build();
-    let encrypted = ServerSideEncryptionConfiguration::builder().rules(rule).build().map_err(broken)?;
+    let encrypted = ServerSideEncryptionConfiguration::builder().rules(rule).build()?;
     let request = connection.s3.put_bucket_encryption().bucket(bucket);
     request.server_side_encryption_configuration(encrypted).send().await?;
 
@@ -94,73 +86,52 @@ async fn settle(connection: &Connection, bucket: &str) -> Result<(), Failure> {
         .status(ExpirationStatus::Enabled)
         .filter(LifecycleRuleFilter::builder().prefix("").build())
         .abort_incomplete_multipart_upload(abandoned)
-        .build()
-        .map_err(broken)?;
-    let lifecycle = BucketLifecycleConfiguration::builder().rules(rule).build().map_err(broken)?;
+        .build()?;
+    let lifecycle = BucketLifecycleConfiguration::builder().rules(rule).build()?;
     let request = connection.s3.put_bucket_lifecycle_configuration().bucket(bucket);
     request.lifecycle_configuration(lifecycle).send().await?;
     Ok(())
 }
 
-/// A queue of dead letters: it keeps them as long as SQS can.
-pub async fn dead_queue(connection: &Connection, name: &str) -> Result<Made> {
+/// Creates a queue that keeps messages as long as SQS can. Messages that were delivered too often go to the queue `dead`.
+/// False: the queue exists already.
+pub async fn queue(connection: &Connection, name: &str, dead: Option<&str>) -> Result<bool> {
     let made = async {
-        if url(connection, name).await?.is_some() {
-            return Ok(Made::Before);
-        }
-        create(
-            connection,
-            name,
-            [(QueueAttributeName::MessageRetentionPeriod, seconds(limits::RETENTION_MS))],
-        )
-        .await
-    };
-    made.await.map_err(|failure| Error::from(failure).context(format!("queue `{name}`")))
-}
-
-/// A queue whose messages end in the queue `dead`, once it has delivered them too often.
-pub async fn live_queue(connection: &Connection, name: &str, dead: &str) -> Result<Made> {
-    let made = async {
-        let redrive = redrive(connection, dead).await?;
-        let Some(url) = url(connection, name).await? else {
-            let attributes = [
-                (QueueAttributeName::MessageRetentionPeriod, seconds(limits::RETENTION_MS)),
-                (QueueAttributeName::VisibilityTimeout, seconds(limits::VISIBILITY_MS)),
-                (QueueAttributeName::RedrivePolicy, redrive),
-            ];
-            return create(connection, name, attributes).await;
+        let redrive = match dead {
+            Some(dead) => Some(redrive(connection, dead).await?),
+            None => None,
         };
+        let Some(url) = url(connection, name).await? else {
+            let seconds = |time: Duration| time.as_secs().to_string();
+            let retention = seconds(limits::RETENTION);
+            let mut create = connection.sqs.create_queue().queue_name(name);
+            create = create.attributes(QueueAttributeName::MessageRetentionPeriod, retention);
+            if let Some(redrive) = redrive {
+                create =
+                    create.attributes(QueueAttributeName::VisibilityTimeout, seconds(limits::VISIBILITY));
+                create = create.attributes(QueueAttributeName::RedrivePolicy, redrive);
+            }
+            create.send().await?;
+            return Ok(true);
+        };
+        let Some(redrive) = redrive else { return Ok(false) };
         if attribute(connection, &url, QueueAttributeName::RedrivePolicy).await?.is_some() {
-            return Ok(Made::Before);
+            return Ok(false);
         }
         let request = connection.sqs.set_queue_attributes().queue_url(url);
         request.attributes(QueueAttributeName::RedrivePolicy, redrive).send().await?;
-        Ok(Made::Now)
+        Ok(true)
     };
     made.await.map_err(|failure: Failure| {
-        Error::from(failure.at(&connection.address)).context(format!("queue `{name}`"))
+        Error::from(failure.at(&connection.endpoint)).context(format!("queue `{name}`"))
     })
 }
 
-async fn create<const N: usize>(
-    connection: &Connection,
-    name: &str,
-    attributes: [(QueueAttributeName, String); N],
-) -> Result<Made, Failure> {
-    let request = connection.sqs.create_queue().queue_name(name);
-    request.set_attributes(Some(attributes.into_iter().collect())).send().await?;
-    Ok(Made::Now)
-}
-
 async fn redrive(connection: &Connection, dead: &str) -> Result<String, Failure> {
-    let missing = || Failure::Impossible(format!("there is no queue `{dead}` for its dead letters"));
+    let missing = || refused(format!("there is no queue `{dead}` for its dead letters"));
     let url = url(connection, dead).await?.ok_or_else(missing)?;
     let arn = attribute(connection, &url, QueueAttributeName::QueueArn).await?.ok_or_else(missing)?;
-    let policy = BTreeMap::from([
-        ("deadLetterTargetArn", serde_json::Value::from(arn)),
-        ("maxReceiveCount", limits::RECEIVE_COUNT_MAX.into()),
-    ]);
-    Ok(serde_json::to_string(&policy).expect("a policy has string keys"))
+    Ok(json!({ "deadLetterTargetArn": arn, "maxReceiveCount": limits::RECEIVE_COUNT_MAX }).to_string())
 }
 
 async fn url(connection: &Connection, name: &str) -> Result<Option<String>, Failure> {
@@ -182,8 +153,4 @@ async fn attribute(
     let request = connection.sqs.get_queue_attributes().queue_url(url).attribute_names(name.clone());
     let attributes = request.send().await?.attributes;
     Ok(attributes.and_then(|mut attributes| attributes.remove(&name)))
-}
-
-fn seconds(ms: u64) -> String {
-    (ms / 1_000).to_string()
 }

@@ -9,20 +9,19 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 
 use super::config::{self, Connection};
-use super::errors::{Address, Answer, Failure, Wanted, store_error};
-use crate::limits;
+use super::errors::{Answer, Endpoint, Failure, Wanted, store_error};
+use crate::layout::Key;
 use crate::model::Time;
-use crate::seam::body::{Body, Spool};
+use crate::seam::Body;
 use crate::seam::store::{
-    ETag, Entry, List, Listed, Object, ObjectInfo, Put, PutObject, Range, Store, StoreError, past_prefix,
+    ByteRange, ETag, List, ListEntry, ListPage, Object, ObjectInfo, Put, PutObject, Store, StoreError,
+    check_delete, past_prefix,
 };
 
-/// The one entry of metadata that carries an object's note: `x-amz-meta-afn`.
-const NOTE: &str = "afn";
+/// The one entry of S3's metadata that carries ours: `x-amz-meta-afn`.
+const METADATA: &str = "afn";
 /// What S3 itself calls a body of unknown type; the SDK would name one that callers use.
 const UNTYPED: &str = "binary/octet-stream";
-/// Of a spooled body, what is read at a time.
-const PIECE_BYTES: usize = 256 * limits::KIB as usize;
 
 #[derive(Debug, Clone)]
 pub struct S3Store {
@@ -30,18 +29,18 @@ pub struct S3Store {
     bucket: String,
     /// Empty, or with a slash at its end.
     prefix: String,
-    address: Address,
+    endpoint: Endpoint,
 }
 
 impl S3Store {
     pub fn new(connection: &Connection, bucket: &str, prefix: &str) -> S3Store {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        let (client, address) = (connection.s3.clone(), connection.address.clone());
-        S3Store { client, bucket: bucket.to_owned(), prefix, address }
+        let (client, endpoint) = (connection.s3.clone(), connection.endpoint.clone());
+        S3Store { client, bucket: bucket.to_owned(), prefix, endpoint }
     }
 
-    fn full(&self, key: &str) -> String {
+    fn full(&self, key: impl std::fmt::Display) -> String {
         format!("{}{key}", self.prefix)
     }
 
@@ -51,17 +50,28 @@ impl S3Store {
         })
     }
 
-    fn error(&self, failure: impl Into<Failure>, wanted: Wanted) -> StoreError {
-        store_error(failure.into().at(&self.address), wanted, &self.bucket)
+    async fn error(&self, failure: impl Into<Failure>, wanted: Wanted) -> StoreError {
+        let error = store_error(failure.into().at(&self.endpoint), wanted, &self.bucket);
+        self.endpoint.locate(error).await
+    }
+
+    async fn answer<T>(
+        &self,
+        answer: Result<T, impl Into<Failure>>,
+        wanted: Wanted,
+    ) -> Result<T, StoreError> {
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(failure) => Err(self.error(failure, wanted).await),
+        }
     }
 }
 
 #[async_trait]
 impl Store for S3Store {
-    async fn put(&self, key: &str, object: PutObject) -> Result<ETag, StoreError> {
-        if let Some(note) = &object.note {
-            check_note(note)?;
-        }
+    async fn put(&self, key: &Key, object: PutObject) -> Result<ETag, StoreError> {
+        // S3 would answer with an error of signature, or with other bytes later.
+        object.check(&self.full(key))?;
         let bytes = object.body.len();
         let request = self
             .client
@@ -71,7 +81,7 @@ impl Store for S3Store {
             .body(stream(object.body))
             .content_length(bytes as i64)
             .content_type(object.content_type.as_deref().unwrap_or(UNTYPED))
-            .set_metadata(object.note.map(|note| [(NOTE.to_owned(), note)].into()));
+            .set_metadata(object.metadata.map(|metadata| [(METADATA.to_owned(), metadata)].into()));
         let (request, wanted) = match object.mode {
             Put::Create => (request.if_none_match("*"), Wanted::Create),
             Put::Replace(etag) => (request.if_match(etag.0), Wanted::Replace),
@@ -82,25 +92,25 @@ impl Store for S3Store {
             .config_override(aws_sdk_s3::config::Builder::new().timeout_config(timeouts))
             .send()
             .await;
-        let put = sent.map_err(|error| self.error(error, wanted))?;
+        let put = self.answer(sent, wanted).await?;
         etag(put.e_tag)
     }
 
-    async fn get(&self, key: &str, range: Range) -> Result<Object, StoreError> {
+    async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
         let header = match range {
-            Range::All => None,
+            ByteRange::Whole(_) => None,
             // A header cannot name an empty range.
-            Range::Part { length: 0, .. } | Range::Last(0) => return self.empty(key).await,
-            Range::Part { offset, length } => {
+            ByteRange::Part { length: 0, .. } | ByteRange::Last(0) => return self.empty(key).await,
+            ByteRange::Part { offset, length } => {
                 Some(format!("bytes={offset}-{}", offset.saturating_add(length - 1)))
             }
-            Range::Last(length) => Some(format!("bytes=-{length}")),
+            ByteRange::Last(length) => Some(format!("bytes=-{length}")),
         };
         let request = self.client.get_object().bucket(&self.bucket).key(self.full(key)).set_range(header);
         let got = match request.send().await.map_err(Failure::from) {
             Ok(got) => got,
             Err(Failure::Answer(Answer { status: 416, .. })) => return self.empty(key).await,
-            Err(failure) => return Err(self.error(failure, Wanted::Other)),
+            Err(failure) => return Err(self.error(failure, Wanted::Other).await),
         };
         let length = got.content_length.unwrap_or_default().max(0) as u64;
         let info = ObjectInfo {
@@ -108,8 +118,9 @@ impl Store for S3Store {
             etag: etag(got.e_tag)?,
             modified_at: time(got.last_modified),
             content_type: typed(got.content_type),
-            note: got.metadata.and_then(|mut metadata| metadata.remove(NOTE)),
+            metadata: got.metadata.and_then(|mut metadata| metadata.remove(METADATA)),
         };
+        range.check(key, info.bytes)?;
         let lost = |error: &dyn std::fmt::Display| StoreError::Lost(format!("the body broke off: {error}"));
         let body = got.body.collect().await.map_err(|error| lost(&error))?.into_bytes();
         if body.len() as u64 != length {
@@ -118,34 +129,31 @@ impl Store for S3Store {
         Ok(Object { body, info })
     }
 
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
         let request = self.client.head_object().bucket(&self.bucket).key(self.full(key));
-        let head = request.send().await.map_err(|error| self.error(error, Wanted::Other))?;
+        let head = self.answer(request.send().await, Wanted::Other).await?;
         Ok(ObjectInfo {
             bytes: head.content_length.unwrap_or_default().max(0) as u64,
             etag: etag(head.e_tag)?,
             modified_at: time(head.last_modified),
             content_type: typed(head.content_type),
-            note: head.metadata.and_then(|mut metadata| metadata.remove(NOTE)),
+            metadata: head.metadata.and_then(|mut metadata| metadata.remove(METADATA)),
         })
     }
 
-    async fn list(&self, request: &List) -> Result<Listed, StoreError> {
-        let max = request.max.clamp(1, limits::LIST_PAGE_MAX);
-        let listed = self
+    async fn list(&self, request: &List) -> Result<ListPage, StoreError> {
+        let request = self
             .client
             .list_objects_v2()
             .bucket(&self.bucket)
             .prefix(self.full(&request.prefix))
             .set_start_after(request.start_after.as_ref().map(|key| self.full(key)))
             .set_delimiter(request.group.then(|| "/".to_owned()))
-            .max_keys(max as i32)
-            .send()
-            .await
-            .map_err(|error| self.error(error, Wanted::Other))?;
-        let mut page = Listed::default();
+            .max_keys(request.page() as i32);
+        let listed = self.answer(request.send().await, Wanted::Other).await?;
+        let mut page = ListPage::default();
         for object in listed.contents.unwrap_or_default() {
-            page.entries.push(Entry {
+            page.entries.push(ListEntry {
                 key: self.bare(object.key.as_deref().unwrap_or_default())?,
                 bytes: object.size.unwrap_or_default().max(0) as u64,
                 etag: etag(object.e_tag)?,
@@ -163,26 +171,19 @@ impl Store for S3Store {
         Ok(page)
     }
 
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+    async fn delete(&self, keys: &[Key]) -> Result<(), StoreError> {
         if keys.is_empty() {
             return Ok(());
         }
-        if keys.len() > limits::LIST_PAGE_MAX {
-            return Err(StoreError::Refused(format!(
-                "{} keys in one delete, the most is {}",
-                keys.len(),
-                limits::LIST_PAGE_MAX
-            )));
-        }
-        let impossible = |error: aws_sdk_s3::error::BuildError| StoreError::Refused(error.to_string());
+        check_delete(keys)?;
         let mut delete = Delete::builder().quiet(true);
         for key in keys {
-            delete =
-                delete.objects(ObjectIdentifier::builder().key(self.full(key)).build().map_err(impossible)?);
+            let key = ObjectIdentifier::builder().key(self.full(key)).build();
+            delete = delete.objects(self.answer(key, Wanted::Other).await?);
         }
-        let delete = delete.build().map_err(impossible)?;
+        let delete = self.answer(delete.build(), Wanted::Other).await?;
         let request = self.client.delete_objects().bucket(&self.bucket).delete(delete);
-        let deleted = request.send().await.map_err(|error| self.error(error, Wanted::Other))?;
+        let deleted = self.answer(request.send().await, Wanted::Other).await?;
         match deleted.errors.unwrap_or_default().into_iter().next() {
             None => Ok(()),
             Some(error) => {
@@ -190,7 +191,7 @@ impl Store for S3Store {
                 // Key by key there is no status: access is ours to mend, all else is the service's.
                 let status = if code == "AccessDenied" { 403 } else { 500 };
                 let answer = Answer { status, code, message: error.message.unwrap_or_default() };
-                Err(self.error(Failure::Answer(answer), Wanted::Other))
+                Err(self.error(Failure::Answer(answer), Wanted::Other).await)
             }
         }
     }
@@ -198,48 +199,26 @@ impl Store for S3Store {
 
 impl S3Store {
     /// Of a range that S3 has no bytes for.
-    async fn empty(&self, key: &str) -> Result<Object, StoreError> {
+    async fn empty(&self, key: &Key) -> Result<Object, StoreError> {
         Ok(Object { body: Bytes::new(), info: self.head(key).await? })
-    }
-}
-
-/// What does not fit a header is refused here: S3 would answer with an error of signature, or with other bytes later.
-fn check_note(note: &str) -> Result<(), StoreError> {
-    if note.len() as u64 > limits::NOTE_BYTES_MAX {
-        return Err(StoreError::Refused(format!(
-            "a note of {} bytes, the most is {}",
-            note.len(),
-            limits::NOTE_BYTES_MAX
-        )));
-    }
-    match note.chars().find(|c| !matches!(c, ' '..='~')) {
-        Some(c) => Err(StoreError::Refused(format!("a note with {c:?}, which is not printable ASCII"))),
-        None => Ok(()),
     }
 }
 
 fn stream(body: Body) -> ByteStream {
     match body {
         Body::Bytes(bytes) => ByteStream::from(bytes),
-        Body::Spool(spool) => ByteStream::new(SdkBody::retryable(move || spooled(spool.clone()))),
+        Body::Spool(_) => ByteStream::new(SdkBody::retryable(move || spooled(&body))),
     }
 }
 
 /// Reads the file while it is sent: no more than a piece of it is ever in memory.
-fn spooled(spool: Spool) -> SdkBody {
-    let pieces = futures_util::stream::unfold(0, move |offset| {
-        let spool = spool.clone();
-        async move {
-            if offset >= spool.len() {
-                return None;
-            }
-            let read = tokio::task::spawn_blocking(move || spool.read_at(offset, PIECE_BYTES)).await;
-            let piece = read.map_err(std::io::Error::other).flatten();
-            let end = offset + piece.as_ref().map_or(0, |piece| piece.len() as u64);
-            Some((piece.map(Frame::data), end))
-        }
+fn spooled(body: &Body) -> SdkBody {
+    let pieces = futures_util::stream::unfold(body.pieces(), |mut pieces| async move {
+        let read = tokio::task::spawn_blocking(move || (pieces.next(), pieces)).await;
+        let (piece, pieces) = read.expect("reading a file does not panic");
+        Some((piece?.map(Frame::data), pieces))
     });
-    // Who encodes it in chunks asks again after the end.
+    // The SDK's chunked encoding polls again after the end.
     SdkBody::from_body_1_x(StreamBody::new(pieces.fuse()))
 }
 

@@ -10,13 +10,15 @@ use aws_sdk_sqs::types::{
 use tokio::sync::OnceCell;
 
 use super::config::{self, Connection};
-use super::errors::{Address, Failure, entry_error, queue_error};
+use super::errors::{Endpoint, Failure, entry_error, queue_error};
 use crate::limits;
 use crate::model::Time;
-use crate::seam::queue::{Depth, Outgoing, Queue, QueueError, Receipt, Received};
+use crate::seam::queue::{
+    Depth, EntryAnswers, Outgoing, Queue, QueueError, QueueResult, Receipt, Received, check_batch,
+};
 
-/// The message attribute that carries a note.
-const NOTE: &str = "note";
+/// The message attribute that carries the metadata.
+const METADATA: &str = "note";
 
 #[derive(Debug)]
 pub struct SqsQueue {
@@ -24,7 +26,7 @@ pub struct SqsQueue {
     name: String,
     url: OnceCell<String>,
     long_poll: Duration,
-    address: Address,
+    endpoint: Endpoint,
 }
 
 impl SqsQueue {
@@ -36,25 +38,20 @@ impl SqsQueue {
             name: name.to_owned(),
             url,
             long_poll: connection.long_poll,
-            address: connection.address.clone(),
+            endpoint: connection.endpoint.clone(),
         }
     }
 
-    async fn url(&self) -> Result<&str, QueueError> {
+    pub async fn url(&self) -> QueueResult<&str> {
         let look_up = || async {
             let got = self.client.get_queue_url().queue_name(&self.name).send().await;
-            let url = got.map_err(|error| self.error(error))?.queue_url;
+            let url = self.answer(got).await?.queue_url;
             url.ok_or_else(|| QueueError::Lost("SQS answered without the queue's URL".to_owned()))
         };
         self.url.get_or_try_init(look_up).await.map(String::as_str)
     }
 
-    async fn receive_once(
-        &self,
-        max: usize,
-        wait: u64,
-        visibility: Duration,
-    ) -> Result<Vec<Message>, QueueError> {
+    async fn receive_once(&self, max: usize, wait: u64, visibility: Duration) -> QueueResult<Vec<Message>> {
         let received = self
             .client
             .receive_message()
@@ -64,26 +61,32 @@ impl SqsQueue {
             .visibility_timeout(whole_seconds(visibility))
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
-            .message_attribute_names(NOTE)
+            .message_attribute_names(METADATA)
             .customize()
             .config_override(
                 aws_sdk_sqs::config::Builder::new()
                     .timeout_config(config::timeouts(Duration::from_secs(wait))),
             )
             .send()
-            .await
-            .map_err(|error| self.error(error))?;
+            .await;
+        let received = self.answer(received).await?;
         Ok(received.messages.unwrap_or_default())
     }
 
-    fn error(&self, failure: impl Into<Failure>) -> QueueError {
-        queue_error(failure.into().at(&self.address), &self.name)
+    async fn answer<T>(&self, answer: Result<T, impl Into<Failure>>) -> QueueResult<T> {
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(failure) => {
+                let error = queue_error(failure.into().at(&self.endpoint), &self.name);
+                Err(self.endpoint.locate(error).await)
+            }
+        }
     }
 
     /// Lays what SQS said of a batch, whose entries are named by their place, over `answers`.
     fn settle<'a>(
         &self,
-        answers: &mut [Result<(), QueueError>],
+        answers: &mut [QueueResult<()>],
         done: impl Iterator<Item = &'a str>,
         failed: &[BatchResultErrorEntry],
     ) {
@@ -101,51 +104,18 @@ impl SqsQueue {
 }
 
 /// Of an entry that SQS says nothing about.
-fn unanswered() -> Result<(), QueueError> {
+fn unanswered() -> QueueResult<()> {
     Err(QueueError::Lost("SQS answered without this entry".to_owned()))
-}
-
-fn check_batch(entries: usize) -> Result<(), QueueError> {
-    if entries > limits::QUEUE_BATCH_MAX {
-        return Err(QueueError::Refused(format!(
-            "{entries} messages in one request, the most is {}",
-            limits::QUEUE_BATCH_MAX
-        )));
-    }
-    Ok(())
-}
-
-/// For some of these SQS fails the whole request.
-fn check_entry(message: &Outgoing) -> Result<(), QueueError> {
-    let refused = |why: String| Err(QueueError::Refused(why));
-    if message.body.is_empty() {
-        return refused("a message without a body".to_owned());
-    }
-    if message.body.len() > limits::MESSAGE_BYTES_MAX {
-        return refused(format!(
-            "a message of {} bytes, the most is {}",
-            message.body.len(),
-            limits::MESSAGE_BYTES_MAX
-        ));
-    }
-    if message.delay > Duration::from_millis(limits::DELAY_MS_MAX) {
-        return refused(format!(
-            "a delay of {} s, the most is {} s",
-            message.delay.as_secs(),
-            limits::DELAY_MS_MAX / 1_000
-        ));
-    }
-    Ok(())
 }
 
 #[async_trait]
 impl Queue for SqsQueue {
-    async fn send(&self, messages: Vec<Outgoing>) -> Result<Vec<Result<(), QueueError>>, QueueError> {
+    async fn send(&self, messages: Vec<Outgoing>) -> QueueResult<EntryAnswers> {
         check_batch(messages.len())?;
         let mut answers = Vec::with_capacity(messages.len());
         let mut entries = Vec::with_capacity(messages.len());
         for (place, message) in messages.into_iter().enumerate() {
-            match check_entry(&message) {
+            match message.check() {
                 Ok(()) => {
                     entries.push(outgoing(place, message)?);
                     answers.push(unanswered());
@@ -158,38 +128,33 @@ impl Queue for SqsQueue {
         }
         let request =
             self.client.send_message_batch().queue_url(self.url().await?).set_entries(Some(entries));
-        let sent = request.send().await.map_err(|error| self.error(error))?;
+        let sent = self.answer(request.send().await).await?;
         self.settle(&mut answers, sent.successful.iter().map(|entry| entry.id.as_str()), &sent.failed);
         Ok(answers)
     }
 
-    async fn receive(
-        &self,
-        max: usize,
-        wait: Duration,
-        visibility: Duration,
-    ) -> Result<Vec<Received>, QueueError> {
+    async fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> QueueResult<Vec<Received>> {
         // One request, whatever the wait: each is counted, and whoever asked may ask again.
         let wait = wait.min(self.long_poll).as_secs();
         self.receive_once(max, wait, visibility).await?.into_iter().map(incoming).collect()
     }
 
-    async fn extend(&self, receipt: &Receipt, visibility: Duration) -> Result<(), QueueError> {
+    async fn extend(&self, receipt: &Receipt, visibility: Duration) -> QueueResult<()> {
         let request = self
             .client
             .change_message_visibility()
             .queue_url(self.url().await?)
             .receipt_handle(&receipt.0)
             .visibility_timeout(whole_seconds(visibility));
-        request.send().await.map_err(|error| self.error(error))?;
+        self.answer(request.send().await).await?;
         Ok(())
     }
 
-    async fn delete(&self, receipts: &[Receipt]) -> Result<Vec<Result<(), QueueError>>, QueueError> {
-        check_batch(receipts.len())?;
+    async fn delete(&self, receipts: &[Receipt]) -> QueueResult<EntryAnswers> {
         if receipts.is_empty() {
             return Ok(Vec::new());
         }
+        check_batch(receipts.len())?;
         let mut entries = Vec::with_capacity(receipts.len());
         for (place, receipt) in receipts.iter().enumerate() {
             let entry =
@@ -198,7 +163,7 @@ impl Queue for SqsQueue {
         }
         let request =
             self.client.delete_message_batch().queue_url(self.url().await?).set_entries(Some(entries));
-        let deleted = request.send().await.map_err(|error| self.error(error))?;
+        let deleted = self.answer(request.send().await).await?;
         let mut answers = vec![unanswered(); receipts.len()];
         self.settle(&mut answers, deleted.successful.iter().map(|entry| entry.id.as_str()), &deleted.failed);
         for answer in &mut answers {
@@ -209,7 +174,7 @@ impl Queue for SqsQueue {
         Ok(answers)
     }
 
-    async fn depth(&self) -> Result<Depth, QueueError> {
+    async fn depth(&self) -> QueueResult<Depth> {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
@@ -220,7 +185,7 @@ impl Queue for SqsQueue {
             .get_queue_attributes()
             .queue_url(self.url().await?)
             .set_attribute_names(Some(names.to_vec()));
-        let attributes = request.send().await.map_err(|error| self.error(error))?.attributes;
+        let attributes = self.answer(request.send().await).await?.attributes;
         let count = |name: &QueueAttributeName| {
             attributes.as_ref().and_then(|attributes| attributes.get(name)?.parse().ok()).unwrap_or_default()
         };
@@ -236,32 +201,33 @@ fn impossible(error: aws_sdk_sqs::error::BuildError) -> QueueError {
     QueueError::Refused(error.to_string())
 }
 
-fn outgoing(place: usize, message: Outgoing) -> Result<SendMessageBatchRequestEntry, QueueError> {
+fn outgoing(place: usize, message: Outgoing) -> QueueResult<SendMessageBatchRequestEntry> {
     let mut entry = SendMessageBatchRequestEntry::builder()
         .id(place.to_string())
         .message_body(message.body)
         .delay_seconds(whole_seconds(message.delay))
         .set_message_group_id(message.group);
-    if let Some(note) = message.note.filter(|note| !note.is_empty()) {
-        let note = MessageAttributeValue::builder().data_type("String").string_value(note);
-        entry = entry.message_attributes(NOTE, note.build().map_err(impossible)?);
+    if let Some(metadata) = message.metadata.filter(|metadata| !metadata.is_empty()) {
+        let metadata = MessageAttributeValue::builder().data_type("String").string_value(metadata);
+        entry = entry.message_attributes(METADATA, metadata.build().map_err(impossible)?);
     }
     entry.build().map_err(impossible)
 }
 
-fn incoming(message: Message) -> Result<Received, QueueError> {
+fn incoming(message: Message) -> QueueResult<Received> {
     let broken = |what: &str| QueueError::Lost(format!("SQS answered without the message's {what}"));
     let system = |name: MessageSystemAttributeName| -> Option<u64> {
         message.attributes.as_ref()?.get(&name)?.parse().ok()
     };
     let delivery = system(MessageSystemAttributeName::ApproximateReceiveCount);
     let sent_at = system(MessageSystemAttributeName::SentTimestamp);
-    let note = message.message_attributes.and_then(|mut attributes| attributes.remove(NOTE)?.string_value);
+    let metadata =
+        message.message_attributes.and_then(|mut attributes| attributes.remove(METADATA)?.string_value);
     Ok(Received {
         id: message.message_id.ok_or_else(|| broken("id"))?,
         receipt: Receipt(message.receipt_handle.ok_or_else(|| broken("receipt"))?),
         body: message.body.unwrap_or_default(),
-        note,
+        metadata,
         delivery: delivery.ok_or_else(|| broken("receive count"))?.clamp(1, u32::MAX.into()) as u32,
         sent_at: Time(sent_at.ok_or_else(|| broken("time"))?),
     })

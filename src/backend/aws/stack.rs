@@ -13,10 +13,10 @@ pub async fn outputs(connection: &Connection, stack: &str) -> Result<BTreeMap<St
         Ok(described) => described,
         Err(Failure::Answer(answer)) if answer.message.contains("does not exist") => {
             return Err(Error::not_found(format!("there is no stack `{stack}` in {}", connection.region))
-                .hint("infra/README.md tells how it is deployed"));
+                .with_hint("infra/README.md tells how it is deployed"));
         }
         Err(failure) => {
-            return Err(Error::from(failure.at(&connection.address)).context(format!("stack `{stack}`")));
+            return Err(Error::from(failure.at(&connection.endpoint)).context(format!("stack `{stack}`")));
         }
     };
     let Some(found) = described.stacks.unwrap_or_default().into_iter().next() else {
@@ -29,7 +29,7 @@ pub async fn outputs(connection: &Connection, stack: &str) -> Result<BTreeMap<St
         || status.starts_with("UPDATE_");
     if !usable {
         return Err(Error::conflict(format!("stack `{stack}` is {status}"))
-            .hint("wait until it is CREATE_COMPLETE; the console says why if it fails"));
+            .with_hint("wait until it is CREATE_COMPLETE; the console says why if it fails"));
     }
     let outputs = found.outputs.unwrap_or_default().into_iter();
     Ok(outputs.filter_map(|output| Some((output.output_key?, output.output_value?))).collect())

@@ -10,19 +10,21 @@ use tokio::sync::Notify;
 use crate::limits;
 use crate::model::Time;
 use crate::seam::Clock;
-use crate::seam::queue::{Depth, Outgoing, Queue, QueueError, Receipt, Received, check_batch};
+use crate::seam::queue::{
+    Depth, EntryAnswers, Outgoing, Queue, QueueError, QueueResult, Receipt, Received, check_batch,
+};
 
 /// Clones share their messages.
 #[derive(Clone)]
 pub struct MemoryQueue {
     clock: Arc<dyn Clock>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<Messages>>,
     /// Something may have become visible sooner than a waiting receive thought.
     changed: Arc<Notify>,
 }
 
 #[derive(Default)]
-struct State {
+struct Messages {
     sent: u64,
     messages: BTreeMap<u64, Message>,
     /// Every message, by when it can be received, by the monotonic clock.
@@ -31,7 +33,7 @@ struct State {
 
 struct Message {
     body: String,
-    note: Option<String>,
+    metadata: Option<String>,
     sent_at: Time,
     delivery: u32,
     received: Duration,
@@ -43,12 +45,17 @@ impl MemoryQueue {
         MemoryQueue { clock, state: Arc::default(), changed: Arc::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// The bodies of all messages, hidden ones too, in the order in which they were sent. For tests.
+    pub fn bodies(&self) -> Vec<String> {
+        self.state().messages.values().map(|message| message.body.clone()).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, Messages> {
         self.state.lock().expect("no holder of this lock panics")
     }
 }
 
-impl State {
+impl Messages {
     fn hide(&mut self, id: u64, until: Duration) {
         let Some(message) = self.messages.get_mut(&id) else { return };
         self.by_visibility.remove(&(message.visible, id));
@@ -69,7 +76,7 @@ impl State {
                 id: id.to_string(),
                 receipt: Receipt(format!("{id}.{}", message.delivery)),
                 body: message.body.clone(),
-                note: message.note.clone(),
+                metadata: message.metadata.clone(),
                 delivery: message.delivery,
                 sent_at: message.sent_at,
             });
@@ -83,7 +90,7 @@ impl State {
 }
 
 /// The message that a receipt names, by whichever delivery: SQS takes old ones too.
-fn message_of(receipt: &Receipt) -> Result<u64, QueueError> {
+fn message_of(receipt: &Receipt) -> QueueResult<u64> {
     let parts = receipt.0.split_once('.');
     parts
         .and_then(|(id, delivery)| delivery.parse::<u32>().ok().and(id.parse().ok()))
@@ -92,7 +99,7 @@ fn message_of(receipt: &Receipt) -> Result<u64, QueueError> {
 
 #[async_trait]
 impl Queue for MemoryQueue {
-    async fn send(&self, messages: Vec<Outgoing>) -> Result<Vec<Result<(), QueueError>>, QueueError> {
+    async fn send(&self, messages: Vec<Outgoing>) -> QueueResult<EntryAnswers> {
         check_batch(messages.len())?;
         let (now, sent_at) = (self.clock.monotonic(), self.clock.now());
         let mut state = self.state();
@@ -101,8 +108,8 @@ impl Queue for MemoryQueue {
             state.sent += 1;
             let id = state.sent;
             let visible = now + message.delay;
-            let Outgoing { body, note, .. } = message;
-            let message = Message { body, note, sent_at, delivery: 0, received: now, visible };
+            let Outgoing { body, metadata, .. } = message;
+            let message = Message { body, metadata, sent_at, delivery: 0, received: now, visible };
             state.messages.insert(id, message);
             state.by_visibility.insert((visible, id));
             Ok(())
@@ -113,12 +120,7 @@ impl Queue for MemoryQueue {
         Ok(answers)
     }
 
-    async fn receive(
-        &self,
-        max: usize,
-        wait: Duration,
-        visibility: Duration,
-    ) -> Result<Vec<Received>, QueueError> {
+    async fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> QueueResult<Vec<Received>> {
         check_batch(max)?;
         let until = self.clock.monotonic() + wait;
         loop {
@@ -146,14 +148,14 @@ impl Queue for MemoryQueue {
         }
     }
 
-    async fn extend(&self, receipt: &Receipt, visibility: Duration) -> Result<(), QueueError> {
+    async fn extend(&self, receipt: &Receipt, visibility: Duration) -> QueueResult<()> {
         let id = message_of(receipt)?;
         let now = self.clock.monotonic();
         {
             let mut state = self.state();
             let message = state.messages.get(&id).ok_or(QueueError::Gone)?;
             let lease = (now + visibility).saturating_sub(message.received);
-            if lease > Duration::from_millis(limits::LEASE_MS_MAX) {
+            if lease > limits::LEASE_MAX {
                 return Err(QueueError::Refused("a lease ends 12 hours after its receive".to_owned()));
             }
             state.hide(id, now + visibility);
@@ -162,7 +164,7 @@ impl Queue for MemoryQueue {
         Ok(())
     }
 
-    async fn delete(&self, receipts: &[Receipt]) -> Result<Vec<Result<(), QueueError>>, QueueError> {
+    async fn delete(&self, receipts: &[Receipt]) -> QueueResult<EntryAnswers> {
         check_batch(receipts.len())?;
         let mut state = self.state();
         let answers = receipts.iter().map(|receipt| {
@@ -175,7 +177,7 @@ impl Queue for MemoryQueue {
         Ok(answers.collect())
     }
 
-    async fn depth(&self) -> Result<Depth, QueueError> {
+    async fn depth(&self) -> QueueResult<Depth> {
         let now = self.clock.monotonic();
         let mut depth = Depth::default();
         for message in self.state().messages.values() {

@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 
+use crate::backend::watched::Watched;
+use crate::layout::Key;
 use crate::model::Digest;
 use crate::seam::Clock;
 use crate::seam::store::{
-    ETag, Entry, List, Listed, Object, ObjectInfo, Put, PutObject, Range, Store, StoreError, check_delete,
-    past_prefix,
+    ByteRange, ETag, List, ListEntry, ListPage, Object, ObjectInfo, PutObject, Store, StoreError,
+    check_delete, past_prefix,
 };
 
 /// Clones share their objects.
@@ -19,11 +23,12 @@ use crate::seam::store::{
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     objects: Arc<Mutex<BTreeMap<String, Object>>>,
+    watched: Watched,
 }
 
 impl MemoryStore {
     pub fn new(clock: Arc<dyn Clock>) -> MemoryStore {
-        MemoryStore { clock, objects: Arc::default() }
+        MemoryStore { clock, objects: Arc::default(), watched: Watched::default() }
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Object>> {
@@ -33,52 +38,51 @@ impl MemoryStore {
 
 /// Of the bytes alone, as S3's is: the same bytes written again bring the same ETag back.
 fn etag(body: &Bytes) -> ETag {
-    let mut digest = String::from(Digest::of(body));
-    digest.truncate(32);
-    ETag(digest)
+    ETag(Digest::of(body).as_str()[..32].to_owned())
 }
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn put(&self, key: &str, object: PutObject) -> Result<ETag, StoreError> {
-        object.check(key)?;
+    async fn put(&self, key: &Key, object: PutObject) -> Result<ETag, StoreError> {
+        let key = key.to_string();
+        object.check(&key)?;
         let body =
             object.body.to_bytes().map_err(|error| StoreError::Refused(format!("read the body: {error}")))?;
         let etag = etag(&body);
         let mut objects = self.objects();
-        match (&object.mode, objects.get(key)) {
-            (Put::Create, Some(_)) => return Err(StoreError::Exists),
-            (Put::Replace(_), None) => return Err(StoreError::NotFound),
-            (Put::Replace(expected), Some(stands)) if stands.info.etag != *expected => {
-                return Err(StoreError::Changed);
-            }
-            (Put::Create, None) | (Put::Replace(_), Some(_)) => {}
-        }
+        object.mode.check(objects.get(&key).map(|existing| &existing.info.etag))?;
         let info = ObjectInfo {
             bytes: body.len() as u64,
             etag: etag.clone(),
             modified_at: self.clock.now(),
             content_type: object.content_type,
-            note: object.note,
+            metadata: object.metadata,
         };
-        objects.insert(key.to_owned(), Object { body, info });
+        self.watched.notify(&key);
+        objects.insert(key, Object { body, info });
         Ok(etag)
     }
 
-    async fn get(&self, key: &str, range: Range) -> Result<Object, StoreError> {
-        let mut object = self.objects().get(key).cloned().ok_or(StoreError::NotFound)?;
+    async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
+        let mut object = self.objects().get(&key.to_string()).cloned().ok_or(StoreError::NotFound)?;
+        range.check(key, object.info.bytes)?;
         let part = range.within(object.info.bytes);
         object.body = object.body.slice(part.start as usize..part.end as usize);
         Ok(object)
     }
 
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
-        self.objects().get(key).map(|object| object.info.clone()).ok_or(StoreError::NotFound)
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
+        self.objects().get(&key.to_string()).map(|object| object.info.clone()).ok_or(StoreError::NotFound)
     }
 
-    async fn list(&self, request: &List) -> Result<Listed, StoreError> {
+    fn created(&self, key: &Key) -> BoxFuture<'static, ()> {
+        let watch = self.watched.watch(key.to_string());
+        async move { watch.created().await }.boxed()
+    }
+
+    async fn list(&self, request: &List) -> Result<ListPage, StoreError> {
         let objects = self.objects();
-        let mut listed = Listed::default();
+        let mut listed = ListPage::default();
         let mut after = request.start_after.clone();
         let mut last = None;
         loop {
@@ -100,7 +104,7 @@ impl Store for MemoryStore {
                     past_prefix(common)
                 }
                 None => {
-                    listed.entries.push(Entry {
+                    listed.entries.push(ListEntry {
                         key: key.clone(),
                         bytes: object.info.bytes,
                         etag: object.info.etag.clone(),
@@ -114,11 +118,11 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+    async fn delete(&self, keys: &[Key]) -> Result<(), StoreError> {
         check_delete(keys)?;
         let mut objects = self.objects();
         for key in keys {
-            objects.remove(key);
+            objects.remove(&key.to_string());
         }
         Ok(())
     }

@@ -17,10 +17,8 @@ fn id(revision: i64, place: u64) -> i64 {
 
 pub(super) fn write(connection: &Connection, revision: i64, body: &Body) -> Result<(), StoreError> {
     if body.len() > BODY_BYTES_MAX {
-        return Err(StoreError::Refused(format!(
-            "a body of {} bytes, the most is {BODY_BYTES_MAX}",
-            body.len()
-        )));
+        let bytes = body.len();
+        return Err(StoreError::Refused(format!("a body of {bytes} bytes, the most is {BODY_BYTES_MAX}")));
     }
     let mut insert = connection.prepare_cached("INSERT INTO pieces (id, bytes) VALUES (?1, ?2)")?;
     for place in 0..body.len().div_ceil(PIECE_BYTES) {
@@ -55,10 +53,8 @@ pub(super) fn read(
         offset += piece.len() as u64;
     }
     if bytes.len() as u64 != range.end - range.start {
-        return Err(StoreError::Refused(format!(
-            "a body lacks bytes: {} of revision {revision}",
-            bytes.len()
-        )));
+        let found = bytes.len();
+        return Err(StoreError::Refused(format!("a body lacks bytes: {found} of revision {revision}")));
     }
     Ok(bytes.freeze())
 }

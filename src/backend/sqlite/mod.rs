@@ -1,20 +1,24 @@
 //! Store and queues in one SQLite file, shared by any number of processes of one machine. One file, because what the
-//! queue forgets must not survive what the store forgets: a power cut takes both back to one moment. Knows the seams
+//! queue forgets must not survive what the store forgets: a power cut takes both back to one moment. Knows the deps
 //! and nothing of the engine.
 
 mod blob;
+mod failure;
 mod open;
 mod queue;
 mod reader;
 mod schema;
 mod store;
-mod trouble;
-mod wake;
+
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use tokio::sync::Notify;
+
+use super::watched::Watched;
 use crate::error::Error;
 use crate::seam::{Clock, Queue, Store};
 
@@ -29,7 +33,9 @@ struct File {
     clock: Arc<dyn Clock>,
     readers: reader::Readers,
     writer: writer::Writer,
-    wake: wake::Wake,
+    /// What is notified when a queue may have something visible, by the queue's name.
+    changed: Mutex<BTreeMap<String, Arc<Notify>>>,
+    watched: Watched,
 }
 
 impl Sqlite {
@@ -38,11 +44,11 @@ impl Sqlite {
     pub fn open(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Sqlite, Error> {
         let path = path.as_ref().to_owned();
         let writing = open::writing(&path)?;
-        let watching = open::reading(&path).map_err(|error| open::explain(&path, &error))?;
         let file = File {
             readers: reader::Readers::new(path.clone()),
             writer: writer::Writer::start(writing),
-            wake: wake::Wake::start(watching),
+            changed: Mutex::default(),
+            watched: Watched::default(),
             path,
             clock,
         };

@@ -1,15 +1,17 @@
 //! Opens the file: where it may lie, who may read it, how its connections are set.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::failure::explain;
 use super::schema;
 use crate::error::{Error, Result};
+use crate::folder;
 use crate::limits;
 
 /// More than there are in this program.
@@ -18,20 +20,20 @@ const STATEMENTS_CACHED: usize = 64;
 /// The connection that writes; the file is made, or checked to be ours.
 pub(super) fn writing(path: &Path) -> Result<Connection> {
     make(path)?;
-    let set = || -> rusqlite::Result<Result<Connection>> {
-        let connection = connect(path)?;
-        if let Err(error) = schema::check(&connection, path)? {
-            return Ok(Err(error));
-        }
+    let failed = |error| explain(path, &error);
+    let connection = connect(path).map_err(failed)?;
+    schema::check(&connection, path)?;
+    let set = || {
         switch_to_wal(&connection)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", limits::SQLITE_CHECKPOINT_PAGES as i64)?;
         connection.pragma_update(None, "journal_size_limit", limits::SQLITE_LOG_BYTES_KEPT as i64)?;
-        schema::create(&connection)?;
-        // Another process may have made it in between, and may be newer.
-        Ok(schema::check(&connection, path)?.map(|()| connection))
+        schema::create(&connection)
     };
-    set().map_err(|error| explain(path, &error))?
+    set().map_err(failed)?;
+    // Another process may have made it in between, and may be newer.
+    schema::check(&connection, path)?;
+    Ok(connection)
 }
 
 /// A connection that only reads.
@@ -52,7 +54,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 fn ask_again(tries: i32) -> bool {
     let tries = tries as u64;
-    std::thread::sleep(Duration::from_millis((tries + 1).min(limits::SQLITE_BUSY_WAIT_MS_MAX)));
+    std::thread::sleep(Duration::from_millis((tries + 1).min(limits::ms(limits::SQLITE_BUSY_WAIT_MAX))));
     tries < limits::SQLITE_BUSY_TRIES_MAX
 }
 
@@ -74,7 +76,7 @@ fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
 fn make(path: &Path) -> Result<()> {
     let failed = |what: &Path, error: io::Error| {
         Error::unreachable(format!("open `{}`: {error}", what.display()))
-            .hint("the folder must be there to write for this user")
+            .with_hint("the folder must be there to write for this user")
     };
     let folder = match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
@@ -82,8 +84,7 @@ fn make(path: &Path) -> Result<()> {
         None => return Err(Error::invalid(format!("`{}` is not the name of a file", path.display()))),
     };
     if !folder.exists() {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|error| failed(folder, error))?;
+        folder::make(folder).map_err(|error| failed(folder, error))?;
     }
     refuse_network(folder)?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
@@ -107,7 +108,7 @@ fn refuse_network(folder: &Path) -> Result<()> {
             "`{}` lies on a network file system ({kind}), where SQLite's locks cannot be relied on",
             folder.display()
         ))
-        .hint("choose a folder on a local disk; for several machines use a context on S3")),
+        .with_hint("choose a folder on a local disk; for several machines use a context on S3")),
     }
 }
 
@@ -133,19 +134,6 @@ fn network(magic: u32) -> Option<&'static str> {
         0x7375_7245 => Some("Coda"),
         0x564c => Some("NCP"),
         _ => None,
-    }
-}
-
-pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> Error {
-    let path = path.display();
-    match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => Error::invalid(format!("`{path}` is not a SQLite file"))
-            .hint("it was not made by this program; choose another folder"),
-        Some(ErrorCode::DatabaseCorrupt) => Error::internal(format!("`{path}` is damaged: {error}"))
-            .hint("`sqlite3 FILE .recover` may save what is in it"),
-        Some(ErrorCode::DatabaseBusy) => Error::unreachable(format!("`{path}` is held by another process"))
-            .hint("see which with `fuser`, or try again"),
-        _ => Error::unreachable(format!("open `{path}`: {error}")),
     }
 }
 

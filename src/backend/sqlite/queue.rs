@@ -11,7 +11,9 @@ use tokio::sync::Notify;
 use super::File;
 use crate::limits;
 use crate::model::Time;
-use crate::seam::queue::{Depth, Outgoing, Queue, QueueError, Receipt, Received, check_batch};
+use crate::seam::queue::{
+    Depth, EntryAnswers, Outgoing, Queue, QueueError, QueueResult, Receipt, Received, check_batch,
+};
 
 pub(super) struct SqliteQueue {
     file: Arc<File>,
@@ -27,17 +29,19 @@ enum Wakes {
     Nobody,
 }
 
-/// What a look at a queue finds.
-struct Look {
+/// What a queue holds at one moment.
+struct QueueState {
     visible: bool,
-    /// Messages are hidden for longer than anybody hid them: the clock was set back since.
+    /// Messages are hidden for longer than they were hidden for: the clock was set back since.
     stuck: bool,
     next_visible: Option<Time>,
 }
 
 impl SqliteQueue {
     pub(super) fn new(file: Arc<File>, name: &str) -> SqliteQueue {
-        let changed = file.wake.queue(name);
+        let mut queues = file.changed.lock().expect("no holder of this lock panics");
+        let changed = queues.entry(name.to_owned()).or_default().clone();
+        drop(queues);
         SqliteQueue { file, name: name.to_owned(), changed, examined: AtomicU64::new(0) }
     }
 
@@ -46,8 +50,8 @@ impl SqliteQueue {
         &self,
         bytes: u64,
         wakes: Wakes,
-        work: impl FnOnce(&Connection, &str, Time) -> Result<T, QueueError> + Send + 'static,
-    ) -> Result<T, QueueError> {
+        work: impl FnOnce(&Connection, &str, Time) -> QueueResult<T> + Send + 'static,
+    ) -> QueueResult<T> {
         let (name, clock, changed) = (self.name.clone(), self.file.clock.clone(), self.changed.clone());
         let work = move |file: &Connection| work(file, &name, clock.now());
         let done = move || match wakes {
@@ -57,11 +61,11 @@ impl SqliteQueue {
         self.file.writer.write(bytes, work, done).await
     }
 
-    async fn look(&self) -> Result<Look, QueueError> {
+    async fn look(&self) -> QueueResult<QueueState> {
         let (name, now) = (self.name.clone(), self.file.clock.now());
         let monotonic = self.file.clock.monotonic().as_millis() as u64 + 1;
         let examined = self.examined.load(Ordering::Relaxed);
-        let examine = examined == 0 || monotonic - examined >= limits::SQLITE_EXAMINE_MS;
+        let examine = examined == 0 || monotonic - examined >= limits::ms(limits::SQLITE_EXAMINE);
         let look = self.file.readers.read(move |file| look(file, &name, now, examine)).await?;
         if examine {
             self.examined.store(monotonic, Ordering::Relaxed);
@@ -72,9 +76,9 @@ impl SqliteQueue {
 
 #[async_trait]
 impl Queue for SqliteQueue {
-    async fn send(&self, messages: Vec<Outgoing>) -> Result<Vec<Result<(), QueueError>>, QueueError> {
+    async fn send(&self, messages: Vec<Outgoing>) -> QueueResult<EntryAnswers> {
         check_batch(messages.len())?;
-        let answers: Vec<Result<(), QueueError>> = messages.iter().map(Outgoing::check).collect();
+        let answers: Vec<QueueResult<()>> = messages.iter().map(Outgoing::check).collect();
         let sound: Vec<Outgoing> = messages
             .into_iter()
             .zip(&answers)
@@ -87,10 +91,10 @@ impl Queue for SqliteQueue {
                 "INSERT INTO messages (queue, visible_at, hidden_ms, sent_at, note, body)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?;
-            for Outgoing { body, delay, note, .. } in &sound {
+            for Outgoing { body, delay, metadata, .. } in &sound {
                 let delay = delay.as_millis() as u64;
                 let visible_at = now.plus_ms(delay).0 as i64;
-                insert.execute(params![queue, visible_at, delay as i64, now.0 as i64, note, body])?;
+                insert.execute(params![queue, visible_at, delay as i64, now.0 as i64, metadata, body])?;
             }
             Ok(())
         };
@@ -98,16 +102,12 @@ impl Queue for SqliteQueue {
         Ok(answers)
     }
 
-    async fn receive(
-        &self,
-        max: usize,
-        wait: Duration,
-        visibility: Duration,
-    ) -> Result<Vec<Received>, QueueError> {
+    async fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> QueueResult<Vec<Received>> {
         check_batch(max)?;
         let clock = &self.file.clock;
         let until = clock.monotonic() + wait;
-        let _waiting = (!wait.is_zero()).then(|| self.file.wake.wait());
+        // Of what other processes send, this one learns only when it looks again.
+        let mut pause = limits::SQLITE_LOOK_MIN;
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -127,17 +127,18 @@ impl Queue for SqliteQueue {
             if left.is_zero() {
                 return Ok(Vec::new());
             }
-            // Not less than a millisecond, which is as finely as lease ends are told.
+            // Not less than a millisecond, the precision of `visible_at`.
             let next = found.next_visible.map(|at| Duration::from_millis(at.since_ms(clock.now()).max(1)));
+            let sleep = clock.sleep(next.unwrap_or(left).min(left).min(pause));
             tokio::select! {
                 biased;
-                () = changed => {}
-                () = clock.sleep(next.map_or(left, |next| next.min(left))) => {}
+                () = changed => pause = limits::SQLITE_LOOK_MIN,
+                () = sleep => pause = (pause + pause / 4).min(limits::SQLITE_LOOK_MAX),
             }
         }
     }
 
-    async fn extend(&self, receipt: &Receipt, visibility: Duration) -> Result<(), QueueError> {
+    async fn extend(&self, receipt: &Receipt, visibility: Duration) -> QueueResult<()> {
         let (id, delivery) = parse(receipt)?;
         let visibility = visibility.as_millis() as u64;
         let extend = move |file: &Connection, queue: &str, now: Time| {
@@ -154,7 +155,7 @@ impl Queue for SqliteQueue {
         self.write(0, Wakes::Receivers, extend).await
     }
 
-    async fn delete(&self, receipts: &[Receipt]) -> Result<Vec<Result<(), QueueError>>, QueueError> {
+    async fn delete(&self, receipts: &[Receipt]) -> QueueResult<EntryAnswers> {
         check_batch(receipts.len())?;
         let receipts = receipts.to_vec();
         let delete = move |file: &Connection, queue: &str, _now| {
@@ -170,7 +171,7 @@ impl Queue for SqliteQueue {
         self.write(0, Wakes::Nobody, delete).await
     }
 
-    async fn depth(&self) -> Result<Depth, QueueError> {
+    async fn depth(&self) -> QueueResult<Depth> {
         let (name, now) = (self.name.clone(), self.file.clock.now());
         let count = move |file: &Connection| {
             let mut visible =
@@ -196,7 +197,7 @@ fn receipt(id: i64, delivery: u32) -> Receipt {
     Receipt(format!("{id}.{delivery}"))
 }
 
-fn parse(text: &Receipt) -> Result<(i64, u32), QueueError> {
+fn parse(text: &Receipt) -> QueueResult<(i64, u32)> {
     let parts =
         text.0.split_once('.').and_then(|(id, delivery)| Some((id.parse().ok()?, delivery.parse().ok()?)));
     parts
@@ -204,7 +205,7 @@ fn parse(text: &Receipt) -> Result<(i64, u32), QueueError> {
         .ok_or_else(|| QueueError::Refused(format!("`{}` is not a receipt", text.0)))
 }
 
-fn look(file: &Connection, queue: &str, now: Time, examine: bool) -> Result<Look, QueueError> {
+fn look(file: &Connection, queue: &str, now: Time, examine: bool) -> QueueResult<QueueState> {
     let now = now.0 as i64;
     let mut first =
         file.prepare_cached("SELECT visible_at FROM messages WHERE queue = ?1 ORDER BY visible_at LIMIT 1")?;
@@ -216,7 +217,7 @@ fn look(file: &Connection, queue: &str, now: Time, examine: bool) -> Result<Look
         )?;
             stuck.exists(params![queue, now])?
         };
-    Ok(Look {
+    Ok(QueueState {
         visible: first.is_some_and(|first| first <= now),
         stuck,
         next_visible: first.map(|first| Time(first as u64)),
@@ -224,7 +225,7 @@ fn look(file: &Connection, queue: &str, now: Time, examine: bool) -> Result<Look
 }
 
 /// Hides again, from now on, what the clock's step back would hide for longer than it was to be.
-fn unstick(file: &Connection, queue: &str, now: Time) -> Result<(), QueueError> {
+fn unstick(file: &Connection, queue: &str, now: Time) -> QueueResult<()> {
     let mut update = file.prepare_cached(
         "UPDATE messages SET visible_at = ?2 + hidden_ms
          WHERE queue = ?1 AND visible_at > ?2 AND visible_at > ?2 + hidden_ms",
@@ -239,7 +240,7 @@ fn take(
     max: usize,
     now: Time,
     visibility: Duration,
-) -> Result<Vec<Received>, QueueError> {
+) -> QueueResult<Vec<Received>> {
     let visibility = visibility.as_millis() as u64;
     let mut update = file.prepare_cached(
         "UPDATE messages SET visible_at = ?3, hidden_ms = ?4, delivery = delivery + 1
@@ -256,7 +257,7 @@ fn take(
             id: i64::to_string(&id),
             receipt: receipt(id, delivery),
             body: row.get(2)?,
-            note: row.get(3)?,
+            metadata: row.get(3)?,
             delivery,
             sent_at: Time(row.get::<_, i64>(4)? as u64),
         };
@@ -269,12 +270,7 @@ fn take(
     Ok(messages.into_iter().map(|(_, message)| message).collect())
 }
 
-fn delete(
-    file: &Connection,
-    queue: &str,
-    id: i64,
-    delivery: u32,
-) -> rusqlite::Result<Result<(), QueueError>> {
+fn delete(file: &Connection, queue: &str, id: i64, delivery: u32) -> rusqlite::Result<QueueResult<()>> {
     let mut delete =
         file.prepare_cached("DELETE FROM messages WHERE id = ?1 AND queue = ?2 AND delivery = ?3")?;
     if delete.execute(params![id, queue, delivery])? == 1 {

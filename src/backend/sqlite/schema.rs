@@ -4,7 +4,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::error::Error;
+use super::failure::explain;
+use crate::error::{Error, Result};
 
 /// `afn1`: tells our files from other programs'.
 const APPLICATION_ID: i32 = 0x6166_6e31;
@@ -47,25 +48,26 @@ CREATE TABLE messages (
 CREATE INDEX messages_by_visibility ON messages (queue, visible_at, hidden_ms);
 ";
 
-/// Whether the file is empty or one that this program can use.
-pub(super) fn check(connection: &Connection, path: &Path) -> rusqlite::Result<Result<(), Error>> {
-    // One snapshot for all of it, or tables that another process makes in between are taken for a stranger's.
-    let snapshot = connection.unchecked_transaction()?;
-    let (application, version) = stamps(&snapshot)?;
+/// An error unless the file is empty or one that this program can use.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<()> {
+    let read = || {
+        // One snapshot: else the tables that another process makes in between look like another program's.
+        let snapshot = connection.unchecked_transaction()?;
+        let pragma = |name| snapshot.pragma_query_value(None, name, |row| row.get(0));
+        Ok((is_empty(&snapshot)?, pragma("application_id")?, pragma("user_version")?))
+    };
+    let (is_empty, application, version): (bool, i32, i32) = read().map_err(|error| explain(path, &error))?;
     let path = path.display();
-    Ok(if is_empty(&snapshot)? {
-        Ok(())
-    } else if application != APPLICATION_ID {
-        Err(Error::invalid(format!("`{path}` is a SQLite file of another program"))
-            .hint("choose another folder"))
-    } else if version > VERSION {
-        Err(Error::invalid(format!(
-            "`{path}` has format {version}, this program knows formats up to {VERSION}"
-        ))
-        .hint("it was written by a newer afn: use that one"))
-    } else {
-        Ok(())
-    })
+    if !is_empty && application != APPLICATION_ID {
+        return Err(Error::invalid(format!("`{path}` is a SQLite file of another program"))
+            .with_hint("choose another folder"));
+    }
+    if !is_empty && version > VERSION {
+        let known = format!("this program knows formats up to {VERSION}");
+        return Err(Error::invalid(format!("`{path}` has format {version}, {known}"))
+            .with_hint("it was written by a newer afn: use that one"));
+    }
+    Ok(())
 }
 
 /// Makes the tables, unless they are there.
@@ -77,11 +79,6 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()
-}
-
-fn stamps(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get(0));
-    Ok((pragma("application_id")?, pragma("user_version")?))
 }
 
 fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {

@@ -1,5 +1,5 @@
-//! The one connection that writes, on a thread of its own. Whatever is asked while a transaction is under way joins
-//! it: one sync to the disk then pays for all, and each is answered once it is safe there.
+//! The one connection that writes, on its own thread. Requests that come while a transaction is open join it: one sync to
+//! the disk then pays for all, and each is answered once it is safe there.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -7,12 +7,25 @@ use std::thread::{self, JoinHandle};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::trouble::Answer;
+use super::failure::SqliteError;
 use crate::limits;
+use crate::seam::RequestFailure;
 
 pub(super) struct Writer {
-    jobs: Option<Sender<Queued>>,
-    thread: Option<JoinHandle<()>>,
+    /// Dropped before the thread, which ends when there are no more jobs.
+    jobs: Sender<Queued>,
+    _thread: JoinedThread,
+}
+
+/// Waits for the thread's end when it is dropped.
+struct JoinedThread(Option<JoinHandle<()>>);
+
+impl Drop for JoinedThread {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 struct Queued {
@@ -21,37 +34,21 @@ struct Queued {
 }
 
 /// Does its work in the transaction, or answers that it was not done.
-type Job = Box<dyn FnOnce(Result<&Connection, &NotDone>) -> Option<Reply> + Send>;
+type Job = Box<dyn FnOnce(Result<&Connection, &RequestFailure>) -> Option<Reply> + Send>;
 /// Answers, once it is known how the transaction ended.
-type Reply = Box<dyn FnOnce(&Result<(), NotDone>) + Send>;
-
-/// Why a transaction does not stand.
-enum NotDone {
-    RolledBack(String),
-    /// The commit failed half way; nobody knows what a reader will find.
-    Unknown(String),
-}
-
-impl NotDone {
-    fn answer<E: Answer>(&self) -> E {
-        match self {
-            NotDone::RolledBack(why) => E::busy(why.clone()),
-            NotDone::Unknown(why) => E::lost(why.clone()),
-        }
-    }
-}
+type Reply = Box<dyn FnOnce(&Result<(), RequestFailure>) + Send>;
 
 impl Writer {
     pub(super) fn start(connection: Connection) -> Writer {
         let (jobs, asked) = channel();
         let thread = thread::Builder::new().name("afn-sqlite-write".to_owned());
         let thread = thread.spawn(move || run(&connection, &asked)).expect("the system has threads");
-        Writer { jobs: Some(jobs), thread: Some(thread) }
+        Writer { jobs, _thread: JoinedThread(Some(thread)) }
     }
 
     /// Runs `work` in a transaction and answers when it is safe on the disk; then `done` runs, whether or not anybody
     /// still waits. An error undoes this work alone. `bytes` is about what it writes.
-    pub(super) async fn write<T: Send + 'static, E: Answer>(
+    pub(super) async fn write<T: Send + 'static, E: SqliteError>(
         &self,
         bytes: u64,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -62,40 +59,30 @@ impl Writer {
             let result = match transaction {
                 Ok(connection) => apart(connection, work),
                 Err(why) => {
-                    let _ = answer.send(Err(why.answer()));
+                    let _ = answer.send(Err(why.clone().into()));
                     return None;
                 }
             };
-            Some(Box::new(move |committed: &Result<(), NotDone>| {
+            Some(Box::new(move |committed: &Result<(), RequestFailure>| {
                 // Also what was refused rests on what others wrote in this transaction: it stands or falls with it.
-                let result = committed.as_ref().map_err(NotDone::answer).and(result);
+                let result = committed.clone().map_err(E::from).and(result);
                 if result.is_ok() {
                     done();
                 }
                 let _ = answer.send(result);
             }) as Reply)
         });
-        let gone = || E::lost("the thread that writes has ended".to_owned());
-        let jobs = self.jobs.as_ref().expect("open until dropped");
-        jobs.send(Queued { bytes, job }).map_err(|_| gone())?;
+        let gone = || E::from(RequestFailure::Lost("the thread that writes has ended".to_owned()));
+        self.jobs.send(Queued { bytes, job }).map_err(|_| gone())?;
         answered.await.unwrap_or_else(|_| Err(gone()))
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
 fn run(connection: &Connection, asked: &Receiver<Queued>) {
     while let Ok(first) = asked.recv() {
         if let Err(error) = statement(connection, "BEGIN IMMEDIATE") {
-            // Whoever waits behind it has waited as long.
-            let why = NotDone::RolledBack(error.to_string());
+            // The others have waited as long.
+            let why = RequestFailure::Busy(error.to_string());
             for queued in std::iter::once(first).chain(asked.try_iter()) {
                 (queued.job)(Err(&why));
             }
@@ -119,20 +106,21 @@ fn run(connection: &Connection, asked: &Receiver<Queued>) {
     }
 }
 
-fn commit(connection: &Connection) -> Result<(), NotDone> {
+fn commit(connection: &Connection) -> Result<(), RequestFailure> {
     if connection.is_autocommit() {
-        return Err(NotDone::RolledBack("the transaction was rolled back: the disk may be full".to_owned()));
+        return Err(RequestFailure::Busy("the transaction was rolled back: the disk may be full".to_owned()));
     }
+    // A commit that fails half way leaves open what a reader will find.
     statement(connection, "COMMIT").map_err(|error| {
         if !connection.is_autocommit() {
             let _ = statement(connection, "ROLLBACK");
         }
-        NotDone::Unknown(error.to_string())
+        RequestFailure::Lost(error.to_string())
     })
 }
 
 /// Runs work so that an error undoes it and nothing else.
-fn apart<T, E: Answer>(
+fn apart<T, E: SqliteError>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, E>,
 ) -> Result<T, E> {

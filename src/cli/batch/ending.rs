@@ -1,163 +1,133 @@
-//! The end of a batch: where its results go, and the last words.
-
-use std::fmt::Write as _;
+//! The end of a batch that this process ran: writes results, joblog and report, and prints a summary.
 
 use serde_json::{Value, json};
 
-use super::job::Job;
-use super::joblog;
-use super::place::shown;
-use crate::cli::args::ProgressStyle;
-use crate::cli::call_view::millis;
+use super::Job;
+use super::progress::counted;
 use crate::cli::exit::ExitCode;
-use crate::cli::lines::plural;
+use crate::cli::format::{millis, plural, short_path};
+use crate::cli::options::ProgressStyle;
+use crate::cli::parse::Destination;
 use crate::cli::printer::Printer;
-use crate::error::Result;
-use crate::model::State;
+use crate::cli::text::Text;
+use crate::deploy::command::words;
+use crate::error::{Error, Result};
+use crate::model::BatchId;
 use crate::results::batch::{BatchStatus, BatchView};
 use crate::results::cost::{self, Cost};
-use crate::results::export::{self, Exported, Format, file};
-use crate::results::reasons::{Group, Reasons};
+use crate::results::export::{self, Exported, Format, file, joblog};
+use crate::results::reasons::{self, FAILED, Group};
 use crate::results::report;
 use crate::results::rows::{self, Finished, Rows};
-use crate::seam::Seams;
+use crate::seam::Deps;
 use crate::submit::retry::can_retry;
-use crate::submit::source::Bad;
+use crate::submit::source::BadRecord;
 
 /// Reasons that are shown; `batch results` shows every failure.
 const REASONS_SHOWN: usize = 5;
 
-/// How a command ends that waited for a batch and saw it reach this.
-pub fn exit_code(status: BatchStatus) -> ExitCode {
-    match status {
-        BatchStatus::Success => ExitCode::Success,
-        BatchStatus::Failed => ExitCode::CallFailed,
-        BatchStatus::Cancelled => ExitCode::Stopped,
-        // Not an end; whoever waits sees these only when it gave up.
-        BatchStatus::Submitting | BatchStatus::Queued | BatchStatus::Running | BatchStatus::Cancelling => {
-            ExitCode::WaitTimedOut
-        }
-    }
-}
-
-/// Writes results and joblog of a batch of which everything is decided.
-pub async fn collect(job: &Job<'_>, view: &BatchView) -> Result<()> {
-    let seams = &job.engine.seams;
-    let run = &job.run;
-    if run.output.is_some() || run.to_stdout {
-        let format = run.output.as_deref().map_or(Ok(Format::JsonLines), Format::of)?;
+/// Writes results and joblog of a batch whose calls are all decided. Returns the error that names objects that cannot be read.
+pub async fn collect(job: &Job<'_>, view: &BatchView) -> Result<Option<Error>> {
+    let (deps, run) = (&job.engine.deps, &job.run);
+    let mut incomplete = None;
+    if let Some(destination) = run.destination() {
         let options = rows::Options {
-            input: run.include_input || needs_input(format),
+            input: run.include_input,
             names: true,
             finished: Finished::Is,
             ..rows::Options::default()
         };
-        let rows = Rows::open(seams, view.batch, options).await?;
-        match &run.output {
-            Some(path) => {
-                let options = export::Options { flatten: run.flatten, force: run.force };
-                export::to_path(seams, rows, path, format, options, |_| {}).await?;
-            }
-            None => {
-                to_stdout(&job.session.printer, seams, rows, run.flatten).await?;
-            }
-        }
+        let export = export::Options { flatten: run.flatten, force: run.force, csv: run.csv };
+        let exported =
+            export_rows(&job.session.printer, deps, view.batch, &destination, options, export).await?;
+        incomplete = exported.incomplete;
     }
     if let Some(path) = &run.joblog {
-        joblog::write(seams, view.batch, &job.version, path, run.force).await?;
+        joblog::write(deps, view.batch, &words(&job.version).join(" "), path, run.force).await?;
     }
-    Ok(())
+    Ok(incomplete)
 }
 
-/// Writes the HTML page of a batch.
-pub async fn report(job: &Job<'_>, view: &BatchView) -> Result<()> {
+/// Writes rows to stdout as JSON Lines, or to a file in the format of its suffix.
+pub async fn export_rows(
+    printer: &Printer,
+    deps: &Deps,
+    batch: BatchId,
+    destination: &Destination,
+    mut options: rows::Options,
+    export: export::Options,
+) -> Result<Exported> {
+    let format = match destination {
+        Destination::Stdout => Format::JsonLines,
+        Destination::File(path) => Format::of(path)?,
+    };
+    // The files of a folder get the names of the records.
+    options.input |= format == Format::Folder;
+    let rows = Rows::open(deps, batch, options).await?;
+    match destination {
+        Destination::Stdout => export::to_writer(deps, rows, &mut printer.clone(), format, export).await,
+        Destination::File(path) => export::to_path(deps, rows, path, format, export).await,
+    }
+}
+
+/// Writes the HTML report.
+pub async fn write_report(job: &Job<'_>, view: &BatchView) -> Result<()> {
     let Some(path) = &job.run.report else { return Ok(()) };
-    let gathered = report::gather(&job.engine.seams, view).await?;
+    let gathered = report::gather(&job.engine.deps, view).await?;
     let mut output = file::Output::create(path, job.run.force)?;
     report::write(view, &gathered, Some(spent(job, view)), output.writer())?;
     output.commit()
 }
 
-/// A folder's files are named as what was sent was.
-pub fn needs_input(format: Format) -> bool {
-    format == Format::Folder
-}
-
-/// As JSON Lines; a reader that has gone, as `head` does, is no failure.
-pub async fn to_stdout(printer: &Printer, seams: &Seams, rows: Rows, flatten: bool) -> Result<Exported> {
-    let mut stdout = printer.writer();
-    export::to_writer(seams, rows, &mut stdout, Format::JsonLines, flatten, |_| {}).await
-}
-
-/// The last words. `bad`: the record that the batch was ended before.
-pub async fn tell(job: &Job<'_>, view: &BatchView, bad: Option<&Bad>) -> Result<ExitCode> {
-    let seams = &job.engine.seams;
-    let (failures, tried) = failures(seams, view).await?;
-    // Usually known from the rows; else what was refused is told from what could not be started.
-    let can_retry = !failures.is_empty() && (tried || can_retry(seams, view.batch).await?);
-    let code = bad.map_or(exit_code(view.status), |_| ExitCode::Usage);
-    let end = End { job, view, bad, failures, can_retry, cost: spent(job, view), code };
+/// `bad`: the record before which the batch was ended.
+pub async fn print_summary(job: &Job<'_>, view: &BatchView, bad: Option<&BadRecord>) -> Result<ExitCode> {
+    let deps = &job.engine.deps;
+    let (failures, tried) = reasons::of_failures(deps, view).await?;
+    // A retry refuses the same records again: it makes sense only if other calls failed too.
+    let can_retry = !failures.is_empty() && (tried || can_retry(deps, view.batch).await?);
+    let code = bad.map_or(ExitCode::of_batch(view.status), |_| ExitCode::Usage);
+    let end = BatchEnd { job, view, bad, failures, can_retry, cost: spent(job, view), code };
     let printer = &job.session.printer;
     if job.style == ProgressStyle::Json {
         printer.line(end.event())?;
         return Ok(code);
     }
-    let words = end.words();
+    let summary = end.summary();
     match job.run.to_stdout {
-        true => words.lines().for_each(|line| printer.note(line)),
-        false if printer.is_quiet() => {}
-        false => printer.data(words)?,
+        true => summary.as_str().lines().for_each(|line| printer.note(line)),
+        false if printer.is_quiet => {}
+        false => printer.text(&summary)?,
     }
     if bad.is_some() {
         printer.hint(
-            "mend the record and run the batch anew; `--on-bad-record record` records bad ones as failed and goes on",
+            "correct the record and run the batch again; `--on-bad-record record` records bad ones as failed and continues",
         );
     }
     Ok(code)
 }
 
-/// Why calls failed, the most frequent reason first; and whether any of them was tried at all.
-async fn failures(seams: &Seams, view: &BatchView) -> Result<(Vec<Group>, bool)> {
-    if view.failed() == 0 {
-        return Ok((Vec::new(), false));
-    }
-    let options =
-        rows::Options { statuses: FAILED.to_vec(), finished: Finished::Is, ..rows::Options::default() };
-    let mut rows = Rows::open(seams, view.batch, options).await?;
-    let (mut reasons, mut tried) = (Reasons::default(), false);
-    while let Some(block) = rows.next().await? {
-        for row in &block {
-            reasons.take_in(row);
-            tried |= row.outcome.as_ref().is_some_and(|outcome| outcome.attempts > 0);
-        }
-    }
-    Ok((reasons.groups(), tried))
-}
-
-const FAILED: [State; 3] = [State::Error, State::Timeout, State::Killed];
-
-/// What the parts of the batch tell that workers spent, or what this process knows that it did, whatever is more: the one
-/// is told with a part, the other does not know of workers elsewhere or before.
+/// For each operation, the requests that workers recorded with the batch's parts, or those of this process, whichever are
+/// more: the records come late, and this process does not know of other workers.
 fn spent(job: &Job<'_>, view: &BatchView) -> Cost {
     let mut requests = view.requests.clone();
-    for (operation, here) in cost::together(&Default::default(), &job.engine.counts().snapshot()) {
-        let told = requests.entry(operation).or_default();
-        *told = (*told).max(here);
+    for (operation, here) in cost::together(&Default::default(), &job.engine.counts.snapshot()) {
+        let recorded = requests.entry(operation).or_default();
+        *recorded = (*recorded).max(here);
     }
-    Cost::of(requests, view.decided, Some(job.took()))
+    Cost::of(requests, view.decided, Some(job.elapsed_ms()))
 }
 
-struct End<'a> {
+struct BatchEnd<'a> {
     job: &'a Job<'a>,
     view: &'a BatchView,
-    bad: Option<&'a Bad>,
+    bad: Option<&'a BadRecord>,
     failures: Vec<Group>,
     can_retry: bool,
     cost: Cost,
     code: ExitCode,
 }
 
-impl End<'_> {
+impl BatchEnd<'_> {
     /// Keep its keys stable.
     fn event(&self) -> Value {
         let (view, run) = (self.view, &self.job.run);
@@ -169,7 +139,7 @@ impl End<'_> {
             "calls": view.calls,
             "counts": view.counts,
             "failures": self.failures,
-            "seconds": self.job.took() as f64 / 1000.0,
+            "seconds": self.job.elapsed_ms() as f64 / 1000.0,
             "cost": self.cost,
             "output": run.output,
             "joblog": run.joblog,
@@ -179,57 +149,51 @@ impl End<'_> {
         })
     }
 
-    fn words(&self) -> String {
+    fn summary(&self) -> Text {
         let (view, run) = (self.view, &self.job.run);
         let batch = view.batch;
-        let mut text = String::new();
-        let counted = State::ALL.iter().filter_map(|state| Some((state, *view.counts.get(state)?)));
-        let counts: Vec<String> = counted
-            .filter(|(_, count)| *count > 0)
-            .map(|(state, count)| format!("{count} {state}"))
-            .collect();
+        let mut text = Text::default();
         let calls = plural(view.decided, "call");
-        let _ = writeln!(text, "{calls} in {}: {}", millis(self.job.took()), counts.join(", "));
+        let elapsed = millis(self.job.elapsed_ms());
+        text.line(format!("{calls} in {elapsed}: {}", counted(&view.counts).join(", ")));
         for group in self.failures.iter().take(REASONS_SHOWN) {
-            let _ = writeln!(text, "  {:>6}  {}", group.calls, printable(&group.reason));
+            text.line(format!("  {:>6}  {}", group.calls, group.reason));
         }
         let rest = self.failures.get(REASONS_SHOWN..).unwrap_or_default();
         if !rest.is_empty() {
             let calls: u64 = rest.iter().map(|group| group.calls).sum();
-            let _ = writeln!(text, "  {calls:>6}  for {}", plural(rest.len() as u64, "other reason"));
+            text.line(format!("  {calls:>6}  for {}", plural(rest.len() as u64, "other reason")));
         }
-        let mut pointer = |what: &str, to: String| {
-            let _ = writeln!(text, "{:<11}{to}", format!("{what}:"));
-        };
+        let mut next = |what: &str, how: String| text.line(format!("{:<11}{how}", format!("{what}:")));
         if !self.failures.is_empty() {
-            let there = FAILED.iter().filter(|state| view.counts.get(state).is_some_and(|count| *count > 0));
-            let flags: String = there.map(|state| format!(" --status {state}")).collect();
-            pointer("failures", format!("afn batch results {batch}{flags}"));
+            let states = FAILED.iter().filter(|state| view.counts.get(state).is_some_and(|count| *count > 0));
+            let flags: String = states.map(|state| format!(" --status {state}")).collect();
+            next("failures", format!("afn batch results {batch}{flags}"));
             match self.can_retry {
-                true => pointer("try again", format!("afn batch retry {batch}")),
-                false => pointer("to mend", "the records: a retry would refuse them again".to_owned()),
+                true => next("try again", format!("afn batch retry {batch}")),
+                false => next("correct", "the records: a retry would refuse them again".to_owned()),
             }
         }
         match &run.output {
-            Some(path) => pointer("results", shown(path)),
+            Some(path) => next("results", short_path(path)),
             None if run.to_stdout => {}
-            None => pointer("results", format!("afn batch results {batch} -o FILE")),
+            None => next("results", format!("afn batch results {batch} -o FILE")),
         }
         if let Some(path) = &run.joblog {
-            pointer("joblog", shown(path));
+            next("joblog", short_path(path));
         }
         match &run.report {
-            Some(path) => pointer("report", shown(path)),
-            None => pointer("report", format!("afn batch report {batch}")),
+            Some(path) => next("report", short_path(path)),
+            None => next("report", format!("afn batch report {batch}")),
         }
-        pointer("on AWS", told(&self.cost));
-        let _ = writeln!(text, "{}", printable(&self.how()));
+        next("on AWS", self.cost.to_string());
+        text.line(self.verdict());
         text
     }
 
-    fn how(&self) -> String {
+    fn verdict(&self) -> String {
         let (view, failed) = (self.view, self.view.failed());
-        let how = match (self.bad, view.status) {
+        let text = match (self.bad, view.status) {
             (Some(bad), _) => {
                 let ran = plural(view.decided, "call");
                 format!("stopped before record {}, {ran} submitted: {bad}", view.decided + 1)
@@ -238,44 +202,6 @@ impl End<'_> {
             (None, BatchStatus::Cancelled) => view.reason.clone().unwrap_or_else(|| "cancelled".to_owned()),
             (None, _) => format!("finished, {} failed", plural(failed, "call")),
         };
-        format!("{how} (exit {})", self.code.number())
-    }
-}
-
-/// What requests cost; what machines cost is theirs who run them.
-pub fn told(cost: &Cost) -> String {
-    let mut text =
-        format!("{} for {}", cost::shown(cost.dollars.total), plural(cost.requests_total, "request"));
-    if let Some(million) = cost.dollars_a_million() {
-        let _ = write!(text, ": {} a million calls", cost::shown(million));
-        if let Some(hour) = cost.dollars_per_worker_hour {
-            let _ = write!(text, " and {} an hour of a worker", cost::shown(hour));
-        }
-    }
-    text
-}
-
-/// What a function wrote is not to move the cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    #[test]
-    fn a_rate_is_told_of_many_calls_alone() {
-        let told = |calls| {
-            let requests = BTreeMap::from([("put".to_owned(), 40), ("receive".to_owned(), 10)]);
-            super::told(&Cost::of(requests, calls, Some(3_600_000)))
-        };
-        assert_eq!(told(999), "$0.00020 for 50 requests");
-        assert_eq!(
-            told(1_000),
-            "$0.00020 for 50 requests: $0.20 a million calls and $0.0000040 an hour of a worker"
-        );
+        format!("{text} (exit {})", self.code.number())
     }
 }

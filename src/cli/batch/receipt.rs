@@ -1,18 +1,22 @@
-//! What is remembered, on this machine, of a batch that was submitted from it: in which context it lies, and what a
-//! `batch run` was to do with its results, so that `batch resume` need not be told again.
+//! Receipts of the batches that were submitted from this machine: the context of each, its source, and what `batch run`
+//! had to do with the results. `last` and `batch resume` read them.
 
 use std::fs;
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cli::parse::Destination;
 use crate::cli::session::Session;
+use crate::embedded::Engine;
 use crate::error::{Error, Result};
 use crate::model::{AppName, BatchId};
+use crate::results::export::CsvText;
 
 const FOLDER: &str = "receipts";
-/// Older ones are forgotten.
-const KEPT_MAX: usize = 200;
+/// Older receipts are deleted.
+const RECEIPTS_MAX: usize = 200;
 
 /// Persisted as `receipts/{batch}.json` in the user's data folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,32 +25,47 @@ pub struct Receipt {
     pub batch: BatchId,
     pub app: AppName,
     pub context: String,
-    /// Of `batch run`.
+    /// The source, which a resume opens again. `None` for standard input and for a retry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Of a batch of `batch run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunReceipt>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunReceipt {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<PathBuf>,
-    #[serde(default)]
     pub to_stdout: bool,
-    #[serde(default)]
     pub include_input: bool,
-    #[serde(default)]
     pub flatten: bool,
-    #[serde(default)]
+    pub csv: CsvText,
     pub force: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub joblog: Option<PathBuf>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<PathBuf>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u16>,
-    /// All of it was written.
-    #[serde(default)]
+    /// All results were written.
     pub collected: bool,
+}
+
+impl RunReceipt {
+    /// `None` where the results stay in the store.
+    pub fn destination(&self) -> Option<Destination> {
+        match (self.to_stdout, &self.output) {
+            (true, _) => Some(Destination::Stdout),
+            (false, path) => path.clone().map(Destination::File),
+        }
+    }
+
+    pub fn set_destination(&mut self, destination: Option<Destination>) {
+        self.to_stdout = destination == Some(Destination::Stdout);
+        self.output = destination.and_then(Destination::into_path);
+    }
 }
 
 /// The receipts of this machine's user.
@@ -57,18 +76,37 @@ impl Receipts {
         Ok(Receipts(session.env.data_dir()?.join(FOLDER)))
     }
 
-    /// Small, and once per batch. Written beside its name first: a receipt that is there can be read.
-    pub fn keep(&self, receipt: &Receipt) -> Result<()> {
+    /// Stores a receipt. A failure is no more than a warning: the batch itself needs none.
+    pub fn remember(
+        session: &Session,
+        engine: &Engine,
+        app: &AppName,
+        batch: BatchId,
+        source: Option<String>,
+        run: Option<RunReceipt>,
+    ) {
+        let consequence = match run {
+            Some(_) => "a resume needs to know again where the results go",
+            None => "`last` does not name this batch, and a resume needs its `--input`",
+        };
+        let context = engine.context.name.as_str().to_owned();
+        let receipt = Receipt { v: 1, batch, app: app.clone(), context, source, run };
+        if let Err(error) = Receipts::of(session).and_then(|receipts| receipts.write(&receipt)) {
+            session.printer.warning(format!("{error}; {consequence}"));
+        }
+    }
+
+    /// Writes to another name first, so that no reader finds half a receipt.
+    fn write(&self, receipt: &Receipt) -> Result<()> {
         let path = self.path(receipt.batch);
         let failed = |error: std::io::Error| Error::invalid(format!("write {}: {error}", path.display()));
         let text = serde_json::to_vec_pretty(receipt)
             .map_err(|error| Error::internal(format!("encode a receipt: {error}")))?;
-        fs::create_dir_all(&self.0).map_err(failed)?;
+        crate::folder::make(&self.0).map_err(failed)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.0).map_err(failed)?;
-        std::io::Write::write_all(&mut file, &text).map_err(failed)?;
+        file.write_all(&text).map_err(failed)?;
         file.persist(&path).map_err(|error| failed(error.error))?;
-        let known = self.all()?;
-        for old in known.iter().rev().skip(KEPT_MAX) {
+        for old in self.all()?.iter().rev().skip(RECEIPTS_MAX) {
             let _ = fs::remove_file(self.path(*old));
         }
         Ok(())
@@ -80,27 +118,26 @@ impl Receipts {
             Ok(text) => serde_json::from_slice(&text)
                 .map(Some)
                 .map_err(|error| Error::invalid(format!("{} cannot be read: {error}", path.display()))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::invalid(format!("read {}: {error}", path.display()))),
         }
     }
 
-    /// The newest of this context: ids begin with their time.
+    /// The newest receipt of a context: ids begin with their time.
     pub fn newest(&self, context: &str) -> Result<Option<Receipt>> {
         for batch in self.all()?.into_iter().rev() {
-            match self.find(batch)? {
-                Some(receipt) if receipt.context == context => return Ok(Some(receipt)),
-                _ => {}
+            if let Some(receipt) = self.find(batch)?.filter(|receipt| receipt.context == context) {
+                return Ok(Some(receipt));
             }
         }
         Ok(None)
     }
 
-    /// In the order of their times.
+    /// Oldest first.
     fn all(&self) -> Result<Vec<BatchId>> {
         let entries = match fs::read_dir(&self.0) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Error::invalid(format!("read {}: {error}", self.0.display()))),
         };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -113,11 +150,6 @@ impl Receipts {
     fn path(&self, batch: BatchId) -> PathBuf {
         self.0.join(format!("{batch}.json"))
     }
-
-    #[cfg(test)]
-    fn at(folder: &std::path::Path) -> Receipts {
-        Receipts(folder.to_owned())
-    }
 }
 
 #[cfg(test)]
@@ -128,17 +160,18 @@ mod tests {
     #[test]
     fn the_newest_receipt_of_a_context_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        let receipts = Receipts::at(&dir.path().join("deep"));
+        let receipts = Receipts(dir.path().join("deep"));
         assert_eq!(receipts.newest("local").unwrap(), None);
         let receipt = |time, context: &str| Receipt {
             v: 1,
             batch: BatchId::new(Time(time), 7 << 60),
             app: "a".parse().unwrap(),
             context: context.to_owned(),
+            source: None,
             run: None,
         };
         for receipt in [receipt(2_000, "local"), receipt(1_000, "local"), receipt(3_000, "aws")] {
-            receipts.keep(&receipt).unwrap();
+            receipts.write(&receipt).unwrap();
         }
         let newest = receipts.newest("local").unwrap().unwrap();
         assert_eq!(newest, receipt(2_000, "local"));

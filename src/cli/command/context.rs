@@ -1,37 +1,147 @@
 //! `afn context …`
 
-use serde_json::json;
+use std::path::PathBuf;
 
-use crate::cli::args::{ContextCommand, CreateContext, NamedContext};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
 use crate::cli::session::Session;
-use crate::cli::table::table;
-use crate::context::{self, Context, ContextName, Flags, Kind};
-use crate::error::Result;
+use crate::cli::view;
+use crate::context::{self, Context, ContextEntry, ContextName, Flags, Kind, Whereabouts};
+use crate::error::{Error, Result};
+
+#[derive(Debug, Subcommand)]
+pub enum ContextCommand {
+    /// Make a context, with bucket and queues where they are missing.
+    #[command(visible_alias = "c")]
+    Create(CreateArgs),
+
+    /// Make a context the current one.
+    #[command(visible_alias = "u")]
+    Use(ContextArgs),
+
+    /// List all contexts; the current one is marked.
+    #[command(visible_alias = "ls")]
+    List,
+
+    /// Show a context with the values that flags and environment replace in it.
+    #[command(visible_aliases = ["inspect", "i"])]
+    Show {
+        /// The context's name; without it, the one that commands work in now.
+        name: Option<ContextName>,
+    },
+
+    /// Delete a context. Its bucket, queues and files stay.
+    #[command(visible_alias = "d")]
+    Delete(ContextArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ContextArgs {
+    /// The context's name.
+    pub name: ContextName,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CreateArgs {
+    /// The context's name.
+    pub name: ContextName,
+
+    /// The kind of its store: local (one file), localstack or aws. By default it follows from the other options.
+    #[arg(long)]
+    pub kind: Option<Kind>,
+
+    /// The folder of a local context.
+    #[arg(long, value_name = "PATH")]
+    pub data_dir: Option<PathBuf>,
+
+    /// The bucket; it is made, private and encrypted, if there is none.
+    #[arg(long)]
+    pub bucket: Option<String>,
+
+    /// What all keys in the bucket begin with, so that several can share it.
+    #[arg(long)]
+    pub prefix: Option<String>,
+
+    /// Base name of the queues: NAME-calls, NAME-chunks, NAME-batches, each with NAME-…-dead.
+    #[arg(long, value_name = "NAME")]
+    pub queues: Option<String>,
+
+    /// URL of S3 and SQS, when it is not AWS's own.
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+
+    /// The region; without it AWS_REGION counts.
+    #[arg(long)]
+    pub region: Option<String>,
+
+    /// A profile of the AWS configuration files; without it AWS_PROFILE counts.
+    #[arg(long)]
+    pub profile: Option<String>,
+
+    /// Take bucket and queues from the outputs of this CloudFormation stack; nothing is made.
+    #[arg(long, value_name = "STACK", conflicts_with_all = ["bucket", "queues", "data_dir"])]
+    pub from_stack: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UseNoun {
+    /// Make a context the current one.
+    #[command(visible_aliases = ["contexts", "ctx"])]
+    Context(ContextArgs),
+}
 
 pub async fn run(session: &Session, command: ContextCommand) -> Result<()> {
     match command {
         ContextCommand::Create(args) => create(session, args).await,
         ContextCommand::Use(args) => use_context(session, &args),
         ContextCommand::List => list(session),
-        ContextCommand::Show { name } => show(session, name),
+        ContextCommand::Show { name } => {
+            let context = match name {
+                Some(name) => session.contexts()?.load(&name)?,
+                None => session.context()?,
+            };
+            show(session, &context).await
+        }
         ContextCommand::Delete(args) => delete(session, &args),
     }
 }
 
-pub async fn create(session: &Session, args: CreateContext) -> Result<()> {
-    let kind = kind(&args);
-    let from_stack = args.from_stack;
-    let flags = Flags {
-        context: None,
-        data_dir: args.data_dir,
-        bucket: args.bucket,
-        prefix: args.prefix,
-        queues: args.queues,
-        endpoint: args.endpoint,
-        region: args.region,
-        profile: args.profile,
+/// The context as it is stored, with what it comes to here and now: the default names, and as whom and where commands act.
+async fn show(session: &Session, context: &Context) -> Result<()> {
+    let mut record = view::value(context)?;
+    if context.kind.is_remote() {
+        record["queues"] = view::value(&context.queues)?;
+    }
+    match context::locate(context).await {
+        Ok(None) => {}
+        Ok(Some(Whereabouts { account, region, bucket: _, queues })) => {
+            record["region"] = region.into();
+            let warn = |error: &Error| session.printer.warning(error);
+            record["account"] = account.inspect_err(warn).ok().into();
+            let urls = queues.into_iter().map(|(name, url)| (name, url.inspect_err(warn).ok().into()));
+            record["queue_urls"] = Value::Object(urls.collect());
+        }
+        Err(error) => session.printer.warning(error),
+    }
+    session.printer.json(&record)
+}
+
+pub async fn create(session: &Session, args: CreateArgs) -> Result<()> {
+    let CreateArgs { name, kind, data_dir, bucket, prefix, queues, endpoint, region, profile, from_stack } =
+        args;
+    let kind = match (kind, Context::built_in(&name)) {
+        (Some(kind), _) => kind,
+        (None, Some(built_in)) => built_in.kind,
+        (None, None) if endpoint.is_some() => Kind::Localstack,
+        (None, None) if data_dir.is_some() => Kind::Local,
+        (None, None) => {
+            let is_remote = [&bucket, &prefix, &queues, &region, &profile, &from_stack];
+            if is_remote.into_iter().any(Option::is_some) { Kind::Aws } else { Kind::Local }
+        }
     };
-    let mut context = context::draft(args.name, kind, &flags, &session.env)?;
+    let flags = Flags { context: None, data_dir, bucket, prefix, queues, endpoint, region, profile };
+    let mut context = context::draft(name, kind, &flags, &session.env)?;
     if let Some(stack) = from_stack {
         context = context::from_stack(context, &stack).await?;
     }
@@ -43,65 +153,30 @@ pub async fn create(session: &Session, args: CreateContext) -> Result<()> {
     session.printer.done(format!("Successfully created context: {}", context.name), &context)
 }
 
-/// What was not said is told by what was: a bucket is AWS's unless an endpoint says whose it is.
-fn kind(args: &CreateContext) -> Kind {
-    let CreateContext { name, kind, data_dir, bucket, prefix, queues, endpoint, region, profile, from_stack } =
-        args;
-    if let Some(kind) = kind {
-        return *kind;
-    }
-    if let Some(built_in) = Context::built_in(name) {
-        return built_in.kind;
-    }
-    if endpoint.is_some() {
-        return Kind::Localstack;
-    }
-    let remote = [bucket, prefix, queues, region, profile, from_stack].into_iter().any(Option::is_some);
-    if remote && data_dir.is_none() { Kind::Aws } else { Kind::Local }
-}
-
-pub fn use_context(session: &Session, args: &NamedContext) -> Result<()> {
+pub fn use_context(session: &Session, args: &ContextArgs) -> Result<()> {
     session.contexts()?.use_context(&args.name)?;
     session.printer.done(format!("Now using context: {}", args.name), &json!({ "context": args.name }))
 }
 
-pub fn delete(session: &Session, args: &NamedContext) -> Result<()> {
+pub fn delete(session: &Session, args: &ContextArgs) -> Result<()> {
     session.contexts()?.delete(&args.name)?;
-    session
-        .printer
-        .done(format!("Successfully deleted context {}", args.name), &json!({ "context": args.name }))
+    let record = json!({ "context": args.name });
+    session.printer.done(format!("Successfully deleted context {}", args.name), &record)
 }
 
 pub fn list(session: &Session) -> Result<()> {
     let entries = session.contexts()?.list()?;
-    if session.printer.is_json() {
-        return session.printer.json(&json!({ "contexts": entries }));
-    }
-    let rows: Vec<_> = entries
-        .iter()
-        .map(|entry| {
-            let current = if entry.current { "*" } else { "" };
-            [
-                current.to_owned(),
-                entry.context.name.to_string(),
-                entry.context.kind.to_string(),
-                place(&entry.context),
-            ]
-        })
-        .collect();
-    session.printer.data(table(["CURRENT", "NAME", "KIND", "STORE"], &rows))
-}
-
-fn show(session: &Session, name: Option<ContextName>) -> Result<()> {
-    let context = match name {
-        Some(name) => session.contexts()?.load(&name)?,
-        None => session.context()?,
+    let row = |entry: &ContextEntry| {
+        let current = if entry.current { "*" } else { "" };
+        let Context { name, kind, .. } = &entry.context;
+        [current.to_owned(), name.to_string(), kind.to_string(), location(&entry.context)]
     };
-    session.printer.json(&context)
+    let rows: Vec<_> = entries.iter().map(row).collect();
+    session.printer.table(&json!({ "contexts": entries }), ["CURRENT", "NAME", "KIND", "STORE"], &rows, "")
 }
 
-/// Where a context's objects lie, in a word.
-pub fn place(context: &Context) -> String {
+/// The folder or bucket of a context's store.
+pub fn location(context: &Context) -> String {
     match context.kind {
         Kind::Local => context.data_dir.as_ref().map_or_else(String::new, |dir| dir.display().to_string()),
         Kind::Localstack | Kind::Aws => match &context.bucket {

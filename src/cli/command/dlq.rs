@@ -2,77 +2,87 @@
 
 use std::collections::BTreeSet;
 
+use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::cli::args::{DlqCommand, LettersArgs, ListLettersArgs};
-use crate::cli::lines::plural;
+use crate::cli::format::{or_dash, plural};
+use crate::cli::printer::Printer;
 use crate::cli::session::Session;
-use crate::cli::table::table;
+use crate::embedded::Engine;
 use crate::error::{Error, Result};
-use crate::submit::dead::{self, Pick};
+use crate::submit::dead_letters::{self, DeadLetter, Selection};
+
+#[derive(Debug, Subcommand)]
+pub enum DlqCommand {
+    /// List dead letters and why they are dead.
+    #[command(visible_alias = "ls")]
+    List {
+        /// How many dead letters to show at most.
+        #[arg(short = 'n', value_name = "COUNT", default_value_t = 100)]
+        max: usize,
+    },
+
+    /// Show one dead letter whole.
+    Show {
+        /// The dead letter's id, as the list shows it.
+        id: String,
+    },
+
+    /// Put dead letters back on their queues.
+    Redrive(SelectionArgs),
+
+    /// Delete dead letters. The calls that they point to stay, and `afn gc` finds them.
+    Purge(SelectionArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SelectionArgs {
+    /// The dead letters' ids, as the list shows them.
+    #[arg(value_name = "ID", required_unless_present = "all")]
+    pub ids: Vec<String>,
+
+    /// Select all dead letters.
+    #[arg(long, conflicts_with = "ids")]
+    pub all: bool,
+}
 
 pub async fn run(session: &Session, command: DlqCommand) -> Result<()> {
+    let engine = session.open().await?;
+    let (queues, printer) = (&engine.deps.queues, &session.printer);
     match command {
-        DlqCommand::List(args) => list(session, args).await,
-        DlqCommand::Show { id } => show(session, &id).await,
-        DlqCommand::Redrive(args) => redrive(session, args).await,
-        DlqCommand::Purge(args) => purge(session, args).await,
+        DlqCommand::List { max } => {
+            let dead_letters = dead_letters::list(queues, max).await?;
+            let record = json!({ "letters": dead_letters });
+            let row = |of: DeadLetter| {
+                [of.id, of.queue.to_string(), of.sent_at.to_string(), or_dash(of.call), or_dash(of.why)]
+            };
+            let rows: Vec<_> = dead_letters.into_iter().map(row).collect();
+            printer.table(&record, ["ID", "QUEUE", "SENT AT", "CALL", "WHY"], &rows, "No dead letters")
+        }
+        DlqCommand::Show { id } => printer.json(&dead_letters::show(queues, &id).await?),
+        DlqCommand::Redrive(args) => redrive(printer, &engine, args).await,
+        DlqCommand::Purge(args) => {
+            let purged = dead_letters::purge(queues, &selection(args)).await?;
+            let line = format!("{} deleted", plural(purged, "dead letter"));
+            printer.done(line, &json!({ "purged": purged }))
+        }
     }
 }
 
-async fn list(session: &Session, args: ListLettersArgs) -> Result<()> {
-    let engine = session.open().await?;
-    let letters = dead::list(&engine.seams.queues, args.max).await?;
-    if session.printer.is_json() {
-        return session.printer.json(&json!({ "letters": letters }));
-    }
-    if letters.is_empty() {
-        session.printer.note("No dead letters");
-        return Ok(());
-    }
-    let dash = || "-".to_owned();
-    let rows: Vec<_> = letters
-        .into_iter()
-        .map(|letter| {
-            [
-                letter.id,
-                letter.queue.to_owned(),
-                letter.sent_at.to_string(),
-                letter.call.map_or_else(dash, |call| call.to_string()),
-                letter.why.unwrap_or_else(dash),
-            ]
-        })
-        .collect();
-    session.printer.data(table(["ID", "QUEUE", "SENT AT", "CALL", "WHY"], &rows))
-}
-
-async fn show(session: &Session, id: &str) -> Result<()> {
-    let engine = session.open().await?;
-    session.printer.json(&dead::show(&engine.seams.queues, id).await?)
-}
-
-async fn redrive(session: &Session, args: LettersArgs) -> Result<()> {
-    let engine = session.open().await?;
-    let redriven = dead::redrive(&engine.seams, &pick(args)).await?;
+async fn redrive(printer: &Printer, engine: &Engine, args: SelectionArgs) -> Result<()> {
+    let redriven = dead_letters::redrive(&engine.deps, &selection(args)).await?;
     let count = plural(redriven.sent.len() as u64, "dead letter");
-    session.printer.done(format!("{count} put back"), &redriven)?;
+    printer.done(format!("{count} put back"), &redriven)?;
     for (id, why) in &redriven.kept {
-        session.printer.warning(format!("{id} stays: {why}"));
+        printer.warning(format!("{id} stays: {why}"));
     }
-    match redriven.kept.len() {
+    match redriven.kept.len() as u64 {
         0 => Ok(()),
-        kept => Err(Error::conflict(format!("{} cannot be put back", plural(kept as u64, "dead letter")))
-            .hint("`afn dlq purge` throws them away")),
+        count => Err(Error::conflict(format!("{} cannot be put back", plural(count, "dead letter")))
+            .with_hint("`afn dlq purge` deletes them")),
     }
 }
 
-async fn purge(session: &Session, args: LettersArgs) -> Result<()> {
-    let engine = session.open().await?;
-    let purged = dead::purge(&engine.seams.queues, &pick(args)).await?;
-    let line = format!("{} thrown away", plural(purged, "dead letter"));
-    session.printer.done(line, &json!({ "purged": purged }))
-}
-
-fn pick(args: LettersArgs) -> Pick {
-    if args.all { Pick::All } else { Pick::Ids(args.ids.into_iter().collect::<BTreeSet<_>>()) }
+fn selection(args: SelectionArgs) -> Selection {
+    if args.all { Selection::All } else { Selection::Ids(args.ids.into_iter().collect::<BTreeSet<_>>()) }
 }

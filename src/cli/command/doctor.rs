@@ -1,4 +1,4 @@
-//! `afn doctor`: tries what calls rest on, and says what to do about what does not work.
+//! `afn doctor`: tries what calls need, and advises what to do about what does not work.
 
 use std::time::Duration;
 
@@ -6,24 +6,26 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::call_view::millis;
-use crate::cli::command::context::place;
-use crate::cli::executors;
+use super::context::location;
 use crate::cli::exit::ExitCode;
-use crate::cli::session::{Engine, Session};
-use crate::context::{Context, Kind};
+use crate::cli::format::millis;
+use crate::cli::session::{METADATA_OPEN, Session, processes_of_root};
+use crate::cli::text::Text;
+use crate::context::{self, Context, Kind, Whereabouts};
+use crate::embedded::{self, Engine};
 use crate::error::{Error, Result};
-use crate::seam::queue::Lane;
+use crate::model::QueueName;
+use crate::seam::queue::QueuePair;
 use crate::store_clock;
 
-/// A signature is refused past fifteen minutes; well before, ages and delays are off.
+/// AWS refuses signatures past fifteen minutes. Ages and delays are wrong well before that.
 const SKEW_MS_MAX: u64 = 30_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum State {
+enum Verdict {
     Ok,
-    /// Something that can be done without.
+    /// Calls can be made and run without it.
     Warning,
     /// Calls cannot be made or run.
     Error,
@@ -32,30 +34,25 @@ enum State {
 #[derive(Debug, Serialize)]
 struct Check {
     name: String,
-    state: State,
+    state: Verdict,
     found: String,
     advice: Option<String>,
 }
 
 impl Check {
     fn ok(name: impl Into<String>, found: impl Into<String>) -> Check {
-        Check { name: name.into(), state: State::Ok, found: found.into(), advice: None }
+        Check { name: name.into(), state: Verdict::Ok, found: found.into(), advice: None }
     }
 
-    fn warning(name: impl Into<String>, found: impl Into<String>, advice: impl Into<String>) -> Check {
-        Check { name: name.into(), state: State::Warning, found: found.into(), advice: Some(advice.into()) }
+    fn warning(name: impl Into<String>, found: impl Into<String>, advice: &str) -> Check {
+        Check { state: Verdict::Warning, advice: Some(advice.to_owned()), ..Check::ok(name, found) }
     }
 
-    /// The error's own hint, unless it leads here.
+    /// Advises what the error's own hint says, unless that names this command.
     fn error(name: impl Into<String>, error: &Error, context: &Context) -> Check {
         let hint = error.hint_text().filter(|hint| !hint.contains("afn doctor"));
         let advice = hint.map_or_else(|| advice(context), str::to_owned);
-        Check {
-            name: name.into(),
-            state: State::Error,
-            found: error.message().to_owned(),
-            advice: Some(advice),
-        }
+        Check { state: Verdict::Error, advice: Some(advice), ..Check::ok(name, error.message()) }
     }
 }
 
@@ -75,14 +72,16 @@ fn advice(context: &Context) -> String {
 pub async fn run(session: &Session) -> Result<ExitCode> {
     let context = session.context()?;
     let mut checks =
-        vec![Check::ok("context", format!("{} ({}, {})", context.name, context.kind, place(&context)))];
+        vec![Check::ok("context", format!("{} ({}, {})", context.name, context.kind, location(&context)))];
     match session.open().await {
         Ok(engine) => {
-            let lanes = engine.seams.queues.lanes().map(|(name, lane)| queue(&engine.context, name, lane));
-            // Together: what cannot be reached is waited for once.
-            let (store, queues) = tokio::join!(store(&engine), join_all(lanes));
+            let lanes = engine.deps.queues.all().map(|(name, lane)| queue(&engine.context, name, lane));
+            // At once: a service that cannot be reached then costs one timeout.
+            let whereabouts = context::locate(&engine.context);
+            let (store, queues, whereabouts) = tokio::join!(store(&engine), join_all(lanes), whereabouts);
             checks.extend(store);
             checks.extend(queues);
+            checks.extend(identity(&engine.context, whereabouts));
         }
         Err(error) => checks.push(Check::error("store", &error, &context)),
     }
@@ -90,19 +89,45 @@ pub async fn run(session: &Session) -> Result<ExitCode> {
         checks.push(localstack().await);
     }
     checks.push(docker(session).await);
+    checks.push(match embedded::function_users(&session.env, None)? {
+        Ok(None) => Check::ok("processes", "functions without an image can read what this user can"),
+        Ok(Some(users)) => Check::ok(
+            "processes",
+            format!("functions without an image run as users {users}, each as its own"),
+        ),
+        Err(why) => {
+            let hint = "start workers as a user who has nothing else";
+            Check::warning("processes", processes_of_root(&why), hint)
+        }
+    });
     checks.push(toolchains(session)?);
-    report(session, &checks)
+    print_checks(session, &checks)
 }
 
-/// Writes, reads and deletes an object; the store's answer tells its clock too.
+/// As whom and where a remote context acts. Why a queue has no URL, its own check tells.
+fn identity(context: &Context, whereabouts: Result<Option<Whereabouts>>) -> Vec<Check> {
+    let Whereabouts { account, region, bucket, queues } = match whereabouts {
+        Ok(None) => return Vec::new(),
+        Ok(Some(whereabouts)) => whereabouts,
+        Err(error) => return vec![Check::error("account", &error, context)],
+    };
+    let account = match account {
+        Ok(account) => Check::ok("account", format!("{account}, region {region}, bucket {bucket}")),
+        Err(error) => Check::error("account", &error, context),
+    };
+    let urls = queues.into_iter().filter_map(|(_, url)| Some(Check::ok("queue URL", url.ok()?)));
+    std::iter::once(account).chain(urls).collect()
+}
+
+/// Writes, reads and deletes an object. The store's answer contains its time too.
 async fn store(engine: &Engine) -> Vec<Check> {
-    let before = engine.seams.clock.monotonic();
-    let theirs = match store_clock::now(&engine.seams).await {
+    let before = engine.deps.clock.monotonic();
+    let theirs = match store_clock::now(&engine.deps).await {
         Ok(time) => time,
         Err(error) => return vec![Check::error("store", &error, &engine.context)],
     };
-    let took = engine.seams.clock.monotonic().saturating_sub(before);
-    let ours = engine.seams.now();
+    let took = engine.deps.clock.monotonic().saturating_sub(before);
+    let ours = engine.deps.now();
     // The store's answer is as old as the round trip, and has whole seconds.
     let slack = took.as_millis() as u64 + 1_000;
     let skew = ours.since_ms(theirs).max(theirs.since_ms(ours)).saturating_sub(slack);
@@ -124,9 +149,9 @@ async fn store(engine: &Engine) -> Vec<Check> {
     checks
 }
 
-async fn queue(context: &Context, lane_name: &str, lane: &Lane) -> Check {
-    let name = format!("queue {lane_name}");
-    let depths = async { Ok::<_, Error>((lane.live.depth().await?, lane.dead.depth().await?)) };
+async fn queue(context: &Context, queue: QueueName, pair: &QueuePair) -> Check {
+    let name = format!("queue {queue}");
+    let depths = async { Ok::<_, Error>((pair.live.depth().await?, pair.dead.depth().await?)) };
     let (live, dead) = match depths.await {
         Ok(depths) => depths,
         Err(error) => return Check::error(name, &error, context),
@@ -134,7 +159,7 @@ async fn queue(context: &Context, lane_name: &str, lane: &Lane) -> Check {
     let dead = dead.visible + dead.in_flight;
     let found = format!(
         "{}: {} waiting, {} delayed, {} held by workers, {dead} dead letters",
-        purpose(lane_name),
+        purpose(queue),
         live.visible,
         live.delayed,
         live.in_flight
@@ -143,26 +168,26 @@ async fn queue(context: &Context, lane_name: &str, lane: &Lane) -> Check {
     match (dead, idle) {
         (0, false) => Check::ok(name, found),
         (0, true) => {
-            Check::warning(name, found, "`afn worker` or `afn start` works them off; none seems to run")
+            Check::warning(name, found, "`afn worker` or `afn start` runs them; no worker seems to run")
         }
         (_, _) => Check::warning(
             name,
             found,
-            "`afn dlq list` tells why letters are dead, `afn dlq redrive` puts them back",
+            "`afn dlq list` shows why they are dead, `afn dlq redrive` puts them back",
         ),
     }
 }
 
 /// What a queue's messages point to.
-fn purpose(lane: &str) -> &'static str {
-    match lane {
-        "calls" => "single calls",
-        "chunks" => "parts of batches to run",
-        _ => "batches to look after",
+fn purpose(queue: QueueName) -> &'static str {
+    match queue {
+        QueueName::Calls => "single calls",
+        QueueName::Chunks => "parts of batches to run",
+        QueueName::Batches => "batches to supervise",
     }
 }
 
-/// Only whether something listens, for who has a choice: where the context uses it, store and queues tell more.
+/// Whether LocalStack listens, for contexts that do not use it. Where the context does, store and queues show more.
 async fn localstack() -> Check {
     let connect = tokio::net::TcpStream::connect("localhost:4566");
     let found = match tokio::time::timeout(Duration::from_secs(2), connect).await {
@@ -173,7 +198,12 @@ async fn localstack() -> Check {
 }
 
 async fn docker(session: &Session) -> Check {
-    match executors::docker(session).await {
+    match embedded::docker(&session.env).await {
+        Ok(docker) if docker.leaves_metadata_open() => Check::warning(
+            "docker",
+            format!("answers; {METADATA_OPEN}"),
+            "start workers as root beside Docker, or limit the hops of the metadata service to 1",
+        ),
         Ok(_) => Check::ok("docker", "answers; whether images can be pulled and pushed was not tried"),
         Err(why) => Check::warning(
             "docker",
@@ -183,7 +213,7 @@ async fn docker(session: &Session) -> Check {
     }
 }
 
-/// What functions without an image can be written in here.
+/// The languages for functions without an image.
 fn toolchains(session: &Session) -> Result<Check> {
     let path = session.env.text("PATH")?.unwrap_or_default();
     let is_there = |name: &&str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
@@ -196,30 +226,27 @@ fn toolchains(session: &Session) -> Result<Check> {
     Ok(Check::ok("toolchains", found))
 }
 
-fn report(session: &Session, checks: &[Check]) -> Result<ExitCode> {
-    let printer = &session.printer;
-    if printer.is_json() {
-        printer.json(&json!({ "checks": checks }))?;
-    } else {
-        for (at, check) in checks.iter().enumerate() {
-            let mark = match check.state {
-                State::Ok => "ok",
-                State::Warning => "warning",
-                State::Error => "error",
-            };
-            // One cause that several meet is told once.
-            let before = &checks[..at];
-            let told = check.state == State::Error && before.iter().any(|other| other.found == check.found);
-            let found = if told { "as above" } else { &check.found };
-            printer.line(format!("{mark:<8} {:<14} {found}", check.name))?;
-            if let Some(advice) = &check.advice
-                && !before.iter().any(|other| other.advice.as_ref() == Some(advice))
-            {
-                printer.line(format!("{:<23} {advice}", ""))?;
-            }
+fn print_checks(session: &Session, checks: &[Check]) -> Result<ExitCode> {
+    let mut text = Text::default();
+    for (at, check) in checks.iter().enumerate() {
+        let verdict = match check.state {
+            Verdict::Ok => "ok",
+            Verdict::Warning => "warning",
+            Verdict::Error => "error",
+        };
+        // Several checks may fail of the same cause: print it once.
+        let before = &checks[..at];
+        let repeated = check.state == Verdict::Error && before.iter().any(|other| other.found == check.found);
+        let found = if repeated { "as above" } else { &check.found };
+        text.line(format!("{verdict:<8} {:<14} {found}", check.name));
+        if let Some(advice) = &check.advice
+            && !before.iter().any(|other| other.advice.as_ref() == Some(advice))
+        {
+            text.line(format!("{:<23} {advice}", ""));
         }
     }
-    match checks.iter().any(|check| check.state == State::Error) {
+    session.printer.answer(&json!({ "checks": checks }), &text)?;
+    match checks.iter().any(|check| check.state == Verdict::Error) {
         true => Ok(ExitCode::Unreachable),
         false => Ok(ExitCode::Success),
     }

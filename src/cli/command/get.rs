@@ -1,48 +1,94 @@
 //! `afn get …`
 
+use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::cli::args::{CallOfApp, GetNoun, LogsOfCall};
+use super::config::{self, Key};
+use crate::cli::parse::{self, Reference};
 use crate::cli::session::Session;
-use crate::cli::{call_view, command, find, hint, waiting};
+use crate::cli::{find, view, waiting};
 use crate::error::Result;
-use crate::results::body;
+use crate::model::{AppName, CallId};
+use crate::results::why::why;
+use crate::results::{attempts, body};
+
+#[derive(Debug, Subcommand)]
+pub enum GetNoun {
+    /// The state and times of a call, as Fn prints them.
+    #[command(visible_aliases = ["calls", "cl"])]
+    Call(CallOfApp),
+
+    /// The response of a call that succeeded: byte for byte, but on a terminal with control characters made visible.
+    #[command(visible_alias = "results")]
+    Result(CallOfApp),
+
+    /// What a call wrote: stdout and stderr of the attempt that counts, or of another.
+    #[command(visible_aliases = ["log", "lg"])]
+    Logs(LogsOfCall),
+
+    /// One config value.
+    #[command(visible_alias = "cf", subcommand)]
+    Config(Key),
+}
+
+/// One call of an app, or its newest.
+#[derive(Debug, Clone, Args)]
+pub struct CallOfApp {
+    /// The call's app.
+    pub app: AppName,
+
+    /// The call's id; `last` or `l` is the newest call of the app.
+    #[arg(value_name = "CALL_ID")]
+    pub call: Reference<CallId>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct LogsOfCall {
+    #[command(flatten)]
+    pub call: CallOfApp,
+
+    /// The log of this attempt instead, by its number or its name; `get call -o json` lists those that failed.
+    #[arg(long, value_name = "ATTEMPT", value_parser = parse::attempt)]
+    pub attempt: Option<attempts::Which>,
+}
 
 pub async fn run(session: &Session, noun: GetNoun) -> Result<()> {
     match noun {
         GetNoun::Call(args) => call(session, args).await,
         GetNoun::Result(args) => result(session, args).await,
         GetNoun::Logs(args) => logs(session, args).await,
-        GetNoun::Config(noun) => command::config::get(session, noun).await,
+        GetNoun::Config(key) => config::get(session, key).await,
     }
 }
 
 async fn call(session: &Session, args: CallOfApp) -> Result<()> {
     let engine = session.open().await?;
-    let call = find::call(&engine.seams, &args.app, args.call).await?;
+    let call = find::call(&engine.deps, Some(&args.app), args.call).await?;
     if session.printer.is_json() {
-        return session.printer.json(&call_view::record(&engine.seams, &call).await?);
+        let failed = attempts::earlier(&engine.deps, &call).await?;
+        return session.printer.json(&view::call_record(&call, &failed)?);
     }
-    session.printer.data(call_view::block(&call))?;
-    hint::tell(&session.printer, &engine.seams, &call).await
+    session.printer.text(&view::call_block(&call))?;
+    if !session.printer.is_quiet
+        && let Some(why) = why(&engine.deps, &call).await?
+    {
+        session.printer.note(format!("Why: {why}"));
+    }
+    Ok(())
 }
 
 async fn result(session: &Session, args: CallOfApp) -> Result<()> {
     let engine = session.open().await?;
-    let call = find::call(&engine.seams, &args.app, args.call).await?;
-    if session.printer.is_json() {
-        return session.printer.json(&waiting::result_json(&engine.seams, &call).await?);
-    }
-    body::result(&engine.seams, &call, &mut session.printer.stdout()).await?;
-    Ok(())
+    let call = find::call(&engine.deps, Some(&args.app), args.call).await?;
+    waiting::print_result(&session.printer, &engine.deps, &call).await
 }
 
 async fn logs(session: &Session, args: LogsOfCall) -> Result<()> {
     let engine = session.open().await?;
-    let call = find::call(&engine.seams, &args.call.app, args.call.call).await?;
+    let call = find::call(&engine.deps, Some(&args.call.app), args.call.call).await?;
     let write = async |sink: &mut body::Sink<'_>| match args.attempt {
-        Some(which) => body::log_of(&engine.seams, &call, which, sink).await,
-        None => body::log(&engine.seams, &call, sink).await,
+        Some(which) => body::log_of(&engine.deps, &call, which, sink).await,
+        None => body::log(&engine.deps, &call, sink).await,
     };
     if session.printer.is_json() {
         let mut log = Vec::new();

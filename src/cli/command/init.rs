@@ -2,14 +2,58 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde_json::json;
 
-use crate::cli::args::InitArgs;
+use super::define::annotations;
+use crate::cli::options::FunctionFlags;
 use crate::cli::session::Session;
-use crate::cli::traits::{self, millis};
 use crate::deploy::init::{Created, InitRequest, init};
 use crate::error::{Error, Result};
+use crate::limits::ms;
 use crate::model::FunctionName;
+
+#[derive(Debug, Clone, Args)]
+pub struct InitArgs {
+    /// The function's name and the folder to make; without it, the current folder.
+    #[arg(value_name = "FUNCTION_NAME")]
+    pub folder: Option<String>,
+
+    /// The function's name, when it is not the folder's.
+    #[arg(long)]
+    pub name: Option<String>,
+
+    /// The language: go, python, node, rust, shell, or docker; without it, it follows from the files that are there.
+    #[arg(long)]
+    pub runtime: Option<String>,
+
+    /// Replace a func.yaml that exists.
+    #[arg(long)]
+    pub force: bool,
+
+    /// Write boilerplate on Fn's official FDK (downloaded when the function is built), not on the standard library.
+    #[arg(long)]
+    pub fdk: bool,
+
+    /// The command that starts the function.
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+
+    /// Arguments of the entrypoint.
+    #[arg(long, value_name = "ARGUMENTS")]
+    pub cmd: Option<String>,
+
+    /// The version to begin with; 0.0.1 by default.
+    #[arg(long, value_name = "VERSION")]
+    pub version: Option<String>,
+
+    /// The folder that holds the function's, instead of the current one.
+    #[arg(long, short, value_name = "PATH")]
+    pub working_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub settings: FunctionFlags,
+}
 
 pub fn run(session: &Session, args: InitArgs) -> Result<()> {
     let dir = match (&args.working_dir, &args.folder) {
@@ -27,19 +71,26 @@ pub fn run(session: &Session, args: InitArgs) -> Result<()> {
         version: args.version,
         entrypoint: args.entrypoint,
         cmd: args.cmd,
-        kind: args.traits.kind,
-        format: args.traits.format,
-        memory_mib: args.traits.memory,
-        timeout_ms: args.traits.timeout.map(millis),
-        idle_timeout_ms: args.traits.idle_timeout.map(millis),
-        config: traits::config(&args.traits.config),
-        annotations: traits::annotations(&args.traits.annotation),
+        kind: args.settings.kind,
+        format: args.settings.format,
+        memory_mib: args.settings.memory,
+        timeout_ms: args.settings.timeout.map(ms),
+        idle_timeout_ms: args.settings.idle_timeout.map(ms),
+        config: args.settings.config.into_iter().collect(),
+        annotations: annotations(&args.settings.annotation),
         force: args.force,
         fdk: args.fdk,
         ..InitRequest::new(&dir, name)
     };
     let created = init(&request)?;
-    session.printer.done(told(&request, &created), &record(&request, &created))?;
+    let record = json!({
+        "folder": request.dir,
+        "name": request.name,
+        "runtime": created.runtime,
+        "boilerplate": created.boilerplate,
+        "func_file": created.func_file,
+    });
+    session.printer.done_all(confirmation(&request, &created), &record)?;
     let cd = match request.dir.as_path() {
         here if here == Path::new(".") => String::new(),
         dir => format!("cd {} && ", dir.display()),
@@ -48,8 +99,8 @@ pub fn run(session: &Session, args: InitArgs) -> Result<()> {
     Ok(())
 }
 
-/// As Fn tells it.
-fn told(request: &InitRequest, created: &Created) -> String {
+/// As Fn prints it.
+fn confirmation(request: &InitRequest, created: &Created) -> Vec<String> {
     let mut lines = vec![
         format!("Creating function at: {}", request.dir.display()),
         format!("Runtime: {}", created.runtime),
@@ -59,26 +110,16 @@ fn told(request: &InitRequest, created: &Created) -> String {
     }
     let func_file = created.func_file.file_name().unwrap_or_default();
     lines.push(format!("{} created.", func_file.display()));
-    lines.join("\n")
+    lines
 }
 
-fn record(request: &InitRequest, created: &Created) -> serde_json::Value {
-    json!({
-        "folder": request.dir,
-        "name": request.name,
-        "runtime": created.runtime,
-        "boilerplate": created.boilerplate,
-        "func_file": created.func_file,
-    })
-}
-
-/// A function in a folder that is there already is named like it.
-fn folder_name(dir: &std::path::Path) -> Result<FunctionName> {
+/// A function in a folder that exists gets the folder's name.
+fn folder_name(dir: &Path) -> Result<FunctionName> {
     let absolute = dir
         .canonicalize()
-        .map_err(|error| Error::invalid(format!("cannot look at {}: {error}", dir.display())))?;
+        .map_err(|error| Error::invalid(format!("cannot read {}: {error}", dir.display())))?;
     let name = absolute.file_name().unwrap_or_default().to_string_lossy();
     name.parse().map_err(|error: Error| {
-        error.context("name the function by its folder").hint("give it one with --name")
+        error.context("name the function by its folder").with_hint("give it one with --name")
     })
 }

@@ -1,28 +1,44 @@
-//! `afn status`
+//! `afn status`, and `afn batch status`
 
-use serde_json::Value;
+use serde_json::json;
 
-use crate::cli::args::{AppAndCall, CallOrBatch};
-use crate::cli::command::batch;
+use crate::cli::options::{BatchArgs, CallOrBatchArgs};
+use crate::cli::parse::CallOrBatch;
 use crate::cli::session::Session;
-use crate::cli::{call_view, find};
+use crate::cli::{find, view};
+use crate::embedded::Engine;
 use crate::error::Result;
-use crate::results::attempts;
-use crate::results::why::why;
+use crate::model::BatchId;
+use crate::results::cost::Cost;
+use crate::results::why::{why, why_batch};
+use crate::results::{self, attempts};
 
-pub async fn run(session: &Session, args: AppAndCall) -> Result<()> {
+pub async fn run(session: &Session, args: CallOrBatchArgs) -> Result<()> {
     let engine = session.open().await?;
-    let which = match args.id {
-        CallOrBatch::Batch(batch) => return batch::show(session, &engine, batch).await,
-        CallOrBatch::Call(which) => which,
+    let call = match args.id {
+        CallOrBatch::Batch(batch) => return show_batch(session, &engine, batch).await,
+        CallOrBatch::Call(call) => call,
     };
-    let call = find::call_anywhere(&engine.seams, args.app.as_ref(), which).await?;
-    let why = why(&engine.seams, &call).await?;
-    if !session.printer.is_json() {
-        let earlier = attempts::earlier(&engine.seams, &call).await?;
-        return session.printer.data(call_view::detailed(&call, why.as_deref(), &earlier));
-    }
-    let mut record = call_view::record(&engine.seams, &call).await?;
-    record["why"] = why.map_or(Value::Null, Value::String);
-    session.printer.json(&record)
+    let call = find::call(&engine.deps, args.app.as_ref(), call).await?;
+    let why = why(&engine.deps, &call).await?;
+    let failed = attempts::earlier(&engine.deps, &call).await?;
+    let text = view::call_details(&call, why.as_deref(), &failed);
+    let mut record = view::call_record(&call, &failed)?;
+    record["why"] = json!(why);
+    session.printer.answer(&record, &text)
+}
+
+pub async fn batch(session: &Session, args: BatchArgs) -> Result<()> {
+    let (engine, batch) = find::batch(session, args.batch).await?;
+    show_batch(session, &engine, batch).await
+}
+
+async fn show_batch(session: &Session, engine: &Engine, batch: BatchId) -> Result<()> {
+    let batch = results::batch::load(&engine.deps, batch).await?;
+    let why = why_batch(&engine.deps, &batch).await?;
+    let text = view::batch_details(&batch, why.as_deref());
+    let mut record = view::value(&batch)?;
+    record["why"] = json!(why);
+    record["cost"] = json!(Cost::of(batch.requests, batch.decided, None));
+    session.printer.answer(&record, &text)
 }

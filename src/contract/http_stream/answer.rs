@@ -1,4 +1,4 @@
-//! An answer as it comes in, in whatever pieces: head, body in one of HTTP's three framings, verdict.
+//! Parses an answer from the pieces in which it arrives: head, body in one of HTTP's three framings, verdict.
 
 use hyper::StatusCode;
 
@@ -8,27 +8,27 @@ use crate::limits;
 use crate::seam::body::BodyWriter;
 use crate::seam::executor::{Fault, Verdict};
 
-/// Of a failed function's message.
+/// Limits of a failed function's message.
 const REASON_CHARS_MAX: usize = 1_000;
 const REASON_BYTES_MAX: usize = 8 * limits::KIB as usize;
-/// Of a head, of trailers, of the line before a chunk.
+/// The limit of a head, of trailers, and of the line before a chunk.
 const HEAD_BYTES_MAX: usize = 256 * limits::KIB as usize;
 const HEADERS_MAX: usize = 100;
 
-/// What has come of an answer.
+/// What has been read of an answer.
 #[derive(Debug, Default)]
 pub struct Reading {
-    /// Came and is not understood yet.
+    /// Bytes that cannot be parsed before more of them come.
     rest: Vec<u8>,
-    place: Place,
-    body: Option<Taking>,
+    phase: Phase,
+    body: Option<Body>,
     content_type: Option<String>,
     /// The function leaves the connection open.
-    stays: bool,
+    keep_alive: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
-enum Place {
+enum Phase {
     #[default]
     Head,
     /// So many bytes of the body are to come.
@@ -43,50 +43,47 @@ enum Place {
 
 /// What a body is for.
 #[derive(Debug)]
-enum Taking {
+enum Body {
     Result(BodyWriter),
     Reason(Vec<u8>),
-    /// Its status says it all.
+    /// The status alone tells that the function timed out.
     TimedOut,
 }
 
-/// Why there is nothing more to read.
-enum Stop {
-    Broken(String),
-    Verdict(Verdict),
-    Fault(Fault),
+/// Why reading stops before the end of an answer.
+type Stop = Result<Answer, Fault>;
+
+fn broken(why: impl Into<String>) -> Stop {
+    Ok(Answer::Broken(why.into()))
 }
 
 impl Reading {
     /// Whether the connection is good for another call, once there is an answer.
-    pub fn leaves_open(&self) -> bool {
-        self.place == Place::Over && self.stays && self.rest.is_empty()
+    pub fn keeps_alive(&self) -> bool {
+        self.phase == Phase::Over && self.keep_alive && self.rest.is_empty()
     }
 
     /// `None`: more is to come.
-    pub fn take_in(&mut self, piece: &[u8]) -> Result<Option<Answer>, Fault> {
-        let taken = match self.rest.is_empty() {
-            true => self.read(piece),
+    pub fn push(&mut self, piece: &[u8]) -> Result<Option<Answer>, Fault> {
+        let parsed = match self.rest.is_empty() {
+            true => self.parse(piece),
             false => {
                 let mut all = std::mem::take(&mut self.rest);
                 all.extend_from_slice(piece);
-                self.read(&all)
+                self.parse(&all)
             }
         };
-        match taken {
-            Ok(()) if self.place == Place::Over => Ok(Some(self.verdict())),
-            Ok(()) => Ok(None),
-            Err(Stop::Broken(why)) => Ok(Some(Answer::Broken(why))),
-            Err(Stop::Verdict(verdict)) => Ok(Some(Answer::Verdict { verdict, keep: false })),
-            Err(Stop::Fault(fault)) => Err(fault),
+        match parsed {
+            Ok(()) => Ok((self.phase == Phase::Over).then(|| self.verdict())),
+            Err(stop) => stop.map(Some),
         }
     }
 
     /// The function has closed the connection.
     pub fn end(&mut self) -> Answer {
-        match self.place {
-            Place::UntilClosed => self.verdict(),
-            Place::Head if self.rest.is_empty() => {
+        match self.phase {
+            Phase::UntilClosed => self.verdict(),
+            Phase::Head if self.rest.is_empty() => {
                 Answer::Broken("the connection was closed before an answer".to_owned())
             }
             _ => Answer::Broken("the connection was closed in the middle of an answer".to_owned()),
@@ -95,54 +92,54 @@ impl Reading {
 
     fn verdict(&mut self) -> Answer {
         let verdict = match self.body.take() {
-            Some(Taking::Result(body)) => {
+            Some(Body::Result(body)) => {
                 Verdict::Success { content_type: self.content_type.take(), body: body.finish() }
             }
-            Some(Taking::Reason(said)) => Verdict::Error { reason: reason(&said) },
-            Some(Taking::TimedOut) | None => Verdict::Timeout,
+            Some(Body::Reason(text)) => Verdict::Error { reason: reason(&text) },
+            Some(Body::TimedOut) | None => Verdict::Timeout,
         };
         Answer::Verdict { verdict, keep: true }
     }
 
-    /// Goes as far as it can, and remembers what it could not understand yet.
-    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Stop> {
+    /// Parses as far as it can, and keeps the rest.
+    fn parse(&mut self, mut bytes: &[u8]) -> Result<(), Stop> {
         loop {
-            let used = match self.place {
-                Place::Head => self.head(bytes)?,
-                Place::Counted(left) => {
+            let used = match self.phase {
+                Phase::Head => self.head(bytes)?,
+                Phase::Counted(left) => {
                     let used = self.body(bytes, left)?;
-                    self.place =
-                        if used as u64 == left { Place::Over } else { Place::Counted(left - used as u64) };
+                    self.phase =
+                        if used as u64 == left { Phase::Over } else { Phase::Counted(left - used as u64) };
                     // A body without a byte is over as it begins.
-                    if self.place == Place::Over { Some(used) } else { (used > 0).then_some(used) }
+                    if self.phase == Phase::Over { Some(used) } else { (used > 0).then_some(used) }
                 }
-                Place::ChunkSize => self.chunk_size(bytes)?,
-                Place::Chunk(left) => {
+                Phase::ChunkSize => self.chunk_size(bytes)?,
+                Phase::Chunk(left) => {
                     let used = self.body(bytes, left)?;
                     let left = left - used as u64;
-                    self.place = if left == 0 { Place::ChunkEnd } else { Place::Chunk(left) };
+                    self.phase = if left == 0 { Phase::ChunkEnd } else { Phase::Chunk(left) };
                     (used > 0).then_some(used)
                 }
-                Place::ChunkEnd => match bytes {
+                Phase::ChunkEnd => match bytes {
                     [b'\r', b'\n', ..] => {
-                        self.place = Place::ChunkSize;
+                        self.phase = Phase::ChunkSize;
                         Some(2)
                     }
                     [] | [b'\r'] => None,
-                    _ => return Err(Stop::Broken("a chunk of it is longer than it says".to_owned())),
+                    _ => return Err(broken("a chunk of it is longer than it says")),
                 },
-                Place::Trailers => self.trailers(bytes)?,
-                Place::UntilClosed => {
+                Phase::Trailers => self.trailers(bytes)?,
+                Phase::UntilClosed => {
                     let used = self.body(bytes, u64::MAX)?;
                     (used > 0).then_some(used)
                 }
-                Place::Over => None,
+                Phase::Over => None,
             };
             let Some(used) = used else { break };
             bytes = &bytes[used..];
         }
         if bytes.len() > HEAD_BYTES_MAX {
-            return Err(Stop::Broken(format!("a head of more than {HEAD_BYTES_MAX} bytes")));
+            return Err(broken(format!("a head of more than {HEAD_BYTES_MAX} bytes")));
         }
         self.rest = bytes.to_vec();
         Ok(())
@@ -154,15 +151,15 @@ impl Reading {
         let used = match head.parse(bytes) {
             Ok(httparse::Status::Complete(used)) => used,
             Ok(httparse::Status::Partial) => return Ok(None),
-            Err(error) => return Err(Stop::Broken(format!("no head of an answer: {error}"))),
+            Err(error) => return Err(broken(format!("no head of an answer: {error}"))),
         };
         let status = head.code.unwrap_or_default();
-        // Only says that there will be an answer; but another protocol is none.
+        // Announces an answer. But 101 changes to another protocol, which is no answer.
         if (100..200).contains(&status) && status != 101 {
             return Ok(Some(used));
         }
         let is_new = head.version == Some(1);
-        self.stays = is_new;
+        self.keep_alive = is_new;
         let mut length: Option<u64> = None;
         let mut chunked: Option<bool> = None;
         for header in head.headers.iter() {
@@ -172,42 +169,42 @@ impl Reading {
             if is("content-type") {
                 self.content_type = Some(String::from_utf8_lossy(value).into_owned());
             } else if is("content-length") {
-                for said in parts().map(number) {
-                    if said.is_none() || length.is_some_and(|length| Some(length) != said) {
-                        return Err(Stop::Broken("its content-length is no number".to_owned()));
+                for number in parts().map(number) {
+                    if number.is_none() || length.is_some_and(|length| Some(length) != number) {
+                        return Err(broken("its content-length is no number"));
                     }
-                    length = said;
+                    length = number;
                 }
             } else if is("transfer-encoding") {
                 chunked = parts().next_back().map(|last| last.eq_ignore_ascii_case(b"chunked"));
             } else if is("connection") {
-                for said in parts() {
-                    if said.eq_ignore_ascii_case(b"close") {
-                        self.stays = false;
-                    } else if said.eq_ignore_ascii_case(b"keep-alive") && !is_new {
-                        self.stays = true;
+                for option in parts() {
+                    if option.eq_ignore_ascii_case(b"close") {
+                        self.keep_alive = false;
+                    } else if option.eq_ignore_ascii_case(b"keep-alive") && !is_new {
+                        self.keep_alive = true;
                     }
                 }
             }
         }
         self.body = Some(match StatusCode::from_u16(status) {
-            Ok(StatusCode::OK) => Taking::Result(BodyWriter::new(limits::RESULT_BYTES_MAX)),
-            Ok(StatusCode::BAD_GATEWAY) => Taking::Reason(Vec::new()),
-            Ok(StatusCode::GATEWAY_TIMEOUT) => Taking::TimedOut,
+            Ok(StatusCode::OK) => Body::Result(BodyWriter::new(limits::RESULT_BYTES_MAX)),
+            Ok(StatusCode::BAD_GATEWAY) => Body::Reason(Vec::new()),
+            Ok(StatusCode::GATEWAY_TIMEOUT) => Body::TimedOut,
             _ => {
                 let reason = format!("invalid function response: status {status}");
-                return Err(Stop::Verdict(Verdict::Error { reason }));
+                return Err(Ok(Answer::Verdict { verdict: Verdict::Error { reason }, keep: false }));
             }
         });
-        self.place = match (chunked, length) {
+        self.phase = match (chunked, length) {
             (Some(_), _) if !is_new => {
-                return Err(Stop::Broken("HTTP/1.0 knows no transfer-encoding".to_owned()));
+                return Err(broken("HTTP/1.0 knows no transfer-encoding"));
             }
-            (Some(true), _) => Place::ChunkSize,
-            (None, Some(length)) => Place::Counted(length),
+            (Some(true), _) => Phase::ChunkSize,
+            (None, Some(length)) => Phase::Counted(length),
             (Some(false), _) | (None, None) => {
-                self.stays = false;
-                Place::UntilClosed
+                self.keep_alive = false;
+                Phase::UntilClosed
             }
         };
         Ok(Some(used))
@@ -216,11 +213,11 @@ impl Reading {
     fn chunk_size(&mut self, bytes: &[u8]) -> Result<Option<usize>, Stop> {
         match httparse::parse_chunk_size(bytes) {
             Ok(httparse::Status::Complete((used, size))) => {
-                self.place = if size == 0 { Place::Trailers } else { Place::Chunk(size) };
+                self.phase = if size == 0 { Phase::Trailers } else { Phase::Chunk(size) };
                 Ok(Some(used))
             }
             Ok(httparse::Status::Partial) => Ok(None),
-            Err(_) => Err(Stop::Broken("a chunk of it does not say how long it is".to_owned())),
+            Err(_) => Err(broken("a chunk of it does not say how long it is")),
         }
     }
 
@@ -228,27 +225,25 @@ impl Reading {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         match httparse::parse_headers(bytes, &mut headers) {
             Ok(httparse::Status::Complete((used, _))) => {
-                self.place = Place::Over;
+                self.phase = Phase::Over;
                 Ok(Some(used))
             }
             Ok(httparse::Status::Partial) => Ok(None),
-            Err(error) => Err(Stop::Broken(format!("its trailers cannot be read: {error}"))),
+            Err(error) => Err(broken(format!("its trailers cannot be read: {error}"))),
         }
     }
 
-    /// Takes in as much of the body as there is, and says how much that was.
+    /// Takes the bytes of the body, and returns how many they are.
     fn body(&mut self, bytes: &[u8], left: u64) -> Result<usize, Stop> {
         let used = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         match &mut self.body {
-            Some(Taking::Result(body)) => take_in(body, &bytes[..used]).map_err(|failure| match failure {
-                Ok(verdict) => Stop::Verdict(verdict),
-                Err(fault) => Stop::Fault(fault),
-            })?,
-            Some(Taking::Reason(said)) => {
-                let room = REASON_BYTES_MAX - said.len();
-                said.extend_from_slice(&bytes[..used.min(room)]);
+            Some(Body::Result(body)) => take_in(body, &bytes[..used])
+                .map_err(|stop| stop.map(|verdict| Answer::Verdict { verdict, keep: false }))?,
+            Some(Body::Reason(text)) => {
+                let room = REASON_BYTES_MAX - text.len();
+                text.extend_from_slice(&bytes[..used.min(room)]);
             }
-            Some(Taking::TimedOut) | None => {}
+            Some(Body::TimedOut) | None => {}
         }
         Ok(used)
     }
@@ -262,11 +257,11 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// What a failed function said: the `message` of a JSON object, else its text.
-pub(super) fn reason(said: &[u8]) -> String {
-    let json = serde_json::from_slice::<serde_json::Value>(said).ok();
+/// The reason in a failed function's answer: the `message` of a JSON object, else all of its text.
+pub(super) fn reason(body: &[u8]) -> String {
+    let json = serde_json::from_slice::<serde_json::Value>(body).ok();
     let message = json.as_ref().and_then(|json| json.get("message")?.as_str());
-    let text = message.map_or_else(|| String::from_utf8_lossy(said), Into::into);
+    let text = message.map_or_else(|| String::from_utf8_lossy(body), Into::into);
     let text: String = text.trim().chars().take(REASON_CHARS_MAX).collect();
     if text.is_empty() { "the function failed and did not say why".to_owned() } else { text }
 }

@@ -1,4 +1,4 @@
-//! A call as a request: its head made once, its body in chunks, even when it is empty: FDKs are used to nothing else.
+//! A call as a request. Its body is chunked, even when it is empty: FDKs know nothing else.
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::limits;
 use crate::model::Time;
 use crate::seam::Body;
-use crate::seam::executor::{Fault, Work};
+use crate::seam::executor::{Fault, Invocation};
 
 /// Of a body, what is copied for sending at a time.
 const PIECE_BYTES: usize = 64 * limits::KIB as usize;
@@ -26,23 +26,16 @@ pub struct Sending {
     /// Of the buffer.
     sent: usize,
     begun: bool,
-    /// The end of the body is in the buffer, or nobody reads it any more.
+    /// The end of the body is in the buffer, or the function has stopped reading.
     ended: bool,
 }
 
-/// What was sent.
-pub enum Sent {
-    Some,
-    /// The other end was closed before anything was sent.
-    Nothing,
-}
-
 impl Sending {
-    /// `buffer`: of one that is over, to be used again.
-    pub fn new(work: &Work, deadline: Time, mut buffer: Vec<u8>) -> Sending {
+    /// `buffer`: of an earlier request, to be used again.
+    pub fn new(invocation: &Invocation, deadline: Time, mut buffer: Vec<u8>) -> Sending {
         buffer.clear();
-        head(&mut buffer, work, deadline);
-        Sending { body: work.payload.clone(), offset: 0, buffer, sent: 0, begun: false, ended: false }
+        head(&mut buffer, invocation, deadline);
+        Sending { body: invocation.payload.clone(), offset: 0, buffer, sent: 0, begun: false, ended: false }
     }
 
     pub fn has_begun(&self) -> bool {
@@ -59,12 +52,13 @@ impl Sending {
         std::mem::take(&mut self.buffer)
     }
 
-    /// Sends until that would block. Whoever closes its end may have answered before: that is for the reader to find.
-    pub fn send(&mut self, link: &UnixStream) -> Result<Sent, Fault> {
+    /// Sends until that would block. False: the other end was closed before anything was sent. One that closes later may
+    /// have answered before, which reading shows.
+    pub fn send(&mut self, link: &UnixStream) -> Result<bool, Fault> {
         loop {
             self.fill()?;
             if self.is_over() {
-                return Ok(Sent::Some);
+                return Ok(true);
             }
             match rustix::io::write(link, &self.buffer[self.sent..]) {
                 Ok(length) => {
@@ -72,11 +66,11 @@ impl Sending {
                     self.begun = true;
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(Sent::Some),
-                Err(_) if !self.begun => return Ok(Sent::Nothing),
+                Err(Errno::AGAIN) => return Ok(true),
+                Err(_) if !self.begun => return Ok(false),
                 Err(_) => {
                     (self.ended, self.sent) = (true, self.buffer.len());
-                    return Ok(Sent::Some);
+                    return Ok(true);
                 }
             }
         }
@@ -84,7 +78,7 @@ impl Sending {
 
     /// Adds a chunk, and after the last one the end.
     fn fill(&mut self) -> Result<(), Fault> {
-        // The head goes with the first chunk.
+        // The head is sent with the first chunk.
         if self.ended || (self.begun && self.sent < self.buffer.len()) || self.offset > 0 && !self.begun {
             return Ok(());
         }
@@ -108,19 +102,20 @@ impl Sending {
     }
 }
 
-fn head(head: &mut Vec<u8>, work: &Work, deadline: Time) {
+fn head(head: &mut Vec<u8>, invocation: &Invocation, deadline: Time) {
     head.reserve(HEAD_BYTES);
     head.extend_from_slice(b"POST /call HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n");
     let _ = write!(
         head,
         "fn-call-id: {}\r\nfn-deadline: {deadline}\r\nafn-attempt: {}\r\n",
-        work.call, work.attempt
+        invocation.call, invocation.attempt
     );
     let mut kept = HeaderMap::new();
-    for (name, value) in &work.headers {
+    for (name, value) in &invocation.headers {
         keep_header(&mut kept, name, value);
     }
-    let content_type = work.content_type.as_deref().filter(|value| HeaderValue::from_str(value).is_ok());
+    let content_type =
+        invocation.content_type.as_deref().filter(|value| HeaderValue::from_str(value).is_ok());
     if content_type.is_some() {
         kept.remove(CONTENT_TYPE);
     }
@@ -134,26 +129,15 @@ fn head(head: &mut Vec<u8>, work: &Work, deadline: Time) {
     head.extend_from_slice(b"\r\n");
 }
 
-/// A caller's header, unless it speaks of the caller's connection, is one of ours, or cannot be written.
+/// Adds a caller's header, unless it is about the caller's connection, is one of ours, or cannot be sent.
 fn keep_header(headers: &mut HeaderMap, name: &str, value: &str) {
-    const OURS_OR_HOP_BY_HOP: [&str; 14] = [
-        "afn-attempt",
-        "connection",
-        "content-length",
-        "expect",
-        "fn-call-id",
-        "fn-deadline",
-        "host",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
+    const OURS_OR_HOP_BY_HOP: &str = "afn-attempt connection content-length expect fn-call-id fn-deadline host keep-alive \
+        proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade";
     let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else { return };
-    if !OURS_OR_HOP_BY_HOP.contains(&name.as_str()) {
+    // Many servers treat `_` as `-`.
+    let plain = name.as_str().replace('_', "-");
+    let is_type = plain == CONTENT_TYPE.as_str() && name != CONTENT_TYPE;
+    if !is_type && OURS_OR_HOP_BY_HOP.split(' ').all(|reserved| reserved != plain) {
         headers.insert(name, value);
     }
 }

@@ -124,8 +124,8 @@ async fn until_closed(connection: &Connection) {
 /// Verdict and `keep`, as text.
 async fn one_call(reply: Reply) -> (String, bool) {
     let function = Function::listen(&[reply]);
-    let work = testing::work(Format::HttpStream, b"hello");
-    show(function.connect().await.call(&work, Time(0)).await.unwrap())
+    let invocation = testing::invocation(Format::HttpStream, b"hello");
+    show(function.connect().await.call(&invocation, Time(0)).await.unwrap())
 }
 
 fn show(answer: Answer) -> (String, bool) {
@@ -144,13 +144,13 @@ fn show(answer: Answer) -> (String, bool) {
 #[tokio::test]
 async fn a_call_carries_body_headers_id_deadline_and_attempt() {
     let function = Function::listen(&[ok("done")]);
-    let mut work = testing::work(Format::HttpStream, b"hello");
+    let mut invocation = testing::invocation(Format::HttpStream, b"hello");
     for (name, value) in
         [("X-Kept", "1"), ("Connection", "close"), ("Fn-Call-Id", "forged"), ("bad name", "x")]
     {
-        work.headers.insert(name.to_owned(), value.to_owned());
+        invocation.headers.insert(name.to_owned(), value.to_owned());
     }
-    let answer = function.connect().await.call(&work, Time(1_700_000_000_000)).await.unwrap();
+    let answer = function.connect().await.call(&invocation, Time(1_700_000_000_000)).await.unwrap();
     assert_eq!(show(answer), (":done".to_owned(), true));
 
     let request = function.requests.lock().unwrap()[0].clone();
@@ -159,7 +159,7 @@ async fn a_call_carries_body_headers_id_deadline_and_attempt() {
     assert_eq!(lines.next(), Some("POST /call HTTP/1.1"));
     let mut lines: Vec<&str> = lines.collect();
     lines.sort();
-    let id = format!("fn-call-id: {}", work.call);
+    let id = format!("fn-call-id: {}", invocation.call);
     assert_eq!(
         lines,
         [
@@ -180,9 +180,9 @@ async fn one_connection_serves_many_calls() {
     let function = Function::listen(&[Reply::Echo]);
     let mut connection = function.connect().await;
     for payload in ["one", "", "zwei ✓", "4"] {
-        let mut work = testing::work(Format::HttpStream, b"");
-        work.payload = payload.into();
-        let answer = connection.call(&work, Time(0)).await.unwrap();
+        let mut invocation = testing::invocation(Format::HttpStream, b"");
+        invocation.payload = payload.into();
+        let answer = connection.call(&invocation, Time(0)).await.unwrap();
         assert_eq!(show(answer), (format!(":{payload}"), true));
     }
     assert_eq!(function.connections.load(SeqCst), 1);
@@ -191,14 +191,14 @@ async fn one_connection_serves_many_calls() {
 #[tokio::test]
 async fn five_mebibytes_go_both_ways() {
     let function = Function::listen(&[Reply::Echo]);
-    let mut work = testing::work(Format::HttpStream, b"");
-    work.payload = "0123456789abcdef".repeat(5 << 16).into();
+    let mut invocation = testing::invocation(Format::HttpStream, b"");
+    invocation.payload = "0123456789abcdef".repeat(5 << 16).into();
     let Answer::Verdict { verdict: Verdict::Success { body, .. }, keep: true } =
-        function.connect().await.call(&work, Time(0)).await.unwrap()
+        function.connect().await.call(&invocation, Time(0)).await.unwrap()
     else {
         panic!("no success")
     };
-    assert_eq!(body.to_bytes().unwrap(), work.payload.to_bytes().unwrap());
+    assert_eq!(body.to_bytes().unwrap(), invocation.payload.to_bytes().unwrap());
 }
 
 #[tokio::test]
@@ -206,10 +206,10 @@ async fn a_connection_closed_between_calls_is_opened_again() {
     let Reply::Say(text) = ok("once") else { unreachable!() };
     let function = Function::listen(&[Reply::SayAndClose(text), ok("twice")]);
     let mut connection = function.connect().await;
-    let work = testing::work(Format::HttpStream, b"");
-    assert_eq!(show(connection.call(&work, Time(0)).await.unwrap()), (":once".to_owned(), true));
+    let invocation = testing::invocation(Format::HttpStream, b"");
+    assert_eq!(show(connection.call(&invocation, Time(0)).await.unwrap()), (":once".to_owned(), true));
     until_closed(&connection).await;
-    assert_eq!(show(connection.call(&work, Time(0)).await.unwrap()), (":twice".to_owned(), true));
+    assert_eq!(show(connection.call(&invocation, Time(0)).await.unwrap()), (":twice".to_owned(), true));
     assert_eq!(function.connections.load(SeqCst), 2);
 }
 
@@ -256,7 +256,7 @@ async fn a_function_that_went_away_is_told_from_one_that_broke() {
     while UnixStream::connect(dir.path().join(SOCKET_NAME)).await.is_ok() {
         tokio::task::yield_now().await;
     }
-    let answer = show(connection.call(&testing::work(Format::HttpStream, b""), Time(0)).await.unwrap());
+    let answer = show(connection.call(&testing::invocation(Format::HttpStream, b""), Time(0)).await.unwrap());
     assert_eq!(answer.0, "gone: it no longer listens");
 }
 
@@ -272,18 +272,19 @@ async fn a_function_that_only_hangs_up_is_not_asked_for_ever() {
     });
     let mut connection = Connection::establish(dir.path(), std::future::pending()).await.unwrap();
     until_closed(&connection).await;
-    let answer = show(connection.call(&testing::work(Format::HttpStream, b""), Time(0)).await.unwrap()).0;
+    let answer =
+        show(connection.call(&testing::invocation(Format::HttpStream, b""), Time(0)).await.unwrap()).0;
     assert!(answer.starts_with("gone: ") || answer.starts_with("broken: "), "{answer}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn time_runs_out() {
     let function = Function::listen(&[Reply::Never]);
-    let work = testing::work(Format::HttpStream, b"");
+    let invocation = testing::invocation(Format::HttpStream, b"");
     let begun = Instant::now();
-    let answer = function.connect().await.call(&work, Time(0)).await.unwrap();
+    let answer = function.connect().await.call(&invocation, Time(0)).await.unwrap();
     assert_eq!(show(answer), ("timeout".to_owned(), false));
-    assert_eq!(begun.elapsed().as_secs(), work.version.limits.timeout_ms / 1_000);
+    assert_eq!(begun.elapsed().as_secs(), invocation.version.limits.timeout_ms / 1_000);
 }
 
 #[tokio::test(start_paused = true)]
@@ -322,8 +323,8 @@ fn answer_to(pieces: Vec<Vec<u8>>) -> Answer {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let function = Function::listen(&[Reply::Pieces(pieces)]);
-        let work = testing::work(Format::HttpStream, b"hello");
-        function.connect().await.call(&work, Time(0)).await.expect("no fault of the worker's")
+        let invocation = testing::invocation(Format::HttpStream, b"hello");
+        function.connect().await.call(&invocation, Time(0)).await.expect("no fault of the worker's")
     })
 }
 

@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::{field, read, tree};
 use crate::error::Result;
-use crate::model::app::check_config;
 use crate::model::{AppName, Config};
 
 const FILE_NAMES: [&str; 3] = ["app.yaml", "app.yml", "app.json"];
 
-const KEYS: [&str; 4] = ["name", "config", "annotations", "syslog_url"];
+const KEYS: &str = "name config annotations syslog_url";
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AppFile {
@@ -31,22 +30,14 @@ impl AppFile {
         let file = path.display().to_string();
         let mut app = AppFile { path: path.to_owned(), ..AppFile::default() };
         let root = tree::parse(&file, text)?;
-        for field in field::root(&file, &root)? {
-            field.check_known(&KEYS)?;
+        for field in field::root(&file, &root, KEYS)? {
             match field.key {
                 "name" => app.name = Some(field.parsed()?),
-                "config" => {
-                    app.config = field.environment()?;
-                    check_config(&app.config).map_err(|error| field.placed(error))?;
+                "config" => app.config = field.config()?,
+                "annotations" => app.annotations = field.annotations()?,
+                _ => {
+                    app.warnings.push(field.has_no_effect("logs lie in the store, `afn get logs` shows them"))
                 }
-                "annotations" => {
-                    let fields = field.fields("a map")?;
-                    app.annotations = fields.iter().map(|field| (field.key.to_owned(), field.json())).collect();
-                }
-                _ => app.warnings.push(format!(
-                    "{}:{}: `syslog_url` has no effect here: logs lie in the store, `afn get logs` shows them",
-                    field.file, field.line
-                )),
             }
         }
         Ok(app)

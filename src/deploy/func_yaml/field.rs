@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::tree::{self, Entry, Node, Value, error_at};
+use super::tree::{Entry, Node, Value, error_at};
 use crate::error::{Error, Result};
+use crate::model::app::check_config;
 use crate::model::nearest::nearest;
+use crate::model::{Config, Route};
 
 #[derive(Clone, Copy)]
 pub struct Field<'a> {
@@ -34,9 +36,13 @@ impl<'a> Field<'a> {
         self.error(format!("`{}` is {found}, expected {what}", self.key))
     }
 
-    /// Puts the place before an error of whoever checked the value.
+    /// Adds file and line to an error that the value's own check has made.
     pub fn placed(&self, error: Error) -> Error {
         error.context(format!("{}:{}", self.file, self.line))
+    }
+
+    pub fn has_no_effect(&self, why: &str) -> String {
+        format!("{}:{}: `{}` has no effect here: {why}", self.file, self.line, self.key)
     }
 
     fn scalar(&self, what: &str) -> Result<&'a str> {
@@ -52,6 +58,10 @@ impl<'a> Field<'a> {
 
     pub fn parsed<T: FromStr<Err = Error>>(&self) -> Result<T> {
         self.scalar("text")?.parse().map_err(|error| self.placed(error))
+    }
+
+    pub fn route(&self) -> Result<Route> {
+        Route::lenient(self.scalar("text")?).map_err(|error| self.placed(error))
     }
 
     pub fn whole(&self, what: &str) -> Result<u64> {
@@ -102,7 +112,7 @@ impl<'a> Field<'a> {
         millis.ok_or_else(|| self.expected(WHAT))
     }
 
-    /// A command: a list of words, or a text that is split as a shell would, which then knows quotes and backslashes.
+    /// A command: a list of words, or a text that is split as a shell would, by quotes and backslashes too.
     pub fn command(&self) -> Result<Vec<String>> {
         match &self.node.value {
             Value::Scalar { text, .. } => {
@@ -114,78 +124,69 @@ impl<'a> Field<'a> {
     }
 
     pub fn items(&self, what: &str) -> Result<Vec<Field<'a>>> {
-        match &self.node.value {
-            Value::List(items) => {
-                Ok(items.iter().map(|node| Field { line: node.line, node, ..*self }).collect())
-            }
-            Value::Scalar { .. } | Value::Map(_) => Err(self.expected(what)),
-        }
+        let Value::List(items) = &self.node.value else { return Err(self.expected(what)) };
+        Ok(items.iter().map(|node| Field { line: node.line, node, ..*self }).collect())
     }
 
     pub fn texts(&self) -> Result<Vec<String>> {
         self.items("a list of texts")?.iter().map(Field::text).collect()
     }
 
-    /// The fields of a map, those without a value left out.
-    pub fn fields(&self, what: &str) -> Result<Vec<Field<'a>>> {
-        match &self.node.value {
-            Value::Map(entries) => Ok(entries
-                .iter()
-                .map(|entry| Field::of(self.file, entry))
-                .filter(|field| !field.node.is_null())
-                .collect()),
-            Value::Scalar { .. } | Value::List(_) => Err(self.expected(what)),
-        }
+    /// The fields of a map; those without a value are left out.
+    fn fields(&self, what: &str) -> Result<Vec<Field<'a>>> {
+        let Value::Map(entries) = &self.node.value else { return Err(self.expected(what)) };
+        let given = entries.iter().filter(|entry| !entry.value.is_null());
+        Ok(given.map(|entry| Field::of(self.file, entry)).collect())
     }
 
-    /// The fields of a map that has these keys and no others.
-    pub fn known_fields(&self, known: &[&str]) -> Result<Vec<Field<'a>>> {
-        let what = format!("a map with {}", list(known));
-        let fields = self.fields(&what)?;
-        for field in &fields {
-            field.check_known(known)?;
-        }
-        Ok(fields)
+    /// The fields of a map that has these keys, separated by blanks, and no others.
+    pub fn known_fields(&self, known: &str) -> Result<Vec<Field<'a>>> {
+        self.checked_fields(&format!("a map with {}", list(known)), known)
     }
 
-    pub fn check_known(&self, known: &[&str]) -> Result<()> {
-        if known.contains(&self.key) {
-            return Ok(());
+    fn checked_fields(&self, what: &str, known: &str) -> Result<Vec<Field<'a>>> {
+        let fields = self.fields(what)?;
+        match fields.iter().find(|field| known.split(' ').all(|known| known != field.key)) {
+            None => Ok(fields),
+            Some(field) => Err(field.error(format!("unknown key `{}`", field.key)).with_hint(match nearest(
+                field.key,
+                known.split(' '),
+            ) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known: {}", list(known)),
+            })),
         }
-        let error = self.error(format!("unknown key `{}`", self.key));
-        Err(match nearest(self.key, known.iter().copied()) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!("known: {}", list(known))),
-        })
     }
 
     /// Names and texts, as an environment has them. A number or boolean is taken as it is written.
-    pub fn environment(&self) -> Result<BTreeMap<String, String>> {
-        match &self.node.value {
-            Value::Map(entries) => entries
-                .iter()
-                .map(|entry| {
-                    let field = Field::of(self.file, entry);
-                    let text = if field.node.is_null() { String::new() } else { field.text()? };
-                    Ok((entry.key.clone(), text))
-                })
-                .collect(),
-            Value::Scalar { .. } | Value::List(_) => Err(self.expected("a map of names and texts")),
-        }
+    pub fn config(&self) -> Result<Config> {
+        let Value::Map(entries) = &self.node.value else {
+            return Err(self.expected("a map of names and texts"));
+        };
+        let value = |entry: &Entry| match entry.value.is_null() {
+            true => Ok(String::new()),
+            false => Field::of(self.file, entry).text(),
+        };
+        let config = entries.iter().map(|entry| Ok((entry.key.clone(), value(entry)?)));
+        let config = config.collect::<Result<Config>>()?;
+        check_config(&config).map_err(|error| self.placed(error))?;
+        Ok(config)
     }
 
-    pub fn json(&self) -> serde_json::Value {
-        json(self.node)
+    pub fn annotations(&self) -> Result<BTreeMap<String, serde_json::Value>> {
+        let fields = self.fields("a map")?;
+        Ok(fields.iter().map(|field| (field.key.to_owned(), json(field.node))).collect())
     }
 }
 
-/// The top of a file.
-pub fn root<'a>(file: &'a str, node: &'a tree::Node) -> Result<Vec<Field<'a>>> {
-    Field { file, key: file, line: node.line, node }.fields("a map of keys like `name: myfn`")
+/// The fields of a whole file, which has these keys and no others.
+pub fn root<'a>(file: &'a str, node: &'a Node, known: &str) -> Result<Vec<Field<'a>>> {
+    let root = Field { file, key: file, line: node.line, node };
+    root.checked_fields("a map of keys like `name: myfn`", known)
 }
 
-fn list(known: &[&str]) -> String {
-    known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+fn list(known: &str) -> String {
+    known.split(' ').map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// A decimal number with up to three places, times 1000.
@@ -251,13 +252,18 @@ mod tests {
 
     #[test]
     fn a_command_is_split_as_a_shell_would() {
+        let command = |text: &str| {
+            let value = Value::Scalar { text: text.to_owned(), plain: false };
+            let node = Node { line: 1, offset: 0, value };
+            Field { file: "func.yaml", key: "cmd", line: 1, node: &node }.command()
+        };
         assert_eq!(
-            words(r#" ./func  --name "a b" 'c\d' e\ f "" "#).unwrap(),
+            command(r#" ./func  --name "a b" 'c\d' e\ f "" "#).unwrap(),
             ["./func", "--name", "a b", r"c\d", "e f", ""]
         );
-        assert_eq!(words("").unwrap(), Vec::<String>::new());
-        assert_eq!(words(r#"sh -c "oops"#), None);
-        assert_eq!(words(r"oops\"), None);
+        assert_eq!(command("").unwrap(), Vec::<String>::new());
+        assert!(command(r#"sh -c "oops"#).is_err());
+        assert!(command(r"oops\").is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::Code;
+use crate::limits;
 
 fn parse(text: &str) -> Result<FuncFile> {
     FuncFile::parse(Path::new("asyncfn/func.yaml"), text)
@@ -163,9 +164,9 @@ fn an_error_names_file_line_key_and_what_was_meant() {
             "timeout: -1",
             "asyncfn/func.yaml:1: `timeout` is `-1`, expected seconds as a number, or a duration like `90s` or `5m`",
         ),
-        ("max_attempts: 0", "asyncfn/func.yaml:1: max_attempts 0 attempts lies outside 1 to 100 attempts"),
+        ("max_attempts: 0", "asyncfn/func.yaml:1: max_attempts 0 lies outside 1 to 100"),
         ("network: yes", "asyncfn/func.yaml:1: `network` is `yes`, expected true or false"),
-        ("type: asink", "asyncfn/func.yaml:1: type `asink` is unknown / known: sync async"),
+        ("type: asink", "asyncfn/func.yaml:1: type `asink` is unknown / known: sync, async"),
         ("config: [a]", "asyncfn/func.yaml:1: `config` is a list, expected a map of names and texts"),
         ("config:\n  A: {b: c}", "asyncfn/func.yaml:2: `A` is a map, expected text"),
         ("schema_version: 2", "asyncfn/func.yaml:1: `schema_version` is `2`, expected 20180708"),
@@ -199,13 +200,13 @@ fn fns_older_formats_are_refused_with_a_way_out() {
     }
     assert_eq!(
         refusal("format: htp"),
-        "asyncfn/func.yaml:1: format `htp` is unknown / known: default http-stream"
+        "asyncfn/func.yaml:1: format `htp` is unknown / known: default, http-stream"
     );
 }
 
 #[test]
 fn every_known_key_is_read() {
-    for key in KEYS {
+    for key in KEYS.split(' ') {
         // A map is wrong for most keys and right for some; no key may be known and fall through.
         if let Err(error) = parse(&format!("{key}: {{}}")) {
             assert_eq!(error.code(), Code::Invalid, "{key}: {error}");
@@ -314,7 +315,7 @@ proptest! {
     }
 
     #[test]
-    fn no_value_of_a_known_key_makes_it_panic(key in prop::sample::select(&KEYS[..]), value in "[^\\x00]{0,40}") {
+    fn no_value_of_a_known_key_makes_it_panic(key in prop::sample::select(KEYS.split(' ').collect::<Vec<_>>()), value in "[^\\x00]{0,40}") {
         let _ = parse(&format!("{key}: {value}"));
     }
 }

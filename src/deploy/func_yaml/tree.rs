@@ -1,5 +1,5 @@
-//! A YAML or JSON text as a tree of nodes that know where they stand. Scalars keep the text that was written, so that
-//! `version: 0.10` is not a number by accident; what a scalar means is up to whoever reads it.
+//! A YAML or JSON text as a tree of nodes with their lines. Scalars keep the text that was written, so that
+//! `version: 0.10` is not a number by accident; what a scalar means is for its reader to decide.
 //!
 //! Bounded by construction: the text's size and the depth have limits, and anchors, by which a small text could grow
 //! into a large tree, are refused.
@@ -15,8 +15,8 @@ use crate::limits;
 pub struct Node {
     /// From 1.
     pub line: usize,
-    /// Characters before it in its line.
-    pub column: usize,
+    /// How many bytes of the file come before it.
+    pub offset: usize,
     pub value: Value,
 }
 
@@ -52,14 +52,8 @@ pub fn error_at(file: &str, line: usize, message: impl std::fmt::Display) -> Err
 
 /// The one document of `text`. An empty text is an empty map.
 pub fn parse(file: &str, text: &str) -> Result<Node> {
-    if text.len() as u64 > limits::FUNC_FILE_BYTES_MAX {
-        return Err(Error::invalid(format!(
-            "{file} has {} bytes, the most is {}",
-            text.len(),
-            limits::FUNC_FILE_BYTES_MAX
-        )));
-    }
-    let mut reader = Reader { file, events: Parser::new_from_str(text) };
+    check_size(&file, text.len() as u64)?;
+    let mut reader = Reader { file, text, events: Parser::new_from_str(text) };
     let mut root = None;
     while let Some((event, span)) = reader.next()? {
         match event {
@@ -80,12 +74,23 @@ pub fn parse(file: &str, text: &str) -> Result<Node> {
     }
     Ok(match root {
         Some(root) if !root.is_null() => root,
-        _ => Node { line: 1, column: 0, value: Value::Map(Vec::new()) },
+        _ => Node { line: 1, offset: text.len(), value: Value::Map(Vec::new()) },
     })
+}
+
+pub fn check_size(file: &dyn std::fmt::Display, bytes: u64) -> Result<()> {
+    match bytes > limits::FUNC_FILE_BYTES_MAX {
+        true => Err(Error::invalid(format!(
+            "{file} has {bytes} bytes, the most is {}",
+            limits::FUNC_FILE_BYTES_MAX
+        ))),
+        false => Ok(()),
+    }
 }
 
 struct Reader<'a> {
     file: &'a str,
+    text: &'a str,
     events: Parser<'a, saphyr_parser::StrInput<'a>>,
 }
 
@@ -104,7 +109,7 @@ impl<'a> Reader<'a> {
     }
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node> {
-        let (line, column) = (span.start.line(), span.start.col());
+        let line = span.start.line();
         if depth > limits::FUNC_FILE_DEPTH_MAX {
             let most = limits::FUNC_FILE_DEPTH_MAX;
             return Err(error_at(self.file, line, format!("nested more than {most} deep")));
@@ -115,7 +120,7 @@ impl<'a> Reader<'a> {
             | Event::SequenceStart(1.., _)
             | Event::MappingStart(1.., _) => {
                 return Err(error_at(self.file, line, "anchors and aliases are not supported")
-                    .hint("write the value out where it is needed"));
+                    .with_hint("write the value out where it is needed"));
             }
             Event::Scalar(text, style, _, _) => {
                 Value::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }
@@ -148,7 +153,9 @@ impl<'a> Reader<'a> {
             }
             event => return Err(error_at(self.file, line, format!("unexpected {event:?}"))),
         };
-        Ok(Node { line, column, value })
+        let offset =
+            self.text.char_indices().nth(span.start.index()).map_or(self.text.len(), |(byte, _)| byte);
+        Ok(Node { line, offset, value })
     }
 
     fn entry(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Entry> {

@@ -1,13 +1,8 @@
-//! Beginning a function: a folder with a `func.yaml` and, where there is no code yet, boilerplate that runs as it is. It
+//! Creating a function: a folder with a `func.yaml` and, where there is no code yet, boilerplate that runs as it is. It
 //! needs no download: it speaks the contract with its language's standard library alone. With `fdk` it is written on
 //! Fn's official FDK instead.
 
-mod docker;
-mod go;
-mod node;
-mod python;
-mod rust;
-mod shell;
+mod boilerplate;
 mod yaml;
 
 #[cfg(test)]
@@ -18,18 +13,19 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use self::boilerplate::boilerplate;
 use super::func_yaml::{self, FuncFile};
 use super::runtime::Runtime;
 use crate::error::{Error, Result};
 use crate::model::{Config, Format, FunctionName, Kind};
 
-/// What is to be begun. What is `None` or empty is left to its default and not written down.
+/// The function to create. What is `None` or empty keeps its default and is not written to `func.yaml`.
 #[derive(Debug, Clone)]
 pub struct InitRequest {
-    /// Made when it is missing.
+    /// Created when it does not exist.
     pub dir: PathBuf,
     pub name: FunctionName,
-    /// Without it, it is told from the files that are there.
+    /// `None`: it is detected from the files that exist.
     pub runtime: Option<String>,
     pub version: Option<String>,
     pub entrypoint: Option<String>,
@@ -68,7 +64,7 @@ impl InitRequest {
     }
 }
 
-/// What was made.
+/// What was created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
     pub runtime: String,
@@ -78,31 +74,22 @@ pub struct Created {
     pub func_file: PathBuf,
 }
 
-/// What a runtime's boilerplate is made of.
-struct Boilerplate {
-    /// The one that a person opens first comes first. If any is there already, none is written.
-    files: Vec<(&'static str, String)>,
-    entrypoint: &'static str,
-    /// Where the runtime's default is another.
-    format: Option<Format>,
-}
-
-/// Makes the folder and what belongs in it. Nothing that exists is overwritten, but `func.yaml` if `force` says so.
+/// Makes the folder and its files. Nothing that exists is overwritten, except `func.yaml` with `force`.
 pub fn init(request: &InitRequest) -> Result<Created> {
     let dir = &request.dir;
     let existing = func_yaml::find(dir).ok();
     if let Some(existing) = existing.as_ref().filter(|_| !request.force) {
         return Err(Error::conflict(format!("{} exists already", existing.display()))
-            .hint("`--force` writes it anew; the code stays as it is"));
+            .with_hint("`--force` writes it anew; the code stays as it is"));
     }
     let name = match &request.runtime {
         Some(name) => name.clone(),
         None => detect(dir)?.name().to_owned(),
     };
     let runtime = Runtime::named(&name)?;
-    let boilerplate = boilerplate(runtime, request)?;
+    let boilerplate = boilerplate(runtime, request.fdk, dir)?;
 
-    // Checked by the reader itself, before anything is written.
+    // Checked by the reader of such files, before anything is written.
     let func_file = existing.unwrap_or_else(|| dir.join(func_yaml::FILE_NAMES[0]));
     let text = match func_file.extension().is_some_and(|extension| extension == "json") {
         true => yaml::render_json(request, &name, &boilerplate),
@@ -122,22 +109,7 @@ pub fn init(request: &InitRequest) -> Result<Created> {
     Ok(Created { runtime: name, boilerplate: written, func_file })
 }
 
-fn boilerplate(runtime: Runtime, request: &InitRequest) -> Result<Boilerplate> {
-    match (runtime, request.fdk) {
-        (Runtime::Docker, false) => docker::boilerplate(&request.dir),
-        (Runtime::Go, fdk) => Ok(go::boilerplate(fdk)),
-        (Runtime::Node, false) => Ok(node::boilerplate()),
-        (Runtime::Python, fdk) => Ok(python::boilerplate(fdk)),
-        (Runtime::Rust, false) => Ok(rust::boilerplate()),
-        (Runtime::Shell, false) => Ok(shell::boilerplate()),
-        (Runtime::Docker | Runtime::Node | Runtime::Rust | Runtime::Shell, true) => {
-            Err(Error::invalid(format!("there is no boilerplate on Fn's FDK for `{}`", runtime.name()))
-                .hint("there is for go and python; without `--fdk`, for every runtime"))
-        }
-    }
-}
-
-/// By the files that each runtime's functions begin with; a Dockerfile says more than any of them.
+/// Detects the runtime by the files that its functions begin with. A Dockerfile wins over all others.
 fn detect(dir: &Path) -> Result<Runtime> {
     const SIGNS: [(Runtime, &[&str]); 6] = [
         (Runtime::Docker, &["Dockerfile"]),
@@ -151,7 +123,7 @@ fn detect(dir: &Path) -> Result<Runtime> {
     let found = SIGNS.iter().find(|(_, files)| is_there(files));
     found.map(|(runtime, _)| *runtime).ok_or_else(|| {
         Error::invalid(format!("nothing in {} tells the function's runtime", dir.display()))
-            .hint(format!("`--runtime` names one: {}", Runtime::ALL.map(Runtime::name).join(", ")))
+            .with_hint(format!("`--runtime` names one: {}", Runtime::ALL.map(Runtime::name).join(", ")))
     })
 }
 

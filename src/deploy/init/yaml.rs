@@ -1,8 +1,9 @@
-//! Writing a `func.yaml`: what was asked for and no more, in the order that people expect.
+//! Writes a `func.yaml` with what was asked for and no more, in the order that people expect.
 
 use serde_json::{Map, Value, json};
 
-use super::{Boilerplate, InitRequest};
+use super::InitRequest;
+use super::boilerplate::Boilerplate;
 use crate::deploy::func_yaml::VERSION_DEFAULT;
 
 pub fn render(request: &InitRequest, runtime: &str, boilerplate: &Boilerplate) -> String {
@@ -33,7 +34,7 @@ fn fields(request: &InitRequest, runtime: &str, boilerplate: &Boilerplate) -> Ma
             fields.insert(key.to_owned(), value);
         }
     };
-    let own = Some(boilerplate.entrypoint.to_owned()).filter(|own| !own.is_empty());
+    let own = Some(boilerplate.entrypoint.clone()).filter(|own| !own.is_empty());
     put("name", Some(json!(request.name)));
     put("type", request.kind.map(|kind| json!(kind)));
     put("version", Some(json!(request.version.as_deref().unwrap_or(VERSION_DEFAULT))));
@@ -49,7 +50,7 @@ fn fields(request: &InitRequest, runtime: &str, boilerplate: &Boilerplate) -> Ma
     fields
 }
 
-/// In seconds, as Fn has it, where it can be said so.
+/// In whole seconds, as Fn has it, where that is possible.
 fn duration(ms: u64) -> Value {
     if ms.is_multiple_of(1_000) { json!(ms / 1_000) } else { json!(format!("{ms}ms")) }
 }

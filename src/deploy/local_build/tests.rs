@@ -71,11 +71,11 @@ async fn build_commands_run_first_and_in_the_folder() {
 }
 
 #[tokio::test]
-async fn a_failed_build_says_what_it_said() {
+async fn a_failed_build_shows_its_last_output() {
     let (built, ..) = built(&[], "name: f\nruntime: shell\nbuild: ['echo no such thing >&2; exit 3']").await;
     let error = built.unwrap_err();
     assert!(error.message().contains("failed with exit status: 3"), "{error}");
-    assert_eq!(error.hint_text(), Some("it said:\nno such thing"));
+    assert_eq!(error.hint_text(), Some("its output ends with:\nno such thing"));
 }
 
 #[tokio::test]
@@ -93,5 +93,5 @@ async fn what_cannot_be_built_names_the_ways_out() {
     for way in ["install Go", "start Docker", "--runtime shell"] {
         assert!(hint.contains(way), "{hint}");
     }
-    assert!(is_installed("sh") && !is_installed("no-such-program-anywhere"));
+    assert!(is_in_path("sh") && !is_in_path("no-such-program-anywhere"));
 }

@@ -1,7 +1,6 @@
 //! Images from folders, through Docker's own builder.
 
 use std::path::Path;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error as DockerError;
@@ -28,7 +27,7 @@ impl Builder {
         let client = Client::connect(self.options.host.as_deref()).await;
         client.map_err(|why| {
             Error::unreachable(why)
-                .hint("start Docker, or deploy without it: then the folder itself is run, as a process")
+                .with_hint("start Docker, or deploy without it: then the folder itself is run, as a process")
         })
     }
 }
@@ -56,10 +55,10 @@ impl ImageBuilder for Builder {
             logins.extend(login.and_then(|login| Some((login.serveraddress.clone()?, login))));
         }
 
-        let docker = client.docker.clone().with_timeout(Duration::from_millis(limits::BUILD_MS_MAX));
+        let docker = client.docker.clone().with_timeout(limits::BUILD_MAX);
         let body = bollard::body_try_stream(context::pieces(packed));
         let mut answers = docker.build_image(options, Some(logins.into_iter().collect()), Some(body));
-        let mut said = Lines::default();
+        let mut lines = Lines::default();
         while let Some(answer) = answers.next().await {
             match answer {
                 Ok(info) => {
@@ -67,16 +66,16 @@ impl ImageBuilder for Builder {
                     for text in
                         [info.stream, status.map(|status| format!("{status}\n"))].into_iter().flatten()
                     {
-                        said.take(&text, request.log);
+                        lines.take(&text, request.log);
                     }
                 }
                 Err(error) => {
-                    said.end(request.log);
-                    return Err(build_error(request.tag, said.step.as_deref(), &error));
+                    lines.end(request.log);
+                    return Err(build_error(request.tag, lines.step.as_deref(), &error));
                 }
             }
         }
-        said.end(request.log);
+        lines.end(request.log);
         let built = self.inspect(request.tag).await?;
         built.ok_or_else(|| Error::internal(format!("Docker built {} and does not know it", request.tag)))
     }
@@ -86,11 +85,11 @@ impl ImageBuilder for Builder {
         let login = login(&self.options.config_dir, reference).await?;
         let (name, tag) = split_tag(reference);
         let options = PushImageOptionsBuilder::default().tag(tag).build();
-        let docker = client.docker.clone().with_timeout(Duration::from_millis(limits::BUILD_MS_MAX));
+        let docker = client.docker.clone().with_timeout(limits::BUILD_MAX);
         let mut answers = docker.push_image(name, Some(options), login);
         while let Some(answer) = answers.next().await {
             let info = answer.map_err(|error| push_error(reference, &error))?;
-            // Bars move too often for a log.
+            // Progress bars change too often for a log.
             if let (Some(status), None) = (info.status, info.progress_detail.and_then(|bar| bar.current)) {
                 log(&status);
             }
@@ -141,11 +140,11 @@ fn split_tag(reference: &str) -> (&str, &str) {
     }
 }
 
-/// Builders speak in pieces; people read lines.
+/// Joins the pieces of a builder's output to lines.
 #[derive(Default)]
 struct Lines {
     open: String,
-    /// The last step that was announced: `Step 2/5 : RUN go build`.
+    /// The last step that began: `Step 2/5 : RUN go build`.
     step: Option<String>,
 }
 
@@ -175,34 +174,36 @@ impl Lines {
 }
 
 fn build_error(tag: &str, step: Option<&str>, error: &DockerError) -> Error {
-    let said = client::describe(error);
+    let message = client::describe(error);
     let at = step.map(|step| format!(" at {step}")).unwrap_or_default();
     let base_is_missing = ["pull access denied", "manifest unknown", "no such host", "not found: manifest"];
     match error {
         DockerError::DockerResponseServerError { .. } | DockerError::DockerStreamError { .. } => {
-            let failed = Error::invalid(format!("building {tag} failed{at}: {said}"));
-            if base_is_missing.iter().any(|words| said.contains(words)) {
-                failed.hint(
+            let failed = Error::invalid(format!("building {tag} failed{at}: {message}"));
+            if base_is_missing.iter().any(|words| message.contains(words)) {
+                failed.with_hint(
                     "set `build_image` and `run_image` in func.yaml to images that can be had here; or publish the \
                      folder itself, with `afn deploy --no-image`",
                 )
             } else {
-                failed.hint("`afn deploy --verbose` shows all that the build said")
+                failed.with_hint("`afn deploy --verbose` shows the whole output of the build")
             }
         }
-        _ => Error::unreachable(format!("building {tag} broke off{at}: {said}")),
+        _ => Error::unreachable(format!("building {tag} broke off{at}: {message}")),
     }
 }
 
 fn push_error(reference: &str, error: &DockerError) -> Error {
-    let said = client::describe(error);
-    let failed = Error::unreachable(format!("pushing {reference} failed: {said}"));
-    let lower = said.to_lowercase();
+    let message = client::describe(error);
+    let failed = Error::unreachable(format!("pushing {reference} failed: {message}"));
+    let lower = message.to_lowercase();
     if ["denied", "unauthorized", "authentication", "no basic auth"].iter().any(|word| lower.contains(word)) {
         let registry = credentials::registry(reference);
-        failed.hint(format!("`docker login {registry}` first, or `--local` keeps the image on this machine"))
+        failed.with_hint(format!(
+            "`docker login {registry}` first, or `--local` keeps the image on this machine"
+        ))
     } else {
-        failed.hint("`--local` keeps the image on this machine")
+        failed.with_hint("`--local` keeps the image on this machine")
     }
 }
 
@@ -242,7 +243,8 @@ mod tests {
     async fn without_docker_the_error_names_the_way_out() {
         let clock = std::sync::Arc::new(crate::seam::clock::SystemClock);
         let host = Some("unix:///nowhere/docker.sock".to_owned());
-        let builder = Builder::new(DockerOptions { host, ..DockerOptions::new(clock) });
+        let builder =
+            Builder::new(DockerOptions { host, ..DockerOptions::new(clock, Path::new("/nowhere")) });
         let error = builder.inspect("x").await.unwrap_err();
         assert_eq!(error.message(), "docker is not there: no socket at /nowhere/docker.sock");
         assert!(error.hint_text().unwrap().contains("deploy without it"));

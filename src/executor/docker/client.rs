@@ -1,6 +1,6 @@
-//! The way to Docker: its unix socket, and whose fault an error is. Knows nothing of functions.
+//! The connection to Docker's unix socket, and whose fault an error is. Knows nothing of functions.
 
-use std::time::Duration;
+use std::path::PathBuf;
 
 use bollard::errors::Error as DockerError;
 use bollard::{API_DEFAULT_VERSION, Docker};
@@ -16,6 +16,7 @@ const API_VERSION_MIN: (usize, usize) = (1, 41);
 #[derive(Clone)]
 pub(super) struct Client {
     pub(super) docker: Docker,
+    pub(super) socket: PathBuf,
     /// As Docker and Go spell them: `linux`, `amd64`.
     pub(super) os: String,
     pub(super) arch: String,
@@ -31,7 +32,7 @@ impl Client {
                 format!("docker host `{host}` is not a unix socket like unix://{SOCKET_DEFAULT}")
             })?,
         };
-        let timeout = Duration::from_millis(limits::DOCKER_REQUEST_MS_MAX);
+        let timeout = limits::DOCKER_REQUEST_MAX;
         let docker = Docker::connect_with_unix(path, timeout.as_secs(), API_DEFAULT_VERSION)
             .map_err(|_| format!("docker is not there: no socket at {path}"))?
             .with_request_modifier(url_safe_credentials)
@@ -45,6 +46,7 @@ impl Client {
         let version = docker.version().await.map_err(|error| describe(&error))?;
         Ok(Client {
             docker,
+            socket: path.into(),
             os: version.os.unwrap_or_else(|| "linux".to_owned()),
             arch: version.arch.unwrap_or_default(),
         })
@@ -72,13 +74,13 @@ fn url_safe_credentials(mut request: bollard::BollardRequest) -> bollard::Bollar
     request
 }
 
-/// What Docker said, without the client's own words around it.
+/// Docker's message, without the words that the client adds.
 pub(super) fn describe(error: &DockerError) -> String {
     match error {
         DockerError::DockerResponseServerError { message, .. } => message.trim().to_owned(),
         DockerError::DockerStreamError { error } => error.trim().to_owned(),
         DockerError::RequestTimeoutError => {
-            format!("no answer within {} s", limits::DOCKER_REQUEST_MS_MAX / 1_000)
+            format!("no answer within {} s", limits::DOCKER_REQUEST_MAX.as_secs())
         }
         error => chain(error),
     }
@@ -112,14 +114,14 @@ pub(super) fn is_not_found(error: &DockerError) -> bool {
 /// Whose fault it is that a container was not made or started: a request that Docker refuses as wrong (4xx: no such
 /// command, a limit it cannot set) is the function's, everything else is this machine's.
 pub(super) fn fault(doing: &str, error: &DockerError) -> Fault {
-    let said = describe(error);
+    let message = describe(error);
     let refused = matches!(status(error), Some(400..=499));
-    if said.contains("OOM-killed") || said.contains("memory limit too low") {
-        Fault::Function(format!("{doing}: out of memory before the function began: {said}"))
-    } else if refused && !said.contains("no space left") && !said.contains("is already in use") {
-        Fault::Function(format!("{doing}: {said}"))
+    if message.contains("OOM-killed") || message.contains("memory limit too low") {
+        Fault::Function(format!("{doing}: out of memory before the function began: {message}"))
+    } else if refused && !message.contains("no space left") && !message.contains("is already in use") {
+        Fault::Function(format!("{doing}: {message}"))
     } else {
-        Fault::Worker(format!("{doing}: docker: {said}"))
+        Fault::Worker(format!("{doing}: docker: {message}"))
     }
 }
 

@@ -27,44 +27,29 @@ pub(super) struct Container {
 
 /// How a container ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ending {
+pub(super) struct ContainerExit {
     pub(super) exit_code: i64,
     pub(super) out_of_memory: bool,
 }
 
-impl Ending {
+impl ContainerExit {
     pub(super) fn reason(self, memory_mib: u64) -> String {
         if self.out_of_memory {
             return format!("out of memory: limit {memory_mib} MiB");
         }
-        // The init process says so when a signal has ended the function.
+        // The init process exits with this code when a signal has ended the function.
         match signal_name(self.exit_code - 128) {
-            Some(name) => format!("exit code {} ({name})", self.exit_code),
+            Some(name) => format!("exit code {} (SIG{name})", self.exit_code),
             None => format!("exit code {}", self.exit_code),
         }
     }
 }
 
+/// The name of a signal on Linux.
 fn signal_name(signal: i64) -> Option<&'static str> {
-    Some(match signal {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        4 => "SIGILL",
-        5 => "SIGTRAP",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        13 => "SIGPIPE",
-        14 => "SIGALRM",
-        15 => "SIGTERM",
-        24 => "SIGXCPU",
-        25 => "SIGXFSZ",
-        31 => "SIGSYS",
-        _ => return None,
-    })
+    const FROM_1: &str = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP \
+        TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS";
+    FROM_1.split(' ').nth(usize::try_from(signal - 1).ok()?)
 }
 
 impl Container {
@@ -81,7 +66,7 @@ impl Container {
         }
     }
 
-    /// To be called before the start, so that nothing it says is missed.
+    /// To be called before the start, so that no output is missed.
     pub(super) async fn attach(&self, stdin: bool) -> Result<AttachContainerResults, Fault> {
         let options = AttachContainerOptionsBuilder::default()
             .stream(true)
@@ -99,20 +84,20 @@ impl Container {
     }
 
     /// Waits for a started container to end.
-    pub(super) async fn ended(&self) -> Result<Ending, Fault> {
+    pub(super) async fn ended(&self) -> Result<ContainerExit, Fault> {
         let mut answers = self.docker.wait_container(self.ticket.name(), None::<WaitContainerOptions>);
         match answers.next().await {
             Some(Ok(_) | Err(DockerError::DockerContainerWaitError { .. })) => {}
             Some(Err(error)) => return Err(client::fault("cannot wait for the container", &error)),
             None => return Err(Fault::Worker("docker stopped answering while a container ran".to_owned())),
         }
-        self.ending()
+        self.exit()
             .await?
             .ok_or_else(|| Fault::Worker("docker calls a container that ended running".to_owned()))
     }
 
     /// How it ended; `None` while it runs.
-    pub(super) async fn ending(&self) -> Result<Option<Ending>, Fault> {
+    pub(super) async fn exit(&self) -> Result<Option<ContainerExit>, Fault> {
         let found = self.docker.inspect_container(self.ticket.name(), None).await;
         let found = found.map_err(|error| client::fault("cannot look at the container", &error))?;
         let state = found.state.unwrap_or_default();
@@ -122,22 +107,21 @@ impl Container {
         let exit_code = state.exit_code.unwrap_or_default();
         let mut out_of_memory = state.oom_killed == Some(true);
         if exit_code == KILLED && !out_of_memory {
-            out_of_memory = self.was_told_of_oom().await;
+            out_of_memory = self.has_oom_event().await;
         }
-        Ok(Some(Ending { exit_code, out_of_memory }))
+        Ok(Some(ContainerExit { exit_code, out_of_memory }))
     }
 
-    /// Docker may learn that memory ran out after it has written down how the container ended: then only its events
-    /// tell.
-    async fn was_told_of_oom(&self) -> bool {
-        const ANSWER_MS_MAX: u64 = 300;
+    /// Docker may learn that memory ran out after it has recorded how the container ended. Then only its events tell.
+    async fn has_oom_event(&self) -> bool {
+        const ANSWER_MAX: Duration = Duration::from_millis(300);
         let filters = [("container", vec![self.ticket.name()]), ("event", vec!["oom"])].into();
         let options = EventsOptionsBuilder::default().since("1").filters(&filters).build();
         let mut events = self.docker.events(Some(options));
         tokio::select! {
             biased;
             event = events.next() => matches!(event, Some(Ok(_))),
-            () = self.clock.sleep(Duration::from_millis(ANSWER_MS_MAX)) => false,
+            () = self.clock.sleep(ANSWER_MAX) => false,
         }
     }
 
@@ -154,7 +138,7 @@ mod tests {
 
     #[test]
     fn an_ending_says_why() {
-        let reason = |exit_code, out_of_memory| Ending { exit_code, out_of_memory }.reason(128);
+        let reason = |exit_code, out_of_memory| ContainerExit { exit_code, out_of_memory }.reason(128);
         assert_eq!(reason(3, false), "exit code 3");
         assert_eq!(reason(137, true), "out of memory: limit 128 MiB");
         assert_eq!(reason(1, true), "out of memory: limit 128 MiB");

@@ -8,7 +8,8 @@ use std::path::Path;
 use bytes::Bytes;
 use futures_util::stream;
 
-use crate::deploy::ignore::{FoundKind, Ignore};
+use crate::deploy::ignore::Ignore;
+use crate::deploy::pack::append;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::seam::Body;
@@ -19,47 +20,33 @@ pub(super) const DOCKERFILE: &str = ".afn.Dockerfile";
 
 /// Packs a folder as a tar. Files belong to root, as with Docker's own client.
 pub(super) fn pack(dir: &Path, dockerfile: &str) -> Result<Body> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| {
+    let failed = |what: &str, error: io::Error| {
         Error::invalid(format!("cannot pack {what} of {}: {error}", dir.display()))
     };
-    let found = Ignore::load(dir)?.walk(dir)?;
+    let entries = Ignore::load(dir)?.walk(dir)?.entries;
     let mut tar = tar::Builder::new(Sink(BodyWriter::new(u64::MAX)));
     let mut header = tar::Header::new_gnu();
     header.set_mode(0o644);
     header.set_size(dockerfile.len() as u64);
     tar.append_data(&mut header, DOCKERFILE, dockerfile.as_bytes())
-        .map_err(|error| failed("the Dockerfile", &error))?;
-    for entry in found.iter().filter(|entry| entry.path != DOCKERFILE) {
-        append(&mut tar, dir, &entry.path, entry.kind).map_err(|error| failed(&entry.path, &error))?;
+        .map_err(|error| failed("the Dockerfile", error))?;
+    for entry in entries.iter().filter(|entry| entry.path != DOCKERFILE) {
+        let appended =
+            header_of(&dir.join(&entry.path)).and_then(|header| append(&mut tar, dir, entry, header));
+        appended.map_err(|error| failed(&entry.path, error))?;
     }
-    let sink = tar.into_inner().map_err(|error| failed("the end", &error))?;
+    let sink = tar.into_inner().map_err(|error| failed("the end", error))?;
     Ok(sink.0.finish())
 }
 
-fn append(tar: &mut tar::Builder<Sink>, dir: &Path, path: &str, kind: FoundKind) -> io::Result<()> {
-    let full = dir.join(path);
-    let info = fs::symlink_metadata(&full)?;
+fn header_of(path: &Path) -> io::Result<tar::Header> {
+    let info = fs::symlink_metadata(path)?;
     let mut header = tar::Header::new_gnu();
-    // In its container a function is nobody in particular: what its author may read and run, it may.
-    let own = info.permissions().mode() & 0o500;
-    header.set_mode(info.permissions().mode() & 0o777 | own >> 3 | own >> 6);
+    // The function's user in the container is not the owner of its files: it gets the owner's right to read and execute.
+    let owner = info.permissions().mode() & 0o500;
+    header.set_mode(info.permissions().mode() & 0o777 | owner >> 3 | owner >> 6);
     header.set_mtime(info.modified().map_or(0, |time| crate::model::Time::from(time).0 / 1_000));
-    header.set_size(0);
-    match kind {
-        FoundKind::File => {
-            let file = fs::File::open(&full)?;
-            header.set_size(file.metadata()?.len());
-            tar.append_data(&mut header, path, file)
-        }
-        FoundKind::Folder => {
-            header.set_entry_type(tar::EntryType::Directory);
-            tar.append_data(&mut header, format!("{path}/"), io::empty())
-        }
-        FoundKind::Link => {
-            header.set_entry_type(tar::EntryType::Symlink);
-            tar.append_link(&mut header, path, fs::read_link(&full)?)
-        }
-    }
+    Ok(header)
 }
 
 /// A body, piece by piece, as the client wants it.
@@ -118,7 +105,7 @@ mod tests {
             seen.push((entry.path().unwrap().display().to_string(), kind, mode));
         }
         let names: Vec<&str> = seen.iter().map(|(name, ..)| name.as_str()).collect();
-        let folder = format!("{}/", "d".repeat(80));
+        let folder = "d".repeat(80);
         assert_eq!(names, [DOCKERFILE, ".dockerignore", &folder, &long, "link", "run.sh"]);
         assert_eq!(seen[4].1, tar::EntryType::Symlink);
         assert_eq!((seen[3].2, seen[5].2), (0o644, 0o755));

@@ -1,4 +1,4 @@
-//! Who we are to a registry: what `docker login` left in `config.json`, in the file itself or in a credential helper.
+//! Logins to registries, as `docker login` stores them: in `config.json`, or in a credential helper that it names.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,37 +11,28 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 
 /// Docker's own registry, as references leave it out and `config.json` spells it.
-const HUB: &str = "docker.io";
+pub(super) const HUB: &str = "docker.io";
 const HUB_SERVER: &str = "https://index.docker.io/v1/";
 
 #[derive(Debug, Default, Deserialize)]
 struct ConfigFile {
     #[serde(default)]
-    auths: BTreeMap<String, Auth>,
+    auths: BTreeMap<String, DockerCredentials>,
     #[serde(default, rename = "credHelpers")]
     cred_helpers: BTreeMap<String, String>,
     #[serde(default, rename = "credsStore")]
     creds_store: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct Auth {
-    auth: Option<String>,
-    username: Option<String>,
-    password: Option<String>,
-    identitytoken: Option<String>,
-    registrytoken: Option<String>,
-}
-
 #[derive(Debug, Deserialize)]
-struct Helped {
+struct HelperAnswer {
     #[serde(rename = "Username")]
     username: String,
     #[serde(rename = "Secret")]
     secret: String,
 }
 
-/// The registry that a reference names: what stands before its first slash, if that looks like a host.
+/// The registry that a reference names: the part before its first slash, if that looks like a host.
 pub(super) fn registry(reference: &str) -> &str {
     match reference.split_once('/') {
         Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => match host {
@@ -52,8 +43,8 @@ pub(super) fn registry(reference: &str) -> &str {
     }
 }
 
-/// What `config_dir/config.json` has for the registry of a reference. No login is no error: the registry may ask for
-/// none.
+/// The login in `config_dir/config.json` for the registry of a reference. `None` is no error: the registry may require no
+/// login.
 pub(super) async fn find(config_dir: &Path, reference: &str) -> Result<Option<DockerCredentials>, String> {
     let path = config_dir.join("config.json");
     let text = match tokio::fs::read_to_string(&path).await {
@@ -70,7 +61,7 @@ pub(super) async fn find(config_dir: &Path, reference: &str) -> Result<Option<Do
         return ask(helper, server).await;
     }
     let entry = config.auths.into_iter().find(|(name, _)| host_of(name) == host_of(server));
-    entry.map(|(_, auth)| read(auth, server)).transpose()
+    entry.map(|(_, login)| decode(login, server)).transpose()
 }
 
 /// `auths` has hosts, and URLs from older days.
@@ -79,25 +70,21 @@ fn host_of(server: &str) -> &str {
     server.split('/').next().unwrap_or(server)
 }
 
-fn read(auth: Auth, server: &str) -> Result<DockerCredentials, String> {
-    let mut found = DockerCredentials {
-        username: auth.username,
-        password: auth.password,
-        identitytoken: auth.identitytoken.filter(|token| !token.is_empty()),
-        registrytoken: auth.registrytoken.filter(|token| !token.is_empty()),
-        serveraddress: Some(server.to_owned()),
-        ..DockerCredentials::default()
-    };
-    if let Some(encoded) = auth.auth.filter(|encoded| !encoded.is_empty()) {
+/// A login of `auths`, as Docker takes it.
+fn decode(mut login: DockerCredentials, server: &str) -> Result<DockerCredentials, String> {
+    login.serveraddress = Some(server.to_owned());
+    login.identitytoken.take_if(|token| token.is_empty());
+    login.registrytoken.take_if(|token| token.is_empty());
+    if let Some(encoded) = login.auth.take().filter(|encoded| !encoded.is_empty()) {
         let pair = STANDARD.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let (username, password) = pair
             .as_deref()
             .and_then(|pair| pair.split_once(':'))
             .ok_or_else(|| format!("docker's config.json has a broken `auth` for {server}"))?;
-        found.username = Some(username.to_owned());
-        found.password = Some(password.trim_end_matches('\0').to_owned());
+        login.username = Some(username.to_owned());
+        login.password = Some(password.trim_end_matches('\0').to_owned());
     }
-    Ok(found)
+    Ok(login)
 }
 
 /// Credential helpers are programs that take the server's name and answer with JSON.
@@ -116,22 +103,22 @@ async fn ask(helper: &str, server: &str) -> Result<Option<DockerCredentials>, St
         stdin.write_all(server.as_bytes()).await.map_err(|error| failed(&error))?;
     }
     let output = child.wait_with_output().await.map_err(|error| failed(&error))?;
-    let said = String::from_utf8_lossy(&output.stdout);
+    let answer = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
-        // The helpers' protocol says so in words; the registry may still ask for no login.
-        if said.contains("credentials not found") {
+        // The helpers' protocol has no code for this, only this text. The registry may require no login.
+        if answer.contains("credentials not found") {
             return Ok(None);
         }
-        return Err(failed(&said.trim()));
+        return Err(failed(&answer.trim()));
     }
-    let helped: Helped = serde_json::from_str(&said).map_err(|error| failed(&error))?;
+    let answer: HelperAnswer = serde_json::from_str(&answer).map_err(|error| failed(&error))?;
     let mut found =
         DockerCredentials { serveraddress: Some(server.to_owned()), ..DockerCredentials::default() };
-    if helped.username == "<token>" {
-        found.identitytoken = Some(helped.secret);
+    if answer.username == "<token>" {
+        found.identitytoken = Some(answer.secret);
     } else {
-        found.username = Some(helped.username);
-        found.password = Some(helped.secret);
+        found.username = Some(answer.username);
+        found.password = Some(answer.secret);
     }
     Ok(Some(found))
 }

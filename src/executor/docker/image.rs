@@ -1,13 +1,12 @@
 //! Images: which one a version means, whether it is here, and fetching it if not.
 //!
 //! A version that recorded what was built runs that and nothing else, wherever its tag has moved since. When an image
-//! is not here and cannot be fetched, three cases differ. Its registry says that there is none, or refuses us, or has
-//! a name that nobody knows: the function's fault, recorded after a few tries. The registry does not answer: this
+//! is not here and cannot be fetched, three cases differ. Its registry does not have it, or refuses us, or has
+//! an unknown name: the function's fault, recorded after a few tries. The registry does not answer: this
 //! worker cannot run this version now, but can run others, so it is a mismatch, and recorded only after an hour of
 //! it. Docker itself fails: the worker's fault.
 
 use std::path::Path;
-use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::ImageInspect;
@@ -94,7 +93,7 @@ async fn pull(
     let tagged = reference.contains('@') || reference.rsplit('/').next().is_some_and(|end| end.contains(':'));
     let name = if tagged { reference.to_owned() } else { format!("{reference}:latest") };
     let options = CreateImageOptionsBuilder::default().from_image(&name).build();
-    let docker = client.docker.clone().with_timeout(Duration::from_millis(limits::PULL_MS_MAX));
+    let docker = client.docker.clone().with_timeout(limits::PULL_MAX);
     let mut progress = docker.create_image(Some(options), None, login);
     let pulled = async {
         while let Some(step) = progress.next().await {
@@ -105,32 +104,34 @@ async fn pull(
     tokio::select! {
         biased;
         pulled = pulled => pulled.map_err(|error| pull_fault(&shown, &error)),
-        () = clock.sleep(Duration::from_millis(limits::PULL_MS_MAX)) => Err(Fault::Mismatch(Mismatch(format!(
+        () = clock.sleep(limits::PULL_MAX) => Err(Fault::Mismatch(Mismatch(format!(
             "image {shown} is not here, and was not fetched within {} min",
-            limits::PULL_MS_MAX / 60_000
+            limits::ms(limits::PULL_MAX) / 60_000
         )))),
     }
 }
 
 fn pull_fault(reference: &str, error: &bollard::errors::Error) -> Fault {
-    let said = client::describe(error);
-    let has = |words: &[&str]| words.iter().any(|word| said.to_lowercase().contains(word));
-    let told_by_docker =
+    let message = client::describe(error);
+    let has = |words: &[&str]| words.iter().any(|word| message.to_lowercase().contains(word));
+    let is_dockers_answer =
         client::status(error).is_some() || matches!(error, bollard::errors::Error::DockerStreamError { .. });
-    // The order tells: a registry's "not found" may come with a 500 around it.
-    if !told_by_docker {
-        Fault::Worker(format!("cannot fetch image {reference}: docker: {said}"))
+    // The order matters: a registry's "not found" may come in a 500 of Docker's.
+    if !is_dockers_answer {
+        Fault::Worker(format!("cannot fetch image {reference}: docker: {message}"))
     } else if has(&["no space left", "read-only file system", "input/output error"]) {
-        Fault::Worker(format!("cannot fetch image {reference}: {said}"))
+        Fault::Worker(format!("cannot fetch image {reference}: {message}"))
     } else if client::is_not_found(error)
         || has(&["not found", "manifest unknown", "does not exist", "access denied", "no such host"])
         || has(&["unauthorized", "authentication required", "forbidden", "invalid reference"])
         || has(&["no matching manifest", "no basic auth credentials", "name unknown"])
     {
-        Fault::Function(format!("image not found: {reference} is not here, and fetching it failed: {said}"))
+        Fault::Function(format!(
+            "image not found: {reference} is not here, and fetching it failed: {message}"
+        ))
     } else {
         Fault::Mismatch(Mismatch(format!(
-            "image {reference} is not here, and its registry does not answer: {said}"
+            "image {reference} is not here, and its registry does not answer: {message}"
         )))
     }
 }

@@ -1,36 +1,40 @@
-//! Functions in containers, through Docker's socket. Knows no store, no queue and no pool: it starts sandboxes, and
-//! makes sure that none is left behind.
+//! Runs functions in containers, through Docker's socket. Knows no store, no queue and no pool. It starts sandboxes and
+//! removes them all.
 
+mod allowed;
 mod build;
 mod client;
 mod container;
 mod context;
 mod credentials;
-mod hot;
 mod image;
-mod once;
-mod owner;
+mod network;
+mod one_call;
 mod reap;
 mod sandbox;
+mod shared;
+mod stream;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use allowed::AllowedImages;
 pub use build::Builder;
 
 use self::client::Client;
 use self::container::Container;
-use self::hot::Hot;
-use self::once::Once;
-use self::owner::Owner;
+use self::network::Network;
+use self::one_call::OneCallContainer;
 use self::reap::Reaper;
-use super::sandbox::{Launcher, Sandbox};
+use self::stream::StreamContainer;
+use super::owner::Owner;
+use super::sandbox::{CONTAINERS_ONLY, Launcher, Sandbox};
 use crate::contract;
 use crate::model::{Format, Source, Version};
 use crate::seam::Clock;
-use crate::seam::executor::{Fault, Mismatch, Work};
+use crate::seam::executor::{Fault, Invocation, Mismatch};
 
 #[derive(Clone)]
 pub struct DockerOptions {
@@ -40,20 +44,19 @@ pub struct DockerOptions {
     pub config_dir: PathBuf,
     /// Folders that containers and worker share are made under it: it must be at the same path for Docker as for us.
     pub work_dir: PathBuf,
-    /// The network of functions that ask for one.
-    pub network: String,
+    /// Which images are run, for those who deploy.
+    pub images: AllowedImages,
     pub clock: Arc<dyn Clock>,
 }
 
 impl DockerOptions {
-    pub fn new(clock: Arc<dyn Clock>) -> DockerOptions {
+    pub fn new(clock: Arc<dyn Clock>, run_dir: &Path) -> DockerOptions {
         let home = std::env::home_dir().unwrap_or_default();
-        let user = rustix::process::geteuid().as_raw();
         DockerOptions {
             host: None,
             config_dir: home.join(".docker"),
-            work_dir: std::env::temp_dir().join(format!("afn-{user}")),
-            network: "bridge".to_owned(),
+            work_dir: run_dir.to_owned(),
+            images: AllowedImages::default(),
             clock,
         }
     }
@@ -64,6 +67,7 @@ impl DockerOptions {
 pub struct DockerLauncher {
     client: Client,
     reaper: Reaper,
+    network: Network,
     options: DockerOptions,
 }
 
@@ -71,41 +75,52 @@ impl DockerLauncher {
     /// Asks Docker what it is. To be called within a runtime, which the reaper's task runs on.
     pub async fn connect(options: DockerOptions) -> Result<DockerLauncher, String> {
         let client = Client::connect(options.host.as_deref()).await?;
-        let owner = Owner::new(&options.work_dir.join("docker"))?;
-        let reaper = Reaper::new(client.docker.clone(), Arc::clone(&options.clock), owner);
-        Ok(DockerLauncher { client, reaper, options })
+        let owner = Owner::new(&options.work_dir.join("docker"), None)?;
+        let dirs = shared::SharedDirs::new(&client.socket);
+        let reaper = Reaper::new(client.docker.clone(), Arc::clone(&options.clock), owner, dirs);
+        let network = Network::new(&client.socket);
+        Ok(DockerLauncher { client, reaper, network, options })
     }
 
-    /// Makes the container of a call and attaches to it.
+    /// Whether functions that ask for a network can reach the cloud's metadata service.
+    pub fn leaves_metadata_open(&self) -> bool {
+        !self.network.closes()
+    }
+
+    /// Creates the container of a call and attaches to it.
     async fn prepare(
         &self,
-        work: &Work,
+        invocation: &Invocation,
     ) -> Result<(Container, bollard::container::AttachContainerResults), Fault> {
-        let Source::Image { reference, digest } = &work.version.source else {
+        let Source::Image { reference, digest } = &invocation.version.source else {
             return Err(Fault::Mismatch(not_an_image()));
         };
         let options = &self.options;
         let clock = &options.clock;
         let image =
             image::resolve(&self.client, &**clock, &options.config_dir, reference, digest.as_deref()).await?;
-        let streams = work.version.format == Format::HttpStream;
+        let streams = invocation.version.format == Format::HttpStream;
         let env = if streams {
-            let mut env = contract::env(work);
+            let mut env = contract::env(invocation);
             env.push(contract::http_stream::listener(sandbox::SHARED_DIR));
             env
         } else {
-            let deadline = clock.now().plus_ms(work.version.limits.timeout_ms);
-            contract::default::env(work, deadline)
+            let deadline = clock.now().plus_ms(invocation.version.limits.timeout_ms);
+            contract::default::env(invocation, deadline)
+        };
+        let network = match invocation.version.limits.network {
+            true => self.network.ensure(&self.client.docker).await?,
+            false => "none",
         };
         let ticket = self.reaper.ticket(streams);
         let ticket = ticket
             .map_err(|error| Fault::Worker(format!("cannot make a folder for a container: {error}")))?;
-        let body = sandbox::container(sandbox::Plan {
-            work,
+        let body = sandbox::container(sandbox::ContainerSpec {
+            invocation,
             image: &image,
             env,
             shared_dir: ticket.dir(),
-            network: &options.network,
+            network,
             owner_dir: self.reaper.owner_dir(),
         });
         let container = Container::create(&self.client.docker, clock, ticket, body).await?;
@@ -117,9 +132,8 @@ impl DockerLauncher {
 #[async_trait]
 impl Launcher for DockerLauncher {
     fn suits(&self, version: &Version) -> Result<(), Mismatch> {
-        if !matches!(version.source, Source::Image { .. }) {
-            return Err(not_an_image());
-        }
+        let Source::Image { reference, digest } = &version.source else { return Err(not_an_image()) };
+        self.options.images.check(reference, digest.as_deref())?;
         let os = version.os.as_deref().unwrap_or(&self.client.os);
         let arch = version.arch.as_deref().unwrap_or(&self.client.arch);
         if os == self.client.os && arch == self.client.arch {
@@ -129,12 +143,15 @@ impl Launcher for DockerLauncher {
         Err(Mismatch(format!("{os}/{arch} image, this worker runs {own_os}/{own_arch}")))
     }
 
-    async fn start(&self, work: &Work) -> Result<Box<dyn Sandbox>, Fault> {
-        let (container, attached) = self.prepare(work).await?;
+    async fn start(&self, invocation: &Invocation) -> Result<Box<dyn Sandbox>, Fault> {
+        self.suits(&invocation.version).map_err(Fault::Mismatch)?;
+        let (container, attached) = self.prepare(invocation).await?;
         let clock = Arc::clone(&self.options.clock);
-        Ok(match work.version.format {
-            Format::Default => Box::new(Once::new(container, attached, clock)),
-            Format::HttpStream => Box::new(Hot::start(container, attached, clock, work).await?),
+        Ok(match invocation.version.format {
+            Format::Default => Box::new(OneCallContainer::new(container, attached, clock)),
+            Format::HttpStream => {
+                Box::new(StreamContainer::start(container, attached, clock, invocation).await?)
+            }
         })
     }
 
@@ -148,5 +165,5 @@ impl Launcher for DockerLauncher {
 }
 
 fn not_an_image() -> Mismatch {
-    Mismatch("a folder and no image, Docker runs images".to_owned())
+    Mismatch(CONTAINERS_ONLY.to_owned())
 }

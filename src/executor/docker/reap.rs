@@ -1,5 +1,5 @@
-//! No container outlives its use: each has a ticket, and what is left when a ticket is dropped is removed by a task
-//! that the launcher owns; so is what a dead worker left on this machine.
+//! No container outlives its use. Each has a ticket, and a task of the launcher's removes the containers whose tickets were
+//! dropped, and those that a dead worker left on this machine.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::client;
-use super::owner::{self, Life, Owner};
+use super::shared::SharedDirs;
+use crate::executor::owner::{self, Life, Owner};
 use crate::limits;
 use crate::seam::Clock;
 
@@ -23,76 +24,67 @@ pub(super) const LABEL: &str = "afn";
 /// The folder of the worker that a container belongs to.
 pub(super) const LABEL_OWNER: &str = "afn.owner";
 
-/// A removal that failed is tried again after this.
-const AGAIN: Duration = Duration::from_secs(5);
+/// The wait before a removal that failed is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 pub(super) struct Reaper {
-    shared: Arc<Shared>,
+    containers: Arc<Containers>,
     tasks: Mutex<JoinSet<()>>,
 }
 
-struct Shared {
+/// The containers of this worker.
+struct Containers {
     docker: Docker,
     clock: Arc<dyn Clock>,
     owner: Owner,
+    dirs: SharedDirs,
     count: AtomicU32,
-    /// The names of containers that are in use. Whatever else carries our label is to be removed.
+    /// The names of those in use. All others with this worker's label are to be removed.
     live: Mutex<BTreeSet<String>>,
-    dropped: mpsc::UnboundedSender<Estate>,
+    /// The names of those that are no longer used, with their folders.
+    dropped: mpsc::UnboundedSender<(String, Option<PathBuf>)>,
 }
 
-/// What an unused container leaves.
-struct Estate {
-    name: String,
-    dir: Option<PathBuf>,
-}
-
-/// The right to a container's name; made before the container, so that not even one whose making was interrupted is
-/// forgotten.
+/// The right to a container's name. It exists before the container, so that a container whose creation was interrupted is
+/// removed too.
 pub(super) struct Ticket {
-    shared: Arc<Shared>,
+    containers: Arc<Containers>,
     name: String,
     dir: Option<PathBuf>,
     removed: bool,
 }
 
 impl Reaper {
-    pub(super) fn new(docker: Docker, clock: Arc<dyn Clock>, owner: Owner) -> Reaper {
-        let (dropped, estates) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared {
-            docker,
-            clock,
-            owner,
-            count: AtomicU32::new(0),
-            live: Mutex::default(),
-            dropped,
-        });
+    pub(super) fn new(docker: Docker, clock: Arc<dyn Clock>, owner: Owner, dirs: SharedDirs) -> Reaper {
+        let (dropped, inbox) = mpsc::unbounded_channel();
+        let (count, live) = (AtomicU32::new(0), Mutex::default());
+        let containers = Arc::new(Containers { docker, clock, owner, dirs, count, live, dropped });
         let mut tasks = JoinSet::new();
-        tasks.spawn(run(Arc::clone(&shared), estates));
-        Reaper { shared, tasks: Mutex::new(tasks) }
+        tasks.spawn(reap(Arc::clone(&containers), inbox));
+        Reaper { containers, tasks: Mutex::new(tasks) }
     }
 
     pub(super) fn owner_dir(&self) -> &Path {
-        self.shared.owner.dir()
+        self.containers.owner.dir()
     }
 
     /// A ticket, with a folder to share if one is asked for.
     pub(super) fn ticket(&self, with_dir: bool) -> std::io::Result<Ticket> {
-        let number = self.shared.count.fetch_add(1, Ordering::Relaxed) + 1;
-        let dir = if with_dir { Some(self.shared.owner.shared_dir(number)?) } else { None };
-        let owner = self.shared.owner.dir().file_name().unwrap_or_default().to_string_lossy();
+        let containers = Arc::clone(&self.containers);
+        let number = containers.count.fetch_add(1, Ordering::Relaxed) + 1;
+        let dir = with_dir.then(|| containers.dirs.make(self.owner_dir(), number)).transpose()?;
+        let owner = self.owner_dir().file_name().unwrap_or_default().to_string_lossy();
         let name = format!("afn-{owner}-{number}");
-        self.shared.live().insert(name.clone());
-        Ok(Ticket { shared: Arc::clone(&self.shared), name, dir, removed: false })
+        containers.live().insert(name.clone());
+        Ok(Ticket { containers, name, dir, removed: false })
     }
 
     /// Removes every container of this worker, used or not, and its folder.
     pub(super) async fn close(&self) {
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(tasks);
-        self.shared.live().clear();
-        self.shared.sweep().await;
-        let _ = std::fs::remove_dir_all(self.shared.owner.dir());
+        drop(std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner)));
+        self.containers.live().clear();
+        self.containers.sweep().await;
+        SharedDirs::remove_all(self.owner_dir());
     }
 }
 
@@ -105,84 +97,74 @@ impl Ticket {
         self.dir.as_deref()
     }
 
-    /// Removes the container now; what cannot be is left to the reaper.
+    /// Removes the container now. If that fails, the reaper tries again.
     pub(super) async fn remove(mut self) {
-        self.removed = self.shared.remove(&self.name).await.is_ok();
+        self.removed = self.containers.remove(&self.name).await.is_ok();
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.shared.live().remove(&self.name);
+        self.containers.live().remove(&self.name);
         if self.removed {
-            remove_dir(self.dir.as_deref());
+            self.dir.as_deref().into_iter().for_each(SharedDirs::remove);
         } else {
-            // No task takes it any more: then the last sweep does.
-            let _ = self.shared.dropped.send(Estate { name: self.name.clone(), dir: self.dir.take() });
+            // When the reaper has ended already, the last sweep removes it.
+            let _ = self.containers.dropped.send((self.name.clone(), self.dir.take()));
         }
     }
 }
 
-async fn run(shared: Arc<Shared>, mut estates: mpsc::UnboundedReceiver<Estate>) {
-    let pause = |clean: bool| if clean { Duration::from_millis(limits::REAP_EVERY_MS) } else { AGAIN };
-    let mut wait = pause(shared.reap_the_dead().await);
+async fn reap(containers: Arc<Containers>, mut dropped: mpsc::UnboundedReceiver<(String, Option<PathBuf>)>) {
+    let pause = |clean: bool| if clean { limits::REAP_EVERY } else { RETRY_AFTER };
+    let mut wait = pause(containers.reap_dead_workers().await);
     loop {
         tokio::select! {
             biased;
-            estate = estates.recv() => match estate {
-                Some(estate) => {
-                    // Its making may still be under way in the daemon, then it is not found yet: it is swept later.
-                    if shared.remove(&estate.name).await != Ok(Removed::Yes) {
-                        wait = AGAIN;
-                    }
-                    remove_dir(estate.dir.as_deref());
+            unused = dropped.recv() => {
+                let Some((name, dir)) = unused else { return };
+                // Docker may still be creating it; then it is not found yet, and is swept later.
+                if containers.remove(&name).await != Ok(true) {
+                    wait = RETRY_AFTER;
                 }
-                None => return,
+                dir.as_deref().into_iter().for_each(SharedDirs::remove);
             },
-            () = shared.clock.sleep(wait) => {
-                let swept = shared.sweep().await;
-                wait = pause(shared.reap_the_dead().await && swept);
+            () = containers.clock.sleep(wait) => {
+                let swept = containers.sweep().await;
+                wait = pause(containers.reap_dead_workers().await && swept);
             }
         }
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Removed {
-    Yes,
-    WasNotThere,
-}
-
-impl Shared {
+impl Containers {
     fn live(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Kills a container and removes it with its volumes.
-    async fn remove(&self, name: &str) -> Result<Removed, String> {
+    /// Kills a container and removes it with its volumes. False: it does not exist.
+    async fn remove(&self, name: &str) -> Result<bool, String> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match self.docker.remove_container(name, Some(options)).await {
-            Ok(()) => Ok(Removed::Yes),
-            Err(error) if client::is_not_found(&error) => Ok(Removed::WasNotThere),
-            // Somebody else is at it.
-            Err(error) if client::status(&error) == Some(409) => Ok(Removed::Yes),
+            Ok(()) => Ok(true),
+            Err(error) if client::is_not_found(&error) => Ok(false),
+            // It is being removed already.
+            Err(error) if client::status(&error) == Some(409) => Ok(true),
             Err(error) => Err(client::describe(&error)),
         }
     }
 
-    async fn list(&self, label: String) -> Result<Vec<ContainerSummary>, String> {
+    async fn list(&self, label: String) -> Option<Vec<ContainerSummary>> {
         let filters = [("label", vec![label])].into();
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        self.docker.list_containers(Some(options)).await.map_err(|error| client::describe(&error))
+        self.docker.list_containers(Some(options)).await.ok()
     }
 
-    /// Removes those of this worker's containers that are not in use; whether all of them are gone.
+    /// Removes those of this worker's containers that are not in use. Returns whether all of them are gone.
     async fn sweep(&self) -> bool {
-        let Ok(ours) = self.list(format!("{LABEL_OWNER}={}", self.owner.dir().display())).await else {
-            return false;
-        };
-        let mut clean = true;
-        for name in ours.iter().filter_map(name_of) {
+        let own = self.list(format!("{LABEL_OWNER}={}", self.owner.dir().display())).await;
+        let mut clean = own.is_some();
+        for name in own.iter().flatten().filter_map(name_of) {
             let unused = !self.live().contains(name);
             if unused {
                 clean &= self.remove(name).await.is_ok();
@@ -191,61 +173,36 @@ impl Shared {
         clean
     }
 
-    /// Removes what workers left that died on this machine: their containers, then their folders. A worker is dead
-    /// when the lock on its folder can be had. When there is no such folder (a reboot has emptied `/tmp`, or it lies
-    /// in another mount namespace, where the worker may well live) only containers that have ended are removed. Whether
-    /// nothing failed.
-    async fn reap_the_dead(&self) -> bool {
-        let Ok(all) = self.list(LABEL.to_owned()).await else {
-            return false;
-        };
+    /// Removes what workers left that died on this machine: their containers, then their folders. A worker is dead when
+    /// its folder is not locked. Without the folder (a reboot has emptied `/tmp`, or it is in another mount namespace,
+    /// where the worker may be alive) only containers that have ended are removed. Returns whether nothing failed.
+    async fn reap_dead_workers(&self) -> bool {
+        let Some(all) = self.list(LABEL.to_owned()).await else { return false };
         for container in &all {
             let owner = container.labels.as_ref().and_then(|labels| labels.get(LABEL_OWNER));
-            let (Some(owner), Some(name)) = (owner, name_of(container)) else {
-                continue;
-            };
-            if Path::new(owner) == self.owner.dir() {
+            let (Some(owner), Some(name)) = (owner.map(Path::new), name_of(container)) else { continue };
+            if owner == self.owner.dir() {
                 continue;
             }
-            let life = owner::look(Path::new(owner));
-            let ended = matches!(
-                container.state,
-                Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::DEAD)
-            );
-            let doomed = match life {
-                Ok(Life::Dead(_)) => true,
-                Ok(Life::Unknown) => ended,
+            use ContainerSummaryStateEnum::{DEAD, EXITED};
+            // While the lock is held, no worker takes the folder.
+            let life = owner::look(owner);
+            let is_left = match &life {
+                Ok(Life::Dead(_lock)) => true,
+                Ok(Life::Unknown) => matches!(container.state, Some(EXITED | DEAD)),
                 Ok(Life::Alive) | Err(_) => false,
             };
-            if doomed && self.remove(name).await.is_err() {
+            if is_left && self.remove(name).await.is_err() {
                 return false;
             }
         }
-        self.remove_dead_dirs();
+        self.owner.remove_dead(SharedDirs::remove_all);
         true
-    }
-
-    fn remove_dead_dirs(&self) {
-        let Some(Ok(entries)) = self.owner.dir().parent().map(std::fs::read_dir) else {
-            return;
-        };
-        for dir in entries.flatten().map(|entry| entry.path()).filter(|dir| dir.is_dir()) {
-            if let Ok(Life::Dead(_lock)) = owner::look(&dir) {
-                let _ = std::fs::remove_dir_all(&dir);
-            }
-        }
     }
 }
 
-/// A container's name as it was given; Docker answers it with a slash before it.
+/// A container's name as it was given; Docker puts a slash before it.
 fn name_of(container: &ContainerSummary) -> Option<&str> {
     let name = container.names.as_ref()?.first()?;
     Some(name.strip_prefix('/').unwrap_or(name))
-}
-
-/// What was in it may belong to the container's user; what cannot be removed goes with the worker's folder.
-fn remove_dir(dir: Option<&Path>) {
-    if let Some(dir) = dir {
-        let _ = std::fs::remove_dir_all(dir);
-    }
 }

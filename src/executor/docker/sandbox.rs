@@ -1,4 +1,4 @@
-//! What a container may: nothing that the function did not ask for. No capabilities, no new privileges, a read-only
+//! The rights of a container: none that the function did not ask for. No capabilities, no new privileges, a read-only
 //! root, a sized `/tmp`, bounds on memory, CPU, processes and files, an unprivileged user, no network.
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::image::Image;
 use super::reap::{LABEL, LABEL_OWNER};
 use crate::limits;
 use crate::model::{Format, Limits};
-use crate::seam::executor::Work;
+use crate::seam::executor::Invocation;
 
 /// Where the folder that worker and function share is mounted.
 pub(super) const SHARED_DIR: &str = "/tmp/iofs";
@@ -23,32 +23,32 @@ const CPU_PERIOD_US: i64 = 100_000;
 /// The kernel takes no smaller quota.
 const CPU_QUOTA_US_MIN: i64 = 1_000;
 
-pub(super) struct Plan<'a> {
-    pub(super) work: &'a Work,
+pub(super) struct ContainerSpec<'a> {
+    pub(super) invocation: &'a Invocation,
     pub(super) image: &'a Image,
     pub(super) env: Vec<(String, String)>,
     /// The worker's side of [`SHARED_DIR`].
     pub(super) shared_dir: Option<&'a Path>,
-    /// The network of functions that ask for one.
+    /// By name.
     pub(super) network: &'a str,
     pub(super) owner_dir: &'a Path,
 }
 
-pub(super) fn container(plan: Plan<'_>) -> ContainerCreateBody {
-    let Plan { work, image, env, shared_dir, network, owner_dir } = plan;
-    let asks_stdin = work.version.format == Format::Default;
+pub(super) fn container(spec: ContainerSpec<'_>) -> ContainerCreateBody {
+    let ContainerSpec { invocation, image, env, shared_dir, network, owner_dir } = spec;
+    let asks_stdin = invocation.version.format == Format::Default;
     let labels = [
         (LABEL.to_owned(), "1".to_owned()),
         (LABEL_OWNER.to_owned(), owner_dir.display().to_string()),
         ("afn.pid".to_owned(), std::process::id().to_string()),
-        ("afn.app".to_owned(), work.app.to_string()),
-        ("afn.function".to_owned(), work.function.name.to_string()),
-        ("afn.version".to_owned(), work.version.id.to_string()),
+        ("afn.app".to_owned(), invocation.app.to_string()),
+        ("afn.function".to_owned(), invocation.function.name.to_string()),
+        ("afn.version".to_owned(), invocation.version.id.to_string()),
     ];
     ContainerCreateBody {
         image: Some(image.id.clone()),
         // An entrypoint of ours replaces the image's entrypoint and command.
-        entrypoint: Some(work.version.command.clone()).filter(|command| !command.is_empty()),
+        entrypoint: Some(invocation.version.command.clone()).filter(|command| !command.is_empty()),
         env: Some(env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()),
         user: Some(format!("{UID}:{UID}")),
         labels: Some(labels.into()),
@@ -57,7 +57,7 @@ pub(super) fn container(plan: Plan<'_>) -> ContainerCreateBody {
         stdin_once: Some(asks_stdin),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
-        host_config: Some(host_config(&work.version.limits, image, shared_dir, network)),
+        host_config: Some(host_config(&invocation.version.limits, image, shared_dir, network)),
         ..ContainerCreateBody::default()
     }
 }
@@ -85,7 +85,7 @@ fn host_config(limits: &Limits, image: &Image, shared_dir: Option<&Path>, networ
         tmpfs: Some([("/tmp".to_owned(), format!("size={tmpfs_mib}m,mode=1777,uid={UID},gid={UID}"))].into()),
         mounts: Some(image.volumes.iter().map(|path| volume(path, tmpfs_mib)).collect()),
         binds: shared_dir.map(|dir| vec![format!("{}:{SHARED_DIR}", dir.display())]),
-        network_mode: Some(if limits.network { network.to_owned() } else { "none".to_owned() }),
+        network_mode: Some(network.to_owned()),
         ipc_mode: Some("private".to_owned()),
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
         ..HostConfig::default()
@@ -118,19 +118,24 @@ mod tests {
     use super::*;
     use crate::contract::testing;
 
-    fn made(work: &Work, image: &Image, shared_dir: Option<&Path>) -> (ContainerCreateBody, HostConfig) {
+    fn made(
+        invocation: &Invocation,
+        image: &Image,
+        shared_dir: Option<&Path>,
+    ) -> (ContainerCreateBody, HostConfig) {
         let env = vec![("A".to_owned(), "b=c".to_owned())];
         let owner_dir = Path::new("/tmp/afn-0/docker/w1");
-        let body = container(Plan { work, image, env, shared_dir, network: "bridge", owner_dir });
+        let network = if invocation.version.limits.network { super::super::network::NAME } else { "none" };
+        let body = container(ContainerSpec { invocation, image, env, shared_dir, network, owner_dir });
         let host = body.host_config.clone().unwrap();
         (body, host)
     }
 
     #[test]
     fn nothing_is_allowed_that_was_not_asked_for() {
-        let work = testing::work(Format::Default, b"");
+        let invocation = testing::invocation(Format::Default, b"");
         let image = Image { id: "sha256:1".to_owned(), volumes: Vec::new() };
-        let (body, host) = made(&work, &image, None);
+        let (body, host) = made(&invocation, &image, None);
         assert_eq!(body.image.as_deref(), Some("sha256:1"));
         assert_eq!(body.user.as_deref(), Some("1000:1000"));
         assert_eq!(body.env, Some(vec!["A=b=c".to_owned()]));
@@ -149,21 +154,21 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_is_given() {
-        let mut work = testing::work(Format::HttpStream, b"");
-        let version = Arc::make_mut(&mut work.version);
+        let mut invocation = testing::invocation(Format::HttpStream, b"");
+        let version = Arc::make_mut(&mut invocation.version);
         version.command = vec!["./func".to_owned(), "--loud".to_owned()];
         version.limits = Limits { network: true, cpu_millis: 250, tmpfs_mib: 7, ..version.limits.clone() };
         let image = Image { id: "sha256:1".to_owned(), volumes: vec!["/data".to_owned()] };
-        let (body, host) = made(&work, &image, Some(Path::new("/tmp/afn-0/docker/w1/c1")));
-        assert_eq!(body.entrypoint, Some(work.version.command.clone()));
+        let (body, host) = made(&invocation, &image, Some(Path::new("/tmp/afn-0/docker/w1/c1")));
+        assert_eq!(body.entrypoint, Some(invocation.version.command.clone()));
         assert_eq!(body.open_stdin, Some(false));
-        assert_eq!(host.network_mode.as_deref(), Some("bridge"));
+        assert_eq!(host.network_mode.as_deref(), Some("afn"));
         assert_eq!((host.cpu_quota, host.cpu_period), (Some(25_000), Some(100_000)));
         assert_eq!(host.binds, Some(vec!["/tmp/afn-0/docker/w1/c1:/tmp/iofs".to_owned()]));
         assert!(host.tmpfs.unwrap()["/tmp"].starts_with("size=7m,"));
         assert_eq!(host.mounts.unwrap()[0].target.as_deref(), Some("/data"));
 
-        Arc::make_mut(&mut work.version).limits.cpu_millis = 1;
-        assert_eq!(made(&work, &image, None).1.cpu_quota, Some(1_000));
+        Arc::make_mut(&mut invocation.version).limits.cpu_millis = 1;
+        assert_eq!(made(&invocation, &image, None).1.cpu_quota, Some(1_000));
     }
 }

@@ -8,24 +8,8 @@ use tokio::time::{Instant, advance, sleep};
 use super::*;
 use crate::contract::testing;
 use crate::model::{Format, Time};
+use crate::seam::clock::PausedClock;
 use crate::seam::executor::Verdict;
-
-struct PausedClock(Instant);
-
-#[async_trait]
-impl Clock for PausedClock {
-    fn now(&self) -> Time {
-        Time(self.0.elapsed().as_millis() as u64)
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        sleep(duration).await;
-    }
-}
 
 #[derive(Default)]
 struct Counts {
@@ -55,7 +39,7 @@ impl Launcher for Scripted {
         Ok(())
     }
 
-    async fn start(&self, _work: &Work) -> Result<Box<dyn Sandbox>, Fault> {
+    async fn start(&self, _work: &Invocation) -> Result<Box<dyn Sandbox>, Fault> {
         let id = self.0.started.fetch_add(1, SeqCst);
         Ok(Box::new(ScriptedSandbox { id, counts: self.0.clone(), reusable: true, calls: 0 }))
     }
@@ -67,9 +51,9 @@ impl Launcher for Scripted {
 
 #[async_trait]
 impl Sandbox for ScriptedSandbox {
-    async fn invoke(&mut self, work: &Work) -> Result<Run, Fault> {
+    async fn invoke(&mut self, invocation: &Invocation) -> Result<Execution, Fault> {
         self.calls += 1;
-        match &work.payload.to_bytes().unwrap()[..] {
+        match &invocation.payload.to_bytes().unwrap()[..] {
             b"hang" => std::future::pending().await,
             b"break" => self.reusable = false,
             b"gone when hot" if self.calls > 1 => return Err(Fault::Function("gone".to_owned())),
@@ -78,7 +62,7 @@ impl Sandbox for ScriptedSandbox {
             _ => {}
         }
         let verdict = Verdict::Success { content_type: None, body: self.id.to_string().into_bytes().into() };
-        Ok(Run { verdict, log: Default::default(), started_at: Time(0), took: Duration::ZERO })
+        Ok(Execution { verdict, log: Default::default(), started_at: Time(0), took: Duration::ZERO })
     }
 
     fn is_reusable(&self) -> bool {
@@ -97,13 +81,15 @@ fn pool(hot_max: usize) -> (Pool, Arc<Counts>) {
     (Pool::new(Arc::new(Scripted(counts.clone())), clock, hot_max), counts)
 }
 
-fn work(payload: &'static [u8]) -> Work {
-    testing::work(Format::HttpStream, payload)
+fn invocation(payload: &'static [u8]) -> Invocation {
+    testing::invocation(Format::HttpStream, payload)
 }
 
 /// Which sandbox ran it.
-async fn run(pool: &Pool, work: Work) -> String {
-    let Verdict::Success { body, .. } = pool.run(work).await.unwrap().verdict else { panic!("no success") };
+async fn run(pool: &Pool, invocation: Invocation) -> String {
+    let Verdict::Success { body, .. } = pool.run(invocation).await.unwrap().verdict else {
+        panic!("no success")
+    };
     String::from_utf8(body.to_bytes().unwrap().to_vec()).unwrap()
 }
 
@@ -115,35 +101,35 @@ async fn settle() {
 #[tokio::test(start_paused = true)]
 async fn a_hot_sandbox_is_used_again_and_only_for_the_same_version_and_config() {
     let (pool, counts) = pool(8);
-    assert_eq!(run(&pool, work(b"")).await, "0");
-    assert_eq!(run(&pool, work(b"")).await, "0");
-    let mut other = work(b"");
+    assert_eq!(run(&pool, invocation(b"")).await, "0");
+    assert_eq!(run(&pool, invocation(b"")).await, "0");
+    let mut other = invocation(b"");
     Arc::make_mut(&mut other.function).config.insert("KEY".to_owned(), "value".to_owned());
     assert_eq!(run(&pool, other.clone()).await, "1");
-    let mut newer = work(b"");
+    let mut newer = invocation(b"");
     Arc::make_mut(&mut newer.version).id = "0.0.2-000000000000".parse().unwrap();
     assert_eq!(run(&pool, newer).await, "2");
     assert_eq!(run(&pool, other).await, "1");
-    assert_eq!(run(&pool, work(b"")).await, "0");
+    assert_eq!(run(&pool, invocation(b"")).await, "0");
     assert_eq!((counts.started.load(SeqCst), counts.stopped.load(SeqCst)), (3, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_sandbox_used_last_is_used_first() {
     let (pool, _counts) = pool(8);
-    let (first, second) = tokio::join!(run(&pool, work(b"slow")), async {
+    let (first, second) = tokio::join!(run(&pool, invocation(b"slow")), async {
         sleep(Duration::from_secs(1)).await;
-        run(&pool, work(b"slow")).await
+        run(&pool, invocation(b"slow")).await
     });
     assert_eq!((first.as_str(), second.as_str()), ("0", "1"));
-    assert_eq!(run(&pool, work(b"")).await, "1");
+    assert_eq!(run(&pool, invocation(b"")).await, "1");
 }
 
 #[tokio::test(start_paused = true)]
 async fn idle_sandboxes_go_when_their_time_is_up() {
     let (pool, counts) = pool(8);
-    run(&pool, work(b"")).await;
-    let mut brief = work(b"");
+    run(&pool, invocation(b"")).await;
+    let mut brief = invocation(b"");
     Arc::make_mut(&mut brief.version).id = "0.0.2-000000000000".parse().unwrap();
     Arc::make_mut(&mut brief.version).limits.idle_timeout_ms = 5_000;
     run(&pool, brief).await;
@@ -153,25 +139,25 @@ async fn idle_sandboxes_go_when_their_time_is_up() {
     sleep(Duration::from_millis(200)).await;
     assert_eq!(counts.stopped.load(SeqCst), 1, "the one that asked for 5 s");
     advance(Duration::from_secs(20)).await;
-    assert_eq!(run(&pool, work(b"")).await, "0", "use makes it young again");
+    assert_eq!(run(&pool, invocation(b"")).await, "0", "use makes it young again");
     sleep(Duration::from_secs(29)).await;
     assert_eq!(counts.stopped.load(SeqCst), 1);
     sleep(Duration::from_secs(2)).await;
     assert_eq!(counts.stopped.load(SeqCst), 2);
-    assert_eq!(run(&pool, work(b"")).await, "2");
+    assert_eq!(run(&pool, invocation(b"")).await, "2");
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_more_than_hot_max_are_kept_and_the_longest_unused_goes() {
     let (pool, counts) = pool(2);
     for version in ["a", "b", "a", "c"] {
-        let mut work = work(b"");
-        Arc::make_mut(&mut work.version).id = format!("{version}-000000000000").parse().unwrap();
-        run(&pool, work).await;
+        let mut invocation = invocation(b"");
+        Arc::make_mut(&mut invocation.version).id = format!("{version}-000000000000").parse().unwrap();
+        run(&pool, invocation).await;
     }
     settle().await;
     assert_eq!((counts.started.load(SeqCst), counts.stopped.load(SeqCst)), (3, 1));
-    let mut a = work(b"");
+    let mut a = invocation(b"");
     Arc::make_mut(&mut a.version).id = "a-000000000000".parse().unwrap();
     assert_eq!(run(&pool, a).await, "0");
 }
@@ -179,13 +165,13 @@ async fn no_more_than_hot_max_are_kept_and_the_longest_unused_goes() {
 #[tokio::test(start_paused = true)]
 async fn what_broke_is_never_used_again() {
     let (pool, counts) = pool(8);
-    assert_eq!(run(&pool, work(b"break")).await, "0");
-    assert_eq!(pool.run(work(b"sick")).await.unwrap_err(), Fault::Worker("sick".to_owned()));
-    assert_eq!(run(&pool, work(b"")).await, "2");
+    assert_eq!(run(&pool, invocation(b"break")).await, "0");
+    assert_eq!(pool.run(invocation(b"sick")).await.unwrap_err(), Fault::Worker("sick".to_owned()));
+    assert_eq!(run(&pool, invocation(b"")).await, "2");
     settle().await;
     assert_eq!(counts.stopped.load(SeqCst), 2);
 
-    let mut cold = work(b"");
+    let mut cold = invocation(b"");
     Arc::make_mut(&mut cold.version).limits.idle_timeout_ms = 0;
     Arc::make_mut(&mut cold.function).config.insert("KEY".to_owned(), "value".to_owned());
     run(&pool, cold).await;
@@ -196,8 +182,8 @@ async fn what_broke_is_never_used_again() {
 #[tokio::test(start_paused = true)]
 async fn a_hot_sandbox_that_had_gone_costs_no_call() {
     let (pool, counts) = pool(8);
-    run(&pool, work(b"")).await;
-    assert_eq!(run(&pool, work(b"gone when hot")).await, "1");
+    run(&pool, invocation(b"")).await;
+    assert_eq!(run(&pool, invocation(b"gone when hot")).await, "1");
     settle().await;
     assert_eq!(counts.stopped.load(SeqCst), 1);
 }
@@ -205,17 +191,17 @@ async fn a_hot_sandbox_that_had_gone_costs_no_call() {
 #[tokio::test(start_paused = true)]
 async fn an_abandoned_run_stops_its_sandbox() {
     let (pool, counts) = pool(8);
-    timeout(Duration::from_secs(1), pool.run(work(b"hang"))).await.unwrap_err();
+    timeout(Duration::from_secs(1), pool.run(invocation(b"hang"))).await.unwrap_err();
     settle().await;
     assert_eq!(counts.stopped.load(SeqCst), 1);
-    assert_eq!(run(&pool, work(b"")).await, "1");
+    assert_eq!(run(&pool, invocation(b"")).await, "1");
 }
 
 #[tokio::test(start_paused = true)]
 async fn close_stops_what_idles_and_what_runs() {
     let (pool, counts) = pool(8);
-    run(&pool, work(b"")).await;
-    let mut other = work(b"hang");
+    run(&pool, invocation(b"")).await;
+    let mut other = invocation(b"hang");
     Arc::make_mut(&mut other.function).config.insert("KEY".to_owned(), "value".to_owned());
     let (done, ()) = tokio::join!(pool.run(other), async {
         sleep(Duration::from_secs(1)).await;
@@ -223,7 +209,7 @@ async fn close_stops_what_idles_and_what_runs() {
     });
     assert_eq!(done.unwrap_err(), Fault::Worker("the executor is closed".to_owned()));
     assert_eq!(counts.stopped.load(SeqCst), 2);
-    assert!(matches!(pool.run(work(b"")).await, Err(Fault::Worker(_))));
+    assert!(matches!(pool.run(invocation(b"")).await, Err(Fault::Worker(_))));
     pool.close().await;
     assert_eq!(counts.started.load(SeqCst), 2);
 }
@@ -231,7 +217,7 @@ async fn close_stops_what_idles_and_what_runs() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_pool_leaves_no_sandbox() {
     let (pool, counts) = pool(8);
-    run(&pool, work(b"")).await;
+    run(&pool, invocation(b"")).await;
     drop(pool);
     settle().await;
     assert_eq!((counts.started.load(SeqCst), counts.dropped.load(SeqCst)), (1, 1));
@@ -244,11 +230,11 @@ struct Listed<'a> {
 }
 
 impl Calls for Listed<'_> {
-    fn next(&mut self) -> Option<Work> {
-        self.payloads.next().map(|payload| work(payload))
+    fn next(&mut self) -> Option<Invocation> {
+        self.payloads.next().map(|payload| invocation(payload))
     }
 
-    fn ended(&mut self, run: Result<Run, Fault>) {
+    fn ended(&mut self, run: Result<Execution, Fault>) {
         self.ended.push(run.map(|run| match run.verdict {
             Verdict::Success { body, .. } => String::from_utf8(body.to_bytes().unwrap().to_vec()).unwrap(),
             verdict => panic!("{verdict:?}"),
@@ -291,7 +277,7 @@ async fn a_close_ends_many_calls_in_the_middle_of_one() {
         sleep(Duration::from_secs(1)).await;
         pool.close().await;
     };
-    tokio::join!(pool.run_many(work(b""), &mut calls), closed);
+    tokio::join!(pool.run_many(invocation(b""), &mut calls), closed);
     assert_eq!((calls.ended.len(), calls.payloads.len()), (1, 1));
     assert_eq!((counts.started.load(SeqCst), counts.dropped.load(SeqCst)), (1, 1));
 }

@@ -1,5 +1,5 @@
-//! Archives on this machine: fetched once, checked, unpacked next to their final place and renamed into it, so that a
-//! folder that is there is whole, whoever else is at it.
+//! Archives on this machine: downloaded once, checked, unpacked beside their final place and renamed into it. So a folder
+//! under its final name is complete, even when several workers unpack it at once.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Seek as _, Write as _};
@@ -10,58 +10,68 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use super::kept::{self, Kept};
+use super::cached_archive::{CachedArchive, evict};
+use super::user::UserRange;
 use crate::archive;
 use crate::error::{Code, Error};
+use crate::folder::{self, Scratch};
 use crate::layout::Key;
 use crate::limits;
 use crate::model::{AppName, Digest};
 use crate::seam::executor::Fault;
-use crate::seam::store::{Range, Store, StoreError};
+use crate::seam::store::{ByteRange, Store, StoreError};
 
 const PAGE_BYTES: u64 = 8 * limits::MIB;
 
 pub struct Archives {
     store: Arc<dyn Store>,
     dir: PathBuf,
+    /// Of the processes that read them, where they are not this user's.
+    users: Option<UserRange>,
     /// One at a time: the second caller finds what the first has fetched.
     fetching: Mutex<()>,
 }
 
 impl Archives {
-    pub fn new(store: Arc<dyn Store>, work_dir: &Path) -> Archives {
-        Archives { store, dir: work_dir.join("archives"), fetching: Mutex::new(()) }
+    pub fn new(store: Arc<dyn Store>, work_dir: &Path, users: Option<UserRange>) -> Archives {
+        Archives { store, dir: work_dir.join("archives"), users, fetching: Mutex::new(()) }
     }
 
     /// The folder of an archive. It is shared by all processes of its version, over time and at once.
-    pub async fn fetch(&self, app: &AppName, digest: &Digest, bytes: u64) -> Result<Kept, Fault> {
+    pub async fn fetch(&self, app: &AppName, digest: &Digest, bytes: u64) -> Result<CachedArchive, Fault> {
         let folder = self.dir.join(digest.as_str());
-        if let Some(kept) = self.kept(&folder)? {
-            return Ok(kept);
+        if let Some(cached) = self.cached(&folder)? {
+            return Ok(cached);
         }
         let _turn = self.fetching.lock().await;
         loop {
-            if let Some(kept) = self.kept(&folder)? {
-                return Ok(kept);
+            if let Some(cached) = self.cached(&folder)? {
+                return Ok(cached);
             }
-            // Again, should another worker throw it away before it is held.
-            self.bring(app, digest, bytes, &folder).await?;
+            // Again, in case another worker removes it before it is locked.
+            self.download_and_unpack(app, digest, bytes, &folder).await?;
         }
     }
 
-    fn kept(&self, folder: &Path) -> Result<Option<Kept>, Fault> {
-        Kept::hold(folder).map_err(|error| self.sick(&error))
+    fn cached(&self, folder: &Path) -> Result<Option<CachedArchive>, Fault> {
+        CachedArchive::hold(folder).map_err(|error| self.cannot_keep(&error))
     }
 
-    /// Fetches and unpacks it, in the place of what has not been used for long.
-    async fn bring(&self, app: &AppName, digest: &Digest, bytes: u64, folder: &Path) -> Result<(), Fault> {
-        fs::create_dir_all(&self.dir).map_err(|error| self.sick(&error))?;
+    /// Removes archives that have not been used for long, to make room.
+    async fn download_and_unpack(
+        &self,
+        app: &AppName,
+        digest: &Digest,
+        bytes: u64,
+        folder: &Path,
+    ) -> Result<(), Fault> {
+        self.own().map_err(|error| self.cannot_keep(&error))?;
         let packed = self.download(app, digest, bytes).await?;
-        let (dir, target) = (self.dir.clone(), folder.to_owned());
+        let (dir, target, users) = (self.dir.clone(), folder.to_owned(), self.users);
         let unpacked = spawn_blocking(move || {
-            // Before there is a new one, which nobody holds yet.
-            let _ = kept::evict(&dir, limits::ARCHIVES_KEPT_MAX - 1);
-            unpack(packed, &dir, &target)
+            // Before there is a new one, which nobody has locked yet.
+            let _ = evict(&dir, limits::ARCHIVES_KEPT_MAX - 1);
+            unpack(packed, &dir, &target, users)
         });
         match unpacked.await {
             Ok(Ok(())) => Ok(()),
@@ -75,12 +85,18 @@ impl Archives {
 
     /// Page by page into a file without a name, so that a large archive takes no memory.
     async fn download(&self, app: &AppName, digest: &Digest, bytes: u64) -> Result<File, Fault> {
-        let key = Key::Archive(app.clone(), digest.clone()).to_string();
-        let mut file = tempfile::tempfile_in(&self.dir).map_err(|error| self.sick(&error))?;
+        let key = Key::Archive(app.clone(), digest.clone());
+        let mut file = tempfile::tempfile_in(&self.dir).map_err(|error| self.cannot_keep(&error))?;
         let mut hasher = Sha256::new();
         let mut offset = 0;
+        let wrong = |why: &str| Fault::Function(format!("archive `{key}` {why}; deploy again"));
+        if bytes > limits::ARCHIVE_BYTES_MAX {
+            let limit = limits::ARCHIVE_BYTES_MAX / limits::MIB;
+            return Err(wrong(&format!("is said to have {bytes} bytes, the most is {limit} MiB")));
+        }
         while offset < bytes {
-            let range = Range::Part { offset, length: PAGE_BYTES.min(bytes - offset) };
+            let length = PAGE_BYTES.min(bytes - offset);
+            let range = ByteRange::Part { offset, length };
             let page = self.store.get(&key, range).await.map_err(|error| match error {
                 StoreError::NotFound => Fault::Function(format!("archive not found: `{key}`; deploy again")),
                 other => Fault::Worker(format!("cannot fetch archive `{key}`: {other}")),
@@ -88,45 +104,58 @@ impl Archives {
             if page.body.is_empty() {
                 break;
             }
-            file.write_all(&page.body).map_err(|error| self.sick(&error))?;
+            if page.body.len() as u64 > length {
+                return Err(wrong("is longer than was asked for"));
+            }
+            file.write_all(&page.body).map_err(|error| self.cannot_keep(&error))?;
             hasher.update(&page.body);
             offset += page.body.len() as u64;
         }
         if Digest::from_bytes(hasher.finalize().into()) != *digest {
-            return Err(Fault::Function(format!("archive `{key}` is not what its name says; deploy again")));
+            return Err(wrong("is not what its name says"));
         }
-        file.rewind().map_err(|error| self.sick(&error))?;
+        file.rewind().map_err(|error| self.cannot_keep(&error))?;
         Ok(file)
     }
 
     /// Whether something can be written where archives are kept.
     pub async fn probe(&self) -> Result<(), String> {
         let try_it = || {
-            fs::create_dir_all(&self.dir)?;
+            self.own()?;
             tempfile::tempfile_in(&self.dir)?.write_all(&[0; 4096])
         };
         try_it().map_err(|error| cannot_keep(&self.dir, &error))
     }
 
-    fn sick(&self, error: &io::Error) -> Fault {
+    fn own(&self) -> io::Result<()> {
+        match self.users {
+            None => folder::own(&self.dir),
+            Some(users) => folder::own_for(&self.dir, users.group()),
+        }
+    }
+
+    fn cannot_keep(&self, error: &io::Error) -> Fault {
         Fault::Worker(cannot_keep(&self.dir, error))
     }
 }
 
-fn unpack(packed: File, dir: &Path, target: &Path) -> Result<(), Error> {
-    let sick = |error: io::Error| Error::internal(cannot_keep(dir, &error));
-    let unpacked = tempfile::Builder::new().prefix(".unpack-").tempdir_in(dir).map_err(sick)?;
+fn unpack(packed: File, dir: &Path, target: &Path, users: Option<UserRange>) -> Result<(), Error> {
+    let failed = |error: io::Error| Error::internal(cannot_keep(dir, &error));
+    let unpacked = Scratch::new(dir, ".unpack-").map_err(failed)?;
     archive::unpack(BufReader::new(packed), unpacked.path())?;
+    if let Some(users) = users {
+        users.archive_group().and_then(|group| folder::let_read(unpacked.path(), group)).map_err(failed)?;
+    }
     // On disk before it can be found: a power cut must not leave a folder of empty files under a final name.
     #[cfg(target_os = "linux")]
-    File::open(unpacked.path()).and_then(|dir| Ok(rustix::fs::syncfs(dir)?)).map_err(sick)?;
+    File::open(unpacked.path()).and_then(|dir| Ok(rustix::fs::syncfs(dir)?)).map_err(failed)?;
     let unpacked = unpacked.keep();
     match fs::rename(&unpacked, target) {
         Ok(()) => Ok(()),
         Err(error) => {
-            let _ = fs::remove_dir_all(&unpacked);
+            let _ = folder::remove(&unpacked);
             // Another worker was first; what it has is the same.
-            if target.is_dir() { Ok(()) } else { Err(sick(error)) }
+            if target.is_dir() { Ok(()) } else { Err(failed(error)) }
         }
     }
 }

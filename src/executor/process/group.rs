@@ -1,14 +1,11 @@
-//! A child and all that it has started, as one: killed together, never left behind.
+//! A child and all processes that it has started, which are killed together and never left behind.
 
 use std::process::ExitStatus;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Child;
 use tokio::time::timeout;
-
-use super::spawn::Order;
 
 /// A killed process is gone at once, unless a device holds it.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -17,19 +14,22 @@ pub struct Group {
     child: Child,
     pid: Pid,
     ended: Option<ExitStatus>,
-    orders: Sender<Order>,
+    on_end: OnEnd,
 }
 
+/// Called once, when the kernel may give the number of the group to another.
+pub type OnEnd = Box<dyn Fn(Pid) + Send + Sync>;
+
 impl Group {
-    pub fn new(child: Child, pid: Pid, orders: Sender<Order>) -> Group {
-        Group { child, pid, ended: None, orders }
+    pub fn new(child: Child, pid: Pid, on_end: OnEnd) -> Group {
+        Group { child, pid, ended: None, on_end }
     }
 
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
     }
 
-    /// Waits for the first process to end; whatever it leaves behind is killed with it. May be dropped and asked again.
+    /// Waits for the first process to end, and kills what it leaves behind. Safe to drop and call again.
     pub async fn wait(&mut self) -> std::io::Result<ExitStatus> {
         if let Some(status) = self.ended {
             return Ok(status);
@@ -50,11 +50,11 @@ impl Group {
     }
 
     fn end(&mut self, status: ExitStatus) {
-        // While a member lives the number is not given to another; when none does, there is nobody to kill. From here
-        // on it may be given away, so this is the last time.
+        // While a member lives, the kernel gives the group's number to no other. From here on it may, so this is the last
+        // time that the group is killed.
         let _ = kill_process_group(self.pid, Signal::KILL);
         self.ended = Some(status);
-        let _ = self.orders.send(Order::Ended(self.pid));
+        (self.on_end)(self.pid);
     }
 
     pub fn kill(&mut self) {
@@ -74,7 +74,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         self.kill();
         if self.ended.is_none() {
-            let _ = self.orders.send(Order::Ended(self.pid));
+            (self.on_end)(self.pid);
         }
     }
 }

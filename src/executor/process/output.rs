@@ -1,15 +1,15 @@
-//! What a hot process says on stdout and stderr: one pipe, so that the order is kept, read only while a call runs. No
-//! task watches it.
+//! The stdout and stderr of a hot process: one pipe, so that the order is kept, read only while a call runs. No task
+//! watches it.
 
 use rustix::io::Errno;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Command;
 
-use crate::seam::Heard;
+use crate::seam::ExecutionLog;
 
 const PIECE_BYTES: usize = 16 * 1024;
-/// Pieces taken at one go from a process that never stops talking: a pipe holds 4.
+/// Pieces taken at once from a process that never stops writing: a pipe holds 4.
 const DRAIN_PIECES_MAX: usize = 8;
 
 pub struct Output {
@@ -19,7 +19,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Leads both of a command's outputs here.
+    /// Redirects stdout and stderr of a command.
     pub fn of(command: &mut Command) -> std::io::Result<Output> {
         let (reader, writer) = std::io::pipe()?;
         command.stdout(writer.try_clone()?).stderr(writer);
@@ -28,17 +28,17 @@ impl Output {
     }
 
     /// Reads until dropped.
-    pub async fn collect(&mut self, heard: &Heard) {
+    pub async fn collect(&mut self, execution_log: &ExecutionLog) {
         while !self.ended {
             match self.pipe.read(&mut self.piece).await {
-                Ok(length) if length > 0 => heard.say(&self.piece[..length]),
+                Ok(length) if length > 0 => execution_log.append(&self.piece[..length]),
                 Ok(_) | Err(_) => self.ended = true,
             }
         }
         std::future::pending().await
     }
 
-    /// Takes what has been said by now. Asks the pipe itself: the runtime learns of it later than a call's answer.
+    /// Takes what has been written by now. It reads the pipe itself: the runtime may notice output later than an answer.
     pub fn drain(&mut self, mut take: impl FnMut(&[u8])) {
         for _ in 0..DRAIN_PIECES_MAX {
             match rustix::io::read(&self.pipe, &mut *self.piece) {

@@ -3,29 +3,31 @@
 //! Two nets, each with a hole that the other covers. The kernel kills a child when the thread that forked it ends:
 //! at once, but only that child, and only while that thread is the one that must not end. So one thread does all the
 //! forking, and does nothing else. And a guardian, a shell that is no child's child, reads from a pipe which groups
-//! are alive; when the pipe ends, so has this process, and it kills what is left, grandchildren included. A function
-//! that moves into a session of its own escapes both; the process executor is no sandbox.
+//! are alive; when the pipe ends, this process has ended, and the guardian kills what is left, grandchildren included. A
+//! function that starts another session escapes both; the process executor is no sandbox.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::Pid;
-use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::group::Group;
-use super::limits::confine;
+use super::limits::{Rights, confine, hide, prefer_to_worker};
+use crate::executor::owner::Owner;
+use crate::folder::{self, Scratch};
 
 /// What a unix socket's path may have on Linux; macOS allows a few less.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
 /// What follows the run folder in a socket's path, with room for large numbers.
-const SOCKET_TAIL: &str = "/00000000000000000000/lsnr.sock";
+const SOCKET_TAIL: &str = "/p/w000000/0000000000/lsnr.sock";
 /// Another thread's fork may hold a program open for writing until its exec.
 const BUSY_TRIES: u32 = 20;
 const BUSY_WAIT: Duration = Duration::from_millis(5);
@@ -44,7 +46,8 @@ while read -r sign group; do
     esac
 done
 for group in $alive; do kill -9 "-$group"; done
-rm -rf "$1"
+chmod -R u+rwx "$@" 2>/dev/null
+rm -rf "$@"
 "#;
 
 pub enum Order {
@@ -60,26 +63,47 @@ pub enum Order {
 
 pub struct Spawner {
     orders: Sender<Order>,
-    run_dir: TempDir,
+    sockets: Arc<Owner>,
+    calls: Arc<Owner>,
+    /// Around the sockets, where the run folder's path is too long.
+    _short: Option<Scratch>,
 }
 
 impl Spawner {
-    pub fn start() -> io::Result<Spawner> {
-        let run_dir = tempfile::Builder::new().prefix("afn-").tempdir_in(short_temp_dir())?;
+    /// From here on the worker's memory and environment are hidden from processes of its user.
+    /// `group`: of processes that are not this user's, which pass through the folders.
+    pub fn start(run_dir: &Path, work_dir: &Path, group: Option<u32>) -> io::Result<Spawner> {
+        hide();
+        let longest = run_dir.as_os_str().len() + SOCKET_TAIL.len();
+        let short = match longest <= SOCKET_PATH_BYTES_MAX {
+            true => None,
+            false => Some(Scratch::new(Path::new("/tmp"), "afn-")?),
+        };
+        if let (Some(short), Some(group)) = (&short, group) {
+            folder::let_pass(short.path(), group)?;
+        }
+        let owner = |root: PathBuf| Owner::new(&root, group).map(Arc::new).map_err(io::Error::other);
+        let sockets = owner(short.as_ref().map_or(run_dir, Scratch::path).join("p"))?;
+        let calls = owner(work_dir.join("calls"))?;
+        let owners = [sockets.clone(), calls.clone()];
         let (orders, inbox) = channel();
-        let dir = run_dir.path().to_owned();
-        thread::Builder::new().name("afn-spawn".to_owned()).spawn(move || serve(inbox, &dir))?;
-        Ok(Spawner { orders, run_dir })
+        thread::Builder::new().name("afn-spawn".to_owned()).spawn(move || serve(inbox, owners))?;
+        Ok(Spawner { orders, sockets, calls, _short: short })
     }
 
-    /// A short path for what running processes need; nobody else can look into it.
-    pub fn run_dir(&self) -> &Path {
-        self.run_dir.path()
+    /// A short path.
+    pub fn sockets(&self) -> &Path {
+        self.sockets.dir()
     }
 
-    /// Starts a process in a group of its own. When the future is dropped, so is the process.
-    pub async fn spawn(&self, mut command: Command) -> io::Result<Group> {
-        confine(&mut command);
+    /// Where processes have their files.
+    pub fn calls(&self) -> &Path {
+        self.calls.dir()
+    }
+
+    /// Starts a process in a new group. Dropping the future kills the process.
+    pub async fn spawn(&self, mut command: Command, rights: Rights) -> io::Result<Group> {
+        confine(&mut command, rights);
         let (reply, answer) = oneshot::channel();
         let orders = self.orders.clone();
         let order = Order::Spawn { command: Box::new(command), runtime: Handle::current(), orders, reply };
@@ -89,24 +113,28 @@ impl Spawner {
     }
 }
 
-/// The system's folder for temporary files, unless its path is too long for a socket in it.
-fn short_temp_dir() -> PathBuf {
-    let dir = std::env::temp_dir();
-    let longest = dir.as_os_str().len() + "/afn-000000".len() + SOCKET_TAIL.len();
-    if longest <= SOCKET_PATH_BYTES_MAX { dir } else { PathBuf::from("/tmp") }
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        let _ = folder::remove(self.sockets.dir());
+        let _ = folder::remove(self.calls.dir());
+    }
 }
 
-fn serve(inbox: Receiver<Order>, run_dir: &Path) {
-    let mut guardian = Guardian::start(run_dir);
+fn serve(inbox: Receiver<Order>, owners: [Arc<Owner>; 2]) {
+    let mut guardian = Guardian::start(owners.iter().map(|owner| owner.dir()));
+    owners.iter().for_each(|owner| owner.remove_dead(|dir| drop(folder::remove(dir))));
+    // Their locks are released when the spawner is dropped.
+    drop(owners);
     for order in inbox {
         match order {
             Order::Spawn { mut command, runtime, orders, reply } => {
                 let _runtime = runtime.enter();
                 let group = spawn(&mut command).map(|(child, pid)| {
                     guardian.tell('+', pid);
-                    Group::new(child, pid, orders)
+                    let on_end = move |pid| _ = orders.send(Order::Ended(pid));
+                    Group::new(child, pid, Box::new(on_end))
                 });
-                // Nobody waits any more: the group is dropped here, and killed.
+                // If the caller has stopped waiting, the group is dropped here, and killed.
                 let _ = reply.send(group);
             }
             Order::Ended(pid) => guardian.tell('-', pid),
@@ -120,7 +148,9 @@ fn spawn(command: &mut Command) -> io::Result<(tokio::process::Child, Pid)> {
         match command.spawn() {
             Ok(child) => {
                 let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
-                return Ok((child, pid.expect("a child that was not waited for has a number")));
+                let pid = pid.expect("a child that was not waited for has a number");
+                prefer_to_worker(pid);
+                return Ok((child, pid));
             }
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {
                 tries += 1;
@@ -135,10 +165,12 @@ fn spawn(command: &mut Command) -> io::Result<(tokio::process::Child, Pid)> {
 struct Guardian(Option<(std::process::Child, ChildStdin)>);
 
 impl Guardian {
-    fn start(run_dir: &Path) -> Guardian {
+    /// The worker's environment stays its own: a guardian can be looked into.
+    fn start<'a>(dirs: impl Iterator<Item = &'a Path>) -> Guardian {
         use std::os::unix::process::CommandExt as _;
         let mut command = std::process::Command::new("/bin/sh");
-        command.args(["-c", GUARDIAN, "afn-guardian"]).arg(run_dir);
+        command.args(["-c", GUARDIAN, "afn-guardian"]).args(dirs).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()));
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -6,8 +6,9 @@ use super::super::fixture::{NOW, World};
 use crate::layout::batch::{Batch, BatchSource, Chunking, Pointer, SEALED_BY_SUBMITTER, Sealed, Summary};
 use crate::layout::chunk::{self, ChunkFacts, Record};
 use crate::layout::part::{Row, RowResult};
-use crate::layout::{Key, note, object};
-use crate::model::{BatchId, Digest, State, Time};
+use crate::layout::{Fact, Key, metadata};
+use crate::model::{BatchId, BatchRef, Digest, State, Time};
+use crate::outcomes::log::Addition;
 use crate::outcomes::{Chunk, Log};
 use crate::seam::store::PutObject;
 
@@ -63,7 +64,6 @@ impl<'a> Made<'a> {
 
     pub async fn of_source(world: &'a World, id: BatchId, source: BatchSource) -> Made<'a> {
         let body = Batch {
-            v: 1,
             function: "asyncfn".parse().expect("a name"),
             version: "0.0.2-0123456789ab".parse().expect("a version"),
             route: "/asyncfn".parse().expect("a route"),
@@ -76,17 +76,17 @@ impl<'a> Made<'a> {
             retry_backoff_ms: None,
             retry_of: None,
             created_at: id.time(),
-            nonce: world.seams.nonce(),
+            nonce: world.deps.nonce(),
         };
-        let pointer = Pointer { v: 1, app: world.app.clone(), nonce: world.seams.nonce() };
-        world.put(Key::Pointer(id), PutObject::create(object::encode(&pointer))).await;
+        let pointer = Pointer { app: world.app.clone(), nonce: world.deps.nonce() };
+        world.put_fact(&id, &pointer).await;
         let made = Made { world, id, body };
-        made.put(Key::Batch(world.app.clone(), id), &made.body).await;
+        made.put(&made.body).await;
         made
     }
 
-    pub async fn put<T: serde::Serialize>(&self, key: Key, body: &T) {
-        self.world.put(key, PutObject::create(object::encode(body))).await;
+    pub async fn put<T: Fact<Id = BatchRef>>(&self, fact: &T) {
+        self.world.put_fact(&BatchRef::new(&self.world.app, self.id), fact).await;
     }
 
     pub async fn chunk(&self, first: u64, last: u64) {
@@ -104,30 +104,34 @@ impl<'a> Made<'a> {
 
     pub async fn records(&self, records: &[Record]) {
         let (first, last) = (records[0].number, records[records.len() - 1].number);
-        let facts = ChunkFacts { v: 1, first, last, source: Digest::of(b"") };
+        let facts = ChunkFacts { first, last, source: Digest::of(b"") };
         let object = PutObject::create(chunk::encode(records).expect("a chunk"))
-            .note(note::encode(&facts).expect("small facts"));
+            .metadata(metadata::encode(&facts).expect("small facts"));
         self.world.put(Key::Chunk(self.world.app.clone(), self.id, last), object).await;
     }
 
     /// Appends a part to the log of the chunk that ends with `last`.
     pub async fn part(&self, last: u64, rows: &[Row]) {
         let chunk = Chunk::of(&self.world.app, self.id, &self.body, last);
-        let store = &*self.world.seams.store;
+        let store = &*self.world.deps.store;
         let mut log = Log::open(store, chunk).await.expect("a log");
-        let spent = BTreeMap::from([("put".to_owned(), 1)]);
-        assert!(log.append(store, rows, &spent).await.expect("appended").recorded > 0);
+        let addition = Addition {
+            rows: rows.to_vec(),
+            spent: BTreeMap::from([("put".to_owned(), 1)]),
+            worker: rows.last().map(|row| row.worker.to_string()).unwrap_or_default(),
+            ..Addition::default()
+        };
+        assert!(log.append(store, &addition).await.expect("appended").recorded > 0);
     }
 
     pub async fn sealed(&self, last: u64, missing: &[(u64, u64)]) {
         let by = SEALED_BY_SUBMITTER.to_owned();
-        let sealed = Sealed { v: 1, last, missing: missing.to_vec(), at: NOW, by };
-        self.put(Key::Sealed(self.world.app.clone(), self.id), &sealed).await;
+        let sealed = Sealed { last, missing: missing.to_vec(), at: NOW, by };
+        self.put(&sealed).await;
     }
 
     pub async fn summary(&self, counts: &[(State, u64)], cancelled: Option<&str>) {
         let summary = Summary {
-            v: 1,
             calls: counts.iter().map(|(_, count)| count).sum(),
             counts: counts.iter().copied().collect(),
             run_ms: 10,
@@ -135,6 +139,6 @@ impl<'a> Made<'a> {
             parts: 3,
             cancelled: cancelled.map(str::to_owned),
         };
-        self.put(Key::Summary(self.world.app.clone(), self.id), &summary).await;
+        self.put(&summary).await;
     }
 }

@@ -1,37 +1,35 @@
-//! Reading batches back: how far one has come, which there are, one call of one.
+//! Reads batches: the progress of one, a row of one, a call of one.
 
 pub mod call;
-pub(super) mod facts;
 #[cfg(test)]
 pub(super) mod fixture;
-pub mod list;
 pub mod progress;
+pub mod row;
 #[cfg(test)]
 mod tests;
 pub mod view;
 
 use std::time::Duration;
 
-pub use crate::outcomes::app_of;
-pub use list::{BatchList, BatchRow, list};
-pub use progress::{Look, Progress, wait};
-pub use view::{BatchStatus, BatchView};
+pub use crate::outcomes::{BatchStatus, app_of};
+pub use progress::{BatchMonitor, ProgressReport, wait};
+pub use row::BatchRow;
+pub use view::BatchView;
 
 use crate::error::Result;
 use crate::model::BatchId;
-use crate::seam::Seams;
+use crate::seam::Deps;
 
-/// How a batch stands now.
-pub async fn load(seams: &Seams, batch: BatchId) -> Result<BatchView> {
-    Ok(Progress::open(seams, batch).await?.look().await?.view)
+/// The current view of a batch.
+pub async fn load(deps: &Deps, batch: BatchId) -> Result<BatchView> {
+    Ok(BatchMonitor::open(deps, batch).await?.look().await?.view)
 }
 
-/// The time between two looks at a batch that has been watched for so long, and is thought to end in `left`.
+/// The time between two polls of a batch that was watched for a while and is expected to end in `left`.
 fn pause(watched: Duration, left: Option<Duration>) -> Duration {
-    use crate::limits::{WATCH_LOOK_MS_MAX, WATCH_LOOK_MS_MIN};
-    let (soonest, latest) =
-        (Duration::from_millis(WATCH_LOOK_MS_MIN), Duration::from_millis(WATCH_LOOK_MS_MAX));
+    use crate::limits::{WATCH_LOOK_MAX, WATCH_LOOK_MIN};
+    let (soonest, latest) = (WATCH_LOOK_MIN, WATCH_LOOK_MAX);
     let pause = (watched / 20).clamp(soonest, latest);
-    // Who expects the end does not sleep past it; but what is always about to end is not looked at all the time.
+    // A pause does not reach past the expected end. A batch that is always about to end is still not polled all the time.
     left.map_or(pause, |left| pause.min(left.max(watched / 40).max(soonest)))
 }

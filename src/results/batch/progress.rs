@@ -1,118 +1,109 @@
-//! Following a batch: each look costs one list per thousand keys that are not known yet, and the footers of the logs that
-//! have grown; the last footer of a log alone tells how far its chunk is.
+//! Monitors a batch: each poll costs one list per thousand unknown keys, and the last footers of the logs that have grown.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::facts::Facts;
+use super::super::wait::TimeLimit;
 use super::view::BatchView;
-use crate::error::{Code, Error, Result};
-use crate::model::{AppName, BatchId};
-use crate::outcomes::{Logs, app_of, listing};
-use crate::seam::Seams;
+use crate::error::Result;
+use crate::layout::Key;
+use crate::model::{AppName, BatchId, BatchRef};
+use crate::outcomes::{BatchFacts, Logs, app_of, listing};
+use crate::seam::Deps;
 
-/// The rate is that of this many looks.
-const RATE_LOOKS: usize = 8;
+/// The rate is computed over this many polls.
+const RATE_POLLS: usize = 8;
 
-pub struct Progress {
-    seams: Seams,
-    app: AppName,
-    batch: BatchId,
-    facts: Facts,
+pub struct BatchMonitor {
+    deps: Deps,
+    of: BatchRef,
+    facts: BatchFacts,
     logs: Option<Logs>,
-    /// When, and how many were decided.
-    looks: VecDeque<(Duration, u64)>,
+    /// The time of each poll, and the number of decided calls.
+    polls: VecDeque<(Duration, u64)>,
 }
 
-/// How a batch stands at one look, and how fast it comes along.
+/// The view of a batch at one poll, and its rate.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Look {
+pub struct ProgressReport {
     #[serde(flatten)]
     pub view: BatchView,
-    /// Calls decided a second, lately; `None` until two looks tell.
+    /// Calls decided a second, recently; `None` before the second poll.
     pub rate_per_s: Option<f64>,
-    /// Until all that is stored is decided, at that rate.
+    /// The time until every stored call is decided, at that rate.
     pub left_ms: Option<u64>,
 }
 
-impl Progress {
-    pub async fn open(seams: &Seams, batch: BatchId) -> Result<Progress> {
-        let app = app_of(seams, batch).await?;
-        Ok(Progress::of(seams, app, batch))
+impl BatchMonitor {
+    pub async fn open(deps: &Deps, batch: BatchId) -> Result<BatchMonitor> {
+        Ok(BatchMonitor::of(deps, app_of(deps, batch).await?, batch))
     }
 
     /// Of a batch whose app is known.
-    pub fn of(seams: &Seams, app: AppName, batch: BatchId) -> Progress {
-        let (seams, facts) = (seams.clone(), Facts::default());
-        Progress { seams, app, batch, facts, logs: None, looks: VecDeque::new() }
+    pub fn of(deps: &Deps, app: AppName, batch: BatchId) -> BatchMonitor {
+        let (deps, of, facts) = (deps.clone(), BatchRef { app, batch }, BatchFacts::default());
+        BatchMonitor { deps, of, facts, logs: None, polls: VecDeque::new() }
     }
 
-    pub async fn look(&mut self) -> Result<Look> {
-        let store = &*self.seams.store;
+    pub async fn look(&mut self) -> Result<ProgressReport> {
+        let store = &*self.deps.store;
         let listing = match &self.logs {
             Some(logs) => logs.list(store).await?,
-            None => listing::list(store, &self.app, self.batch, &Default::default()).await?,
+            None => listing::list(store, &self.of, &Default::default()).await?,
         };
-        self.facts.read(&self.seams, &self.app, self.batch, &listing).await?;
-        if let (None, Some(batch)) = (&self.logs, &self.facts.batch) {
-            self.logs = Some(Logs::new(&self.app, self.batch, batch));
+        self.facts.take_in(&listing);
+        self.facts.read(store, &self.of).await?;
+        if let (None, Some(batch)) = (&self.logs, self.facts.definition.get()) {
+            self.logs = Some(Logs::new(&self.of, batch));
         }
         if let Some(logs) = &mut self.logs {
-            // The summary tells what the footers would (R2).
-            match self.facts.summary {
+            // The summary has what the footers would say (R2).
+            match self.facts.summary.get() {
                 None => drop(logs.take_in(store, &listing).await?),
                 Some(_) => drop(logs.found(&listing)),
             }
         }
-        let view = BatchView::of(&self.app, self.batch, &self.facts, self.logs.as_ref());
-        self.looks.push_back((self.seams.clock.monotonic(), view.decided));
-        if self.looks.len() > RATE_LOOKS {
-            self.looks.pop_front();
+        let view = BatchView::of(&self.of, &self.facts, self.logs.as_ref());
+        self.polls.push_back((self.deps.clock.monotonic(), view.decided));
+        if self.polls.len() > RATE_POLLS {
+            self.polls.pop_front();
         }
         let rate_per_s = self.rate();
         let left_ms =
             rate_per_s.filter(|rate| *rate > 0.0).map(|rate| (view.open() as f64 / rate * 1_000.0) as u64);
-        Ok(Look { view, rate_per_s, left_ms })
+        Ok(ProgressReport { view, rate_per_s, left_ms })
     }
 
     fn rate(&self) -> Option<f64> {
-        let ((began, before), (now, decided)) = (self.looks.front()?, self.looks.back()?);
+        let ((began, before), (now, decided)) = (self.polls.front()?, self.polls.back()?);
         let seconds = now.saturating_sub(*began).as_secs_f64();
         (seconds > 0.0).then(|| decided.saturating_sub(*before) as f64 / seconds)
     }
 }
 
-/// Looks until every call is decided, or `limit` is over; `on_look` sees every look, the last one too.
+/// Polls until every call is decided, or `limit` is over. Calls `on_poll` with every report, also with the last one.
 pub async fn wait(
-    seams: &Seams,
+    deps: &Deps,
     batch: BatchId,
     limit: Option<Duration>,
-    mut on_look: impl FnMut(&Look),
+    mut on_poll: impl FnMut(&ProgressReport),
 ) -> Result<BatchView> {
-    let begun = seams.clock.monotonic();
-    let mut progress = Progress::open(seams, batch).await?;
+    let limit = TimeLimit::start(deps, limit);
+    let mut progress = BatchMonitor::open(deps, batch).await?;
     loop {
+        let created = deps.store.created(&Key::Fired(progress.of.app.clone(), batch));
         let look = progress.look().await?;
-        on_look(&look);
-        if look.view.status.is_final() {
+        on_poll(&look);
+        let BatchView { status, decided, .. } = look.view;
+        if status.is_final() {
             return Ok(look.view);
         }
-        let waited = seams.clock.monotonic().saturating_sub(begun);
-        let left = limit.map_or(Duration::MAX, |limit| limit.saturating_sub(waited));
-        if left.is_zero() {
-            let limit = humantime::format_duration(limit.unwrap_or_default());
-            let BatchView { status, decided, .. } = look.view;
-            return Err(Error::new(
-                Code::WaitTimedOut,
-                format!(
-                    "batch `{batch}` has not finished after {limit}: it is {status}, {decided} calls decided"
-                ),
-            )
-            .hint(format!("it goes on all the same: `afn batch wait {batch}` waits again")));
-        }
-        let ends_in = look.left_ms.map(Duration::from_millis);
-        seams.clock.sleep(super::pause(waited, ends_in).min(left)).await;
+        let pause = super::pause(limit.waited(), look.left_ms.map(Duration::from_millis));
+        let late = |limit| {
+            format!("batch `{batch}` has not finished after {limit}: it is {status}, {decided} calls decided")
+        };
+        limit.sleep(created, pause, late, format!("afn batch wait {batch}")).await?;
     }
 }

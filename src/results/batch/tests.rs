@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::super::call::{self, load as load_call};
 use super::super::fixture::{NOW, World, attempt, call_at};
-use super::super::list::{Filter, Line, list as list_calls};
-use super::call::{Found, find_call};
+use super::super::list::{Filter, Line, list as list_calls, list_batches};
+use super::call::find_call;
 use super::fixture::{Made, batch_at, row, rows};
 use super::*;
 use crate::error::Code;
@@ -30,11 +30,11 @@ async fn spent<T>(world: &World, work: impl Future<Output = T>) -> (T, u64) {
 #[tokio::test]
 async fn a_batch_goes_from_its_submission_to_its_end() {
     let world = World::new();
-    let missing = load(&world.seams, batch_at(NOW, 1)).await.expect_err("no such batch");
+    let missing = load(&world.deps, batch_at(NOW, 1)).await.expect_err("no such batch");
     assert_eq!(missing.code(), Code::NotFound);
 
     let made = Made::begun(&world, batch_at(NOW, 1)).await;
-    let mut progress = Progress::open(&world.seams, made.id).await.expect("the batch");
+    let mut progress = BatchMonitor::open(&world.deps, made.id).await.expect("the batch");
     let look = progress.look().await.expect("a look");
     assert_eq!((look.view.status, look.view.stored, look.view.calls), (BatchStatus::Submitting, 0, None));
     assert_eq!((look.rate_per_s, look.left_ms), (None, None));
@@ -42,7 +42,7 @@ async fn a_batch_goes_from_its_submission_to_its_end() {
     made.chunk(1, 64).await;
     made.chunk(65, 128).await;
     made.part(64, &rows(1..=20)).await;
-    world.seams.clock.sleep(Duration::from_secs(2)).await;
+    world.deps.clock.sleep(Duration::from_secs(2)).await;
     let look = progress.look().await.expect("a look");
     assert_eq!((look.view.status, look.view.stored, look.view.decided), (BatchStatus::Submitting, 128, 20));
     assert_eq!((look.rate_per_s, look.left_ms), (Some(10.0), Some(10_800)));
@@ -56,7 +56,7 @@ async fn a_batch_goes_from_its_submission_to_its_end() {
     let counts = BTreeMap::from([(State::Success, 20), (State::Error, 1), (State::Timeout, 1)]);
     assert_eq!((view.counts.clone(), view.failed(), view.open()), (counts, 2, 128));
     assert_eq!((view.chunks, view.parts, view.requests["put"], view.run_ms), (3, 2, 2, 220));
-    assert_eq!(load(&world.seams, made.id).await.expect("the batch"), view);
+    assert_eq!(load(&world.deps, made.id).await.expect("the batch"), view);
 
     made.part(64, &rows(23..=64)).await;
     made.part(128, &rows(65..=128)).await;
@@ -65,7 +65,7 @@ async fn a_batch_goes_from_its_submission_to_its_end() {
     assert_eq!((view.status, view.decided, view.open()), (BatchStatus::Failed, 150, 0));
 
     made.summary(&[(State::Success, 148), (State::Error, 1), (State::Timeout, 1)], None).await;
-    let (view, spent) = spent(&world, load(&world.seams, made.id)).await;
+    let (view, spent) = spent(&world, load(&world.deps, made.id)).await;
     let view = view.expect("the batch");
     assert_eq!((view.status, view.parts, view.decided), (BatchStatus::Failed, 3, 150));
     assert_eq!(spent, 5, "pointer, list, definition, seal, summary: no footer");
@@ -82,7 +82,7 @@ async fn a_look_costs_a_list_and_the_footers_of_what_has_grown() {
     for chunk in 0..15 {
         made.part(chunk * 10 + 10, &rows(chunk * 10 + 1..=chunk * 10 + 10)).await;
     }
-    let mut progress = Progress::open(&world.seams, made.id).await.expect("the batch");
+    let mut progress = BatchMonitor::open(&world.deps, made.id).await.expect("the batch");
     let (look, cost) = spent(&world, progress.look()).await;
     assert_eq!((look.expect("a look").view.decided, cost), (150, 1 + 2 + 15));
     let (_, cost) = spent(&world, progress.look()).await;
@@ -110,7 +110,7 @@ async fn what_is_done_is_not_listed_again() {
             made.part(chunk * 2 + 2, &rows([chunk * 2 + 2])).await;
         }
     }
-    let mut progress = Progress::open(&world.seams, made.id).await.expect("the batch");
+    let mut progress = BatchMonitor::open(&world.deps, made.id).await.expect("the batch");
     let before = world.counts.snapshot().list.requests;
     assert_eq!(progress.look().await.expect("a look").view.decided, 180);
     let first = world.counts.snapshot().list.requests - before;
@@ -127,20 +127,20 @@ async fn what_is_done_is_not_listed_again() {
 #[tokio::test]
 async fn the_summary_decides_whether_a_batch_was_cancelled() {
     let world = World::new();
-    let cancelled = Cancelled { v: 1, by: "me".to_owned(), reason: "enough".to_owned(), at: NOW };
+    let cancelled = Cancelled { by: "me".to_owned(), reason: "enough".to_owned(), at: NOW };
     let batch = async |number: u64, seal: bool| {
         let made = Made::begun(&world, batch_at(NOW, number)).await;
         made.chunk(1, 2).await;
-        made.put(Key::Cancelled(world.app.clone(), made.id), &cancelled).await;
+        made.put(&cancelled).await;
         if seal {
             made.sealed(2, &[]).await;
         }
         made
     };
     let status = async |made: &Made<'_>| {
-        let view = load(&world.seams, made.id).await.expect("the batch");
+        let view = load(&world.deps, made.id).await.expect("the batch");
         assert_eq!(view.reason.as_deref(), Some("enough"));
-        let row = list(&world.seams, &world.app, 1, None).await.expect("a list").batches.remove(0);
+        let row = list_batches(&world.deps, &world.app, 1, None).await.expect("a list").batches.remove(0);
         assert_eq!((row.batch, row.status), (made.id, view.status));
         view.status
     };
@@ -163,9 +163,9 @@ async fn a_deleted_batch_leaves_its_summary() {
     let world = World::new();
     let made = Made::begun(&world, batch_at(NOW, 1)).await;
     made.summary(&[(State::Success, 2)], None).await;
-    let gone = Key::Batch(world.app.clone(), made.id).to_string();
-    world.seams.store.delete(&[gone]).await.expect("deleted");
-    let view = load(&world.seams, made.id).await.expect("the batch");
+    let gone = Key::Batch(world.app.clone(), made.id);
+    world.deps.store.delete(&[gone]).await.expect("deleted");
+    let view = load(&world.deps, made.id).await.expect("the batch");
     assert_eq!((view.status, view.calls, view.function), (BatchStatus::Success, Some(2), None));
 }
 
@@ -177,12 +177,12 @@ async fn a_wait_ends_with_the_last_call_or_on_time() {
     made.sealed(2, &[]).await;
     let limit = Some(Duration::from_secs(60));
     let mut looks = 0;
-    let error = wait(&world.seams, made.id, limit, |_| looks += 1).await.expect_err("nobody works");
+    let error = wait(&world.deps, made.id, limit, |_| looks += 1).await.expect_err("nobody works");
     assert_eq!(error.code(), Code::WaitTimedOut);
     assert!(error.message().ends_with("after 1m: it is queued, 0 calls decided"), "{error}");
     assert!((30..50).contains(&looks), "{looks} looks in a minute");
     made.part(2, &rows(1..=2)).await;
-    let view = wait(&world.seams, made.id, None, |_| {}).await.expect("its end");
+    let view = wait(&world.deps, made.id, None, |_| {}).await.expect("its end");
     assert_eq!(view.status, BatchStatus::Success);
 }
 
@@ -198,12 +198,9 @@ async fn a_decided_call_is_found_in_four_requests_and_an_undecided_one_in_five()
     made.part(128, &[row(65, State::Error)]).await;
     made.part(128, &rows(81..=90)).await;
     let find = async |number: u64, most: u64| {
-        let (found, cost) = spent(&world, find_call(&world.seams, &world.app, made.id.call(number))).await;
+        let (found, cost) = spent(&world, find_call(&world.deps, &world.app, made.id.call(number))).await;
         assert!(cost <= most, "call {number} took {cost} requests");
-        match found.expect("an answer") {
-            Found::Call(view) => *view,
-            other => panic!("{other:?}"),
-        }
+        found.expect("an answer")
     };
     for number in [70, 80, 81, 90] {
         let view = find(number, 4).await;
@@ -229,23 +226,22 @@ async fn what_is_not_submitted_yet_is_told_from_what_there_is_not() {
     // The chunk in between is still on its way (R1).
     made.chunk(129, 192).await;
     for number in [65, 128, 193] {
-        let error = load_call(&world.seams, &world.app, made.id.call(number)).await.expect_err("not yet");
+        let error = load_call(&world.deps, &world.app, made.id.call(number)).await.expect_err("not yet");
         assert!(error.message().contains("is not submitted yet"), "{number}: {error}");
     }
     assert_eq!(
-        load_call(&world.seams, &world.app, made.id.call(129)).await.expect("a call").state,
+        load_call(&world.deps, &world.app, made.id.call(129)).await.expect("a call").state,
         State::Queued
     );
     made.sealed(192, &[(65, 128)]).await;
     for number in [65, 128, 193] {
-        let error =
-            load_call(&world.seams, &world.app, made.id.call(number)).await.expect_err("no such call");
+        let error = load_call(&world.deps, &world.app, made.id.call(number)).await.expect_err("no such call");
         assert!(error.message().ends_with("it has 128 calls"), "{number}: {error}");
     }
     let nobodys = batch_at(NOW, 2).call(1);
-    let error = load_call(&world.seams, &world.app, nobodys).await.expect_err("no such batch");
+    let error = load_call(&world.deps, &world.app, nobodys).await.expect_err("no such batch");
     assert!(error.message().contains("no batch"), "{error}");
-    let view = call::find(&world.seams, made.id.call(1)).await.expect("found by its id alone");
+    let view = call::find(&world.deps, made.id.call(1)).await.expect("found by its id alone");
     assert_eq!((view.app.clone(), view.state), (world.app.clone(), State::Queued));
 }
 
@@ -268,12 +264,12 @@ async fn bodies_of_a_batchs_call_come_from_its_row_its_chunk_and_objects_of_thei
     made.part(3, &[row(1, State::Success), second, row(3, State::Error)]).await;
 
     let bodies = async |number: u64| {
-        let view = load_call(&world.seams, &world.app, made.id.call(number)).await.expect("the call");
+        let view = load_call(&world.deps, &world.app, made.id.call(number)).await.expect("the call");
         let mut bodies = [Vec::new(), Vec::new(), Vec::new()];
         let [sent, printed, answered] = &mut bodies;
-        call::payload(&world.seams, &view, sent).await.expect("the payload");
-        call::log(&world.seams, &view, printed).await.expect("the log");
-        let answer = call::result(&world.seams, &view, answered).await;
+        call::payload(&world.deps, &view, sent).await.expect("the payload");
+        call::log(&world.deps, &view, printed).await.expect("the log");
+        let answer = call::result(&world.deps, &view, answered).await;
         (bodies.map(|body| String::from_utf8(body).expect("text")), answer)
     };
     let (first, _) = bodies(1).await;
@@ -294,13 +290,13 @@ async fn batches_are_rows_among_calls_newest_first() {
             _ => world.done(call_at(at(n), n), State::Success, "/asyncfn").await,
         }
     }
-    let plain = list_calls(&world.seams, &world.app, &Filter::default()).await.expect("a list");
+    let plain = list_calls(&world.deps, &world.app, &Filter::default()).await.expect("a list");
     assert_eq!((plain.calls.len(), plain.batches.len()), (4, 0));
     for max in [1, 2, 3, 10] {
         let mut filter = Filter { max, batches: true, ..Filter::default() };
         let mut seen = Vec::new();
         loop {
-            let found = list_calls(&world.seams, &world.app, &filter).await.expect("a list");
+            let found = list_calls(&world.deps, &world.app, &filter).await.expect("a list");
             assert!(found.calls.len() + found.batches.len() <= max);
             seen.extend(found.lines().into_iter().map(|line| match line {
                 Line::Call(call) => call.id.to_string(),
@@ -320,7 +316,7 @@ async fn batches_are_rows_among_calls_newest_first() {
     let mut cursor = None;
     let mut batches = Vec::new();
     loop {
-        let found = list(&world.seams, &world.app, 1, cursor).await.expect("a list");
+        let found = list_batches(&world.deps, &world.app, 1, cursor).await.expect("a list");
         batches.extend(found.batches.iter().map(|row| (row.batch, row.status)));
         cursor = found.cursor;
         if cursor.is_none() {

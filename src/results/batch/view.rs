@@ -1,16 +1,14 @@
-//! How a batch stands: a pure function of its facts and of what its logs' last footers tell.
+//! The view of a batch: a pure function of its facts and the last footers of its logs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use serde::Serialize;
 
-use super::facts::Facts;
-use crate::layout::batch::{BatchSource, Cancelled, Fired, SEALED_BY_SUBMITTER, Sealed, Summary};
-use crate::model::{AppName, BatchId, FunctionName, Route, State, Time, VersionId};
-use crate::outcomes::Logs;
+use crate::layout::batch::{BatchSource, Cancelled, Fired, Sealed, Summary};
+use crate::model::{AppName, BatchId, BatchRef, FunctionName, Route, State, Time, VersionId};
+use crate::outcomes::{BatchFacts, BatchStatus, Log, Logs, failed};
 
-/// What is known of a batch. The field names are those of `--output json`: keep stable.
+/// A batch. The field names are those of `--output json`: keep stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BatchView {
     #[serde(rename = "batch_id")]
@@ -29,9 +27,9 @@ pub struct BatchView {
     /// The number of the last call that is stored; some before it may still be on their way.
     pub stored: u64,
     pub decided: u64,
-    /// The decided ones, by how they ended.
+    /// The decided calls by state.
     pub counts: BTreeMap<State, u64>,
-    /// The function's own time of all of them.
+    /// The function's own time, the sum over all decided calls.
     pub run_ms: u64,
     pub chunks: u64,
     pub parts: u64,
@@ -52,78 +50,6 @@ pub struct BatchView {
     pub retries: Vec<BatchId>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BatchStatus {
-    /// Its source is being read; workers may be at it already.
-    Submitting,
-    /// Submitted whole, and nothing of it is decided.
-    Queued,
-    Running,
-    /// Cancel was asked for, and not everything is decided.
-    Cancelling,
-    /// Every call succeeded.
-    Success,
-    /// Everything is decided, and some calls failed.
-    Failed,
-    /// It was stopped before it came to its end.
-    Cancelled,
-}
-
-impl BatchStatus {
-    pub fn is_final(self) -> bool {
-        match self {
-            BatchStatus::Success | BatchStatus::Failed | BatchStatus::Cancelled => true,
-            BatchStatus::Submitting
-            | BatchStatus::Queued
-            | BatchStatus::Running
-            | BatchStatus::Cancelling => false,
-        }
-    }
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            BatchStatus::Submitting => "submitting",
-            BatchStatus::Queued => "queued",
-            BatchStatus::Running => "running",
-            BatchStatus::Cancelling => "cancelling",
-            BatchStatus::Success => "success",
-            BatchStatus::Failed => "failed",
-            BatchStatus::Cancelled => "cancelled",
-        }
-    }
-
-    /// Of a batch of which every call is decided. One that was cancelled when it had come to its end already shows how
-    /// it ended (R3).
-    pub(super) fn ended(
-        counts: &BTreeMap<State, u64>,
-        was_cancelled: bool,
-        sealed: Option<&Sealed>,
-    ) -> BatchStatus {
-        let count = |state: State| counts.get(&state).copied().unwrap_or_default();
-        let in_part = sealed.is_none_or(|sealed| sealed.by != SEALED_BY_SUBMITTER);
-        if was_cancelled && (count(State::Cancelled) > 0 || in_part) {
-            return BatchStatus::Cancelled;
-        }
-        match (failed(counts), count(State::Cancelled)) {
-            (0, 0) => BatchStatus::Success,
-            (0, _) => BatchStatus::Cancelled,
-            _ => BatchStatus::Failed,
-        }
-    }
-}
-
-impl fmt::Display for BatchStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// Calls that failed by themselves.
-pub fn failed(counts: &BTreeMap<State, u64>) -> u64 {
-    [State::Error, State::Timeout, State::Killed].iter().filter_map(|state| counts.get(state)).sum()
-}
-
 impl BatchView {
     pub fn failed(&self) -> u64 {
         failed(&self.counts)
@@ -134,70 +60,47 @@ impl BatchView {
         self.calls.unwrap_or(self.stored).saturating_sub(self.decided)
     }
 
-    pub(super) fn of(app: &AppName, id: BatchId, facts: &Facts, logs: Option<&Logs>) -> BatchView {
-        let sealed = facts.sealed.as_ref();
+    pub(super) fn of(of: &BatchRef, facts: &BatchFacts, logs: Option<&Logs>) -> BatchView {
+        let (sealed, summary) = (facts.sealed.get(), facts.summary.get());
+        let (batch, cancelled) = (facts.definition.get(), facts.cancelled.get());
         let belonging = || logs.into_iter().flat_map(|logs| logs.belonging(sealed));
-        let counts = match &facts.summary {
+        let counts = match summary {
             Some(summary) => summary.counts.clone(),
             None => logs.map(|logs| logs.counts(sealed)).unwrap_or_default(),
         };
         let last_seen = logs.and_then(|logs| logs.ranges().last()).map_or(0, |(_, last, _)| last);
-        let parts =
-            facts.summary.as_ref().map_or_else(|| belonging().map(|log| log.parts()).sum(), |it| it.parts);
-        let batch = facts.batch.as_ref();
-        let was_cancelled = match &facts.summary {
-            Some(summary) => summary.cancelled.is_some(),
-            None => facts.cancelled.is_some(),
-        };
         let is_decided =
-            facts.summary.is_some() || sealed.zip(logs).is_some_and(|(sealed, logs)| logs.is_decided(sealed));
-        let status = if is_decided {
-            BatchStatus::ended(&counts, was_cancelled, sealed)
-        } else if was_cancelled {
-            BatchStatus::Cancelling
-        } else if sealed.is_none() {
-            BatchStatus::Submitting
-        } else if parts == 0 {
-            BatchStatus::Queued
-        } else {
-            BatchStatus::Running
-        };
+            summary.is_some() || sealed.zip(logs).is_some_and(|(sealed, logs)| logs.is_decided(sealed));
+        let reason = cancelled.map(|cancelled| cancelled.reason.clone());
         BatchView {
-            batch: id,
-            app: app.clone(),
+            batch: of.batch,
+            app: of.app.clone(),
             function: batch.map(|batch| batch.function.clone()),
             route: batch.map(|batch| batch.route.clone()),
             version: batch.map(|batch| batch.version.clone()),
             source: batch.map(|batch| batch.source.clone()),
-            status,
-            reason: facts
-                .cancelled
-                .as_ref()
-                .map(|cancelled| cancelled.reason.clone())
-                .or_else(|| facts.summary.as_ref()?.cancelled.clone()),
-            calls: facts.summary.as_ref().map(|summary| summary.calls).or_else(|| Some(sealed?.calls())),
+            status: facts.status(&counts, is_decided),
+            reason: reason.or_else(|| summary?.cancelled.clone()),
+            calls: summary.map(|summary| summary.calls).or_else(|| Some(sealed?.calls())),
             stored: sealed.map_or(last_seen, |sealed| sealed.last),
             decided: counts.values().sum(),
-            run_ms: facts
-                .summary
-                .as_ref()
-                .map_or_else(|| belonging().map(|log| log.run_ms()).sum(), |summary| summary.run_ms),
+            run_ms: summary.map_or_else(|| belonging().map(Log::run_ms).sum(), |summary| summary.run_ms),
             chunks: belonging().count() as u64,
-            parts,
-            requests: match &facts.summary {
+            parts: summary.map_or_else(|| belonging().map(Log::parts).sum(), |summary| summary.parts),
+            requests: match summary {
                 Some(summary) => summary.requests.clone(),
                 None => logs.map(|logs| logs.requests(sealed)).unwrap_or_default(),
             },
             workers: belonging().filter_map(|log| log.worker()).map(str::to_owned).collect(),
             heard_at: logs.and_then(Logs::heard_at),
             counts,
-            created_at: batch.map_or_else(|| id.time(), |batch| batch.created_at),
-            sealed: facts.sealed.clone(),
-            cancelled: facts.cancelled.clone(),
-            summary: facts.summary.clone(),
-            fired: facts.fired.clone(),
+            created_at: batch.map_or_else(|| of.batch.time(), |batch| batch.created_at),
+            sealed: sealed.cloned(),
+            cancelled: cancelled.cloned(),
+            summary: summary.cloned(),
+            fired: facts.fired.get().cloned(),
             retry_of: batch.and_then(|batch| batch.retry_of),
-            retries: facts.retries.clone(),
+            retries: facts.retried_as().collect(),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! A file for each result, named as what was sent was named (`Afn-Name`: a file's path, an object's key), else by number.
-//! Names come from whoever wrote the source: none leads out of the folder. What has no result is told in `failures.jsonl`.
+//! A file for each result, with the name of its payload (`Afn-Name`: a file's path, an object's key), else with its number.
+//! Names come from the source and are not trusted: none leads out of the folder. `failures.jsonl` has the calls without a
+//! result.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -36,7 +37,7 @@ impl Folder {
         let plain: PathBuf = path.components().collect();
         let name = plain.file_name().ok_or_else(|| {
             Error::invalid(format!("`{}` is not the name of a folder", path.display()))
-                .hint("name one that is made for the results")
+                .with_hint("name one that is made for the results")
         })?;
         let temporary = tempfile::Builder::new()
             .prefix(&format!(".{}.", name.to_string_lossy()))
@@ -52,7 +53,7 @@ impl Folder {
         use std::os::unix::fs::PermissionsExt as _;
         let Folder { path, force, temporary, .. } = self;
         let failed = |error: std::io::Error| cannot(&path, &error);
-        // A temporary folder is its owner's alone; one of results is as any other, so far as the umask allows.
+        // A temporary folder is private. The result gets the mode of an ordinary new folder, to which the umask applies.
         let as_made = tempfile::Builder::new()
             .permissions(fs::Permissions::from_mode(0o777))
             .tempdir_in(temporary.path())
@@ -70,7 +71,6 @@ impl Folder {
             _ => None,
         };
         fs::rename(temporary.path(), &path).map_err(failed)?;
-        // It has another name now.
         let _ = temporary.keep();
         match before {
             Some(before) => before.close().map_err(failed),
@@ -78,7 +78,7 @@ impl Folder {
         }
     }
 
-    /// A name that nothing else has.
+    /// A name that no other result has.
     fn name(&mut self, row: &ResultRow, body: &[u8]) -> PathBuf {
         let name = row.input.as_ref().and_then(Record::name);
         let wanted = name.and_then(|name| safe(&name)).filter(|name| self.is_free(name));

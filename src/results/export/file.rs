@@ -1,5 +1,5 @@
-//! A file that is there whole or not at all: written under a temporary name beside it, and renamed. What exists is not
-//! written over unless that is asked for.
+//! A file that is written atomically: under a temporary name beside it, and renamed. An existing file is replaced only on
+//! request.
 
 use std::fs::{self, File, Permissions};
 use std::io::{BufWriter, Write};
@@ -18,20 +18,47 @@ pub struct Output {
 
 enum To {
     Temporary(BufWriter<NamedTempFile>),
-    /// A pipe or a device is not replaced, it is written to.
+    /// A pipe or a device, which cannot be renamed.
     Stream(BufWriter<File>),
 }
 
-/// Refuses what stands in the way, before any work is done for it.
+/// Checks before any work that the file can be written.
 pub fn check(path: &Path, force: bool) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::conflict(format!("{} is a folder", path.display())));
+    }
+    refuse_existing(path, force)?;
+    check_parent(path)
+}
+
+fn refuse_existing(path: &Path, force: bool) -> Result<()> {
     if !force && !is_stream(path) && fs::symlink_metadata(path).is_ok() {
         return Err(exists(path));
     }
     Ok(())
 }
 
+/// Checks before any work that the folder can be written.
+pub(super) fn check_folder(path: &Path, force: bool) -> Result<()> {
+    let used = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+    if used && !force {
+        return Err(Error::conflict(format!("the folder {} is not empty", path.display()))
+            .with_hint("`--force` replaces it, with all that is in it"));
+    }
+    check_parent(path)
+}
+
+fn check_parent(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.is_dir() => {
+            Err(Error::not_found(format!("there is no folder {}", parent.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn exists(path: &Path) -> Error {
-    Error::conflict(format!("`{}` exists already", path.display())).hint("`--force` writes over it")
+    Error::conflict(format!("`{}` exists already", path.display())).with_hint("`--force` writes over it")
 }
 
 /// A pipe, a terminal, `/dev/null`.
@@ -43,7 +70,7 @@ pub fn is_stream(path: &Path) -> bool {
 
 impl Output {
     pub fn create(path: &Path, force: bool) -> Result<Output> {
-        check(path, force)?;
+        refuse_existing(path, force)?;
         let to = if is_stream(path) {
             let file = File::options().write(true).open(path).map_err(|error| cannot(path, &error))?;
             To::Stream(BufWriter::new(file))
@@ -51,7 +78,7 @@ impl Output {
             let name = path
                 .file_name()
                 .ok_or_else(|| Error::invalid(format!("`{}` is not the name of a file", path.display())))?;
-            // As any file is made; the umask takes away what it takes.
+            // The mode of an ordinary new file, to which the umask applies.
             let temporary = tempfile::Builder::new()
                 .prefix(&format!(".{}.", name.to_string_lossy()))
                 .suffix(".part")

@@ -1,57 +1,57 @@
-//! Writes the rows of a batch where a person wants them: as JSON Lines, CSV, Parquet, or a file each. Bodies that lie in
-//! objects of their own are fetched on the way, a few at a time.
+//! Exports the rows of a batch: as JSON Lines, CSV, Parquet, or a file for each result. Bodies in objects of their own are
+//! read on the way, several at a time.
 
-pub mod csv;
-pub mod dir;
+mod columns;
+mod csv;
+mod dir;
 pub mod file;
-pub mod flatten;
-pub mod jsonl;
-pub mod parquet;
+pub mod joblog;
+mod jsonl;
+mod members;
+mod parquet;
+mod row_columns;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
-use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::Semaphore;
 
+use self::columns::TableColumns;
 use self::csv::Csv;
 use self::dir::Folder;
 use self::file::Output;
-use self::flatten::Columns;
 use self::jsonl::JsonLines;
+use self::members::Members;
 use self::parquet::ParquetFile;
 use super::body::Pages;
-use super::reasons::Reasons;
 use super::rows::{ResultRow, Rows};
+use super::view::Unreadable;
 use crate::error::{Code, Error, Result};
 use crate::layout::Key;
 use crate::layout::part::RowResult;
 use crate::limits;
-use crate::model::{BatchId, CallId, Digest, State};
-use crate::seam::Seams;
+use crate::model::text::{text_json, words};
+use crate::model::{Digest, State};
+use crate::seam::Deps;
 
-/// Takes rows in order; their bodies are at hand.
-pub trait RowWriter: Send {
-    /// Whether what was sent is needed, beside what is known of it.
+/// Lines are written when there are so many bytes of them.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Writes rows in order, with their bodies.
+trait RowWriter: Send {
+    /// Whether payloads are written.
     fn writes_inputs(&self) -> bool {
         true
     }
 
     fn row(&mut self, row: &ResultRow) -> Result<()>;
 
-    /// After the last row: what is missing is written.
+    /// Called after the last row.
     fn finish(&mut self) -> Result<()>;
-}
-
-/// Columns of a table that not every batch has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Beside {
-    pub source: bool,
-    pub input: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,15 +63,10 @@ pub enum Format {
     Folder,
 }
 
-impl Format {
-    const ALL: [(Format, &'static str); 4] = [
-        (Format::JsonLines, "jsonl"),
-        (Format::Csv, "csv"),
-        (Format::Parquet, "parquet"),
-        (Format::Folder, "dir"),
-    ];
+words!(Format, "format of results": JsonLines = "jsonl", Csv = "csv", Parquet = "parquet", Folder = "dir");
 
-    /// By its suffix; a folder is one that is there, or that ends in a slash.
+impl Format {
+    /// By the suffix of the path. A path that is a folder, or ends in a slash, is one of files.
     pub fn of(path: &Path) -> Result<Format> {
         if path.is_dir() || path.to_string_lossy().ends_with('/') {
             return Ok(Format::Folder);
@@ -81,146 +76,143 @@ impl Format {
             Some("csv") => Ok(Format::Csv),
             Some("parquet") => Ok(Format::Parquet),
             _ if file::is_stream(path) => Ok(Format::JsonLines),
-            _ => Err(Error::invalid(format!("`{}` does not tell its format", path.display())).hint(
-                "end it in .jsonl, .csv or .parquet, or in / for a folder with a file for each result",
-            )),
+            _ => Err(Error::invalid(format!("the name `{}` does not show a format", path.display()))
+                .with_hint(
+                    "end it in .jsonl, .csv or .parquet, or in / for a folder with a file for each result",
+                )),
         }
     }
 }
 
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Format::ALL.iter().find(|(format, _)| format == self).map_or("", |(_, name)| name);
-        f.pad(name)
-    }
+/// What CSV has in place of text that a spreadsheet would run as a formula.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CsvText {
+    /// The text behind an apostrophe.
+    #[default]
+    Escaped,
+    /// The text as it is.
+    Raw,
 }
 
-impl FromStr for Format {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Format> {
-        let found = Format::ALL.iter().find(|(_, name)| *name == text).map(|(format, _)| *format);
-        found.ok_or_else(|| {
-            Error::invalid(format!("`{text}` is not a format of results"))
-                .hint("known: jsonl, csv, parquet, dir")
-        })
-    }
-}
+words!(CsvText, "text in CSV": Escaped = "escaped", Raw = "raw");
+text_json!(CsvText);
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
     /// Columns of the members of results that are JSON objects.
     pub flatten: bool,
-    /// Over what is there.
+    /// Replaces an existing file or folder.
     pub force: bool,
+    pub csv: CsvText,
 }
 
 /// What was written.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Exported {
     pub rows: u64,
     pub counts: BTreeMap<State, u64>,
-    /// Why calls failed.
-    pub reasons: Reasons,
+    /// Names the objects that cannot be read. What only they hold is missing.
+    pub incomplete: Option<Error>,
 }
 
-/// Writes to a path, whole or not at all; `on_rows` hears how many rows are written so far.
+/// Checks before any work that a path can be written and that no existing file is lost.
+pub fn check(path: &Path, force: bool) -> Result<()> {
+    match Format::of(path)? {
+        Format::Folder => file::check_folder(path, force),
+        Format::JsonLines | Format::Csv | Format::Parquet => file::check(path, force),
+    }
+}
+
+/// Writes to a path, atomically. What cannot be read is left out, and named in the answer.
 pub async fn to_path(
-    seams: &Seams,
+    deps: &Deps,
     rows: Rows,
     path: &Path,
     format: Format,
     options: Options,
-    on_rows: impl FnMut(u64),
 ) -> Result<Exported> {
     if format == Format::Folder {
         let mut folder = Folder::create(path, options.force)?;
-        let exported = write(seams, rows, &mut folder, on_rows).await?;
+        let exported = write(deps, rows, &mut folder).await?;
         folder.commit()?;
         return Ok(exported);
     }
     let mut output = Output::create(path, options.force)?;
-    let exported = to_writer(seams, rows, output.writer(), format, options.flatten, on_rows).await?;
+    let exported = to_writer(deps, rows, output.writer(), format, options).await?;
     output.commit()?;
     Ok(exported)
 }
 
-/// Writes to what is open already: a file, or stdout.
+/// Writes to an open file or stdout. What cannot be read is left out, and named in the answer.
 pub async fn to_writer(
-    seams: &Seams,
+    deps: &Deps,
     rows: Rows,
     out: &mut (dyn std::io::Write + Send),
     format: Format,
-    flatten: bool,
-    on_rows: impl FnMut(u64),
+    options: Options,
 ) -> Result<Exported> {
-    let beside = Beside { source: rows.has_names(), input: rows.has_input() };
-    let mut columns = None;
-    // Columns have to be known before the first row is written; lines of JSON need none.
-    if flatten && matches!(format, Format::Csv | Format::Parquet) {
-        columns = Some(Columns::gather(seams, rows.again()).await?);
-    }
+    // A table needs all its columns before the first row.
+    let members = match format {
+        Format::Csv | Format::Parquet if options.flatten => Some(Members::gather(deps, rows.again()).await?),
+        _ => None,
+    };
+    let columns = TableColumns::new(&rows, members);
     match format {
-        Format::JsonLines => write(seams, rows, &mut JsonLines::new(out, flatten), on_rows).await,
-        Format::Csv => write(seams, rows, &mut Csv::new(out, beside, columns)?, on_rows).await,
-        Format::Parquet => write(seams, rows, &mut ParquetFile::new(out, beside, columns)?, on_rows).await,
+        Format::JsonLines => write(deps, rows, &mut JsonLines::new(out, options.flatten)).await,
+        Format::Csv => write(deps, rows, &mut Csv::new(out, columns, options.csv)?).await,
+        Format::Parquet => write(deps, rows, &mut ParquetFile::new(out, columns)?).await,
         Format::Folder => Err(Error::invalid("a folder of results needs a path, not a stream")),
     }
 }
 
-/// Hands every row to a writer, with its bodies.
-pub async fn write(
-    seams: &Seams,
-    mut rows: Rows,
-    writer: &mut dyn RowWriter,
-    mut on_rows: impl FnMut(u64),
-) -> Result<Exported> {
+/// Writes every row with its bodies.
+async fn write(deps: &Deps, mut rows: Rows, writer: &mut dyn RowWriter) -> Result<Exported> {
     let mut exported = Exported::default();
-    while let Some(mut block) = rows.next().await? {
-        let count = block.len() as u64;
+    let mut unreadable = Vec::new();
+    while let Some(mut block) = rows.next_readable().await? {
         if !writer.writes_inputs() {
             block.iter_mut().filter_map(|row| row.input.as_mut()).for_each(|record| record.input = None);
         }
         for row in &block {
             *exported.counts.entry(row.status).or_default() += 1;
-            exported.reasons.take_in(row);
         }
-        with_bodies(seams, &rows, block, &mut |row| writer.row(row)).await?;
-        exported.rows += count;
-        on_rows(exported.rows);
+        exported.rows += block.len() as u64;
+        with_bodies(deps, &rows, block, &mut unreadable, &mut |row| writer.row(row)).await?;
     }
     writer.finish()?;
+    exported.incomplete = rows.check_complete(&unreadable).err();
     Ok(exported)
 }
 
-/// Calls `each` with every row in order, bodies that lie elsewhere in it.
+/// Calls `each` with every row in order. Bodies in objects of their own are read into the row, several at a time.
 async fn with_bodies(
-    seams: &Seams,
+    deps: &Deps,
     rows: &Rows,
     block: Vec<ResultRow>,
+    unreadable: &mut Vec<Unreadable>,
     each: &mut (dyn FnMut(&ResultRow) -> Result<()> + Send),
 ) -> Result<()> {
-    let mut together: Vec<ResultRow> = Vec::new();
-    let mut bytes = 0;
-    for row in block {
-        let elsewhere = elsewhere(&row);
-        if elsewhere == 0 && together.is_empty() {
-            each(&row)?;
-            continue;
+    let memory = &Semaphore::new(limits::EXPORT_BODIES_BYTES as usize);
+    let mut reads = stream::iter(block)
+        .map(|row| async move {
+            let bytes = object_bytes(&row).min(limits::EXPORT_BODIES_BYTES) as u32;
+            let permit = memory.acquire_many(bytes).await;
+            (read_bodies(deps, rows, row).await, permit)
+        })
+        .buffered(limits::READ_AHEAD_MAX);
+    while let Some((read, _permit)) = reads.next().await {
+        let (row, bodies) = read;
+        for (key, read) in bodies {
+            Unreadable::note(unreadable, key.to_string(), read)?;
         }
-        if bytes + elsewhere > limits::EXPORT_BODIES_BYTES && !together.is_empty() {
-            fetch_all(seams, rows, std::mem::take(&mut together), each).await?;
-            bytes = 0;
-        }
-        bytes += elsewhere;
-        together.push(row);
+        each(&row)?;
     }
-    fetch_all(seams, rows, together, each).await
+    Ok(())
 }
 
-/// Bytes of a row that are to be fetched.
-fn elsewhere(row: &ResultRow) -> u64 {
+/// The bytes of the objects that a row refers to.
+fn object_bytes(row: &ResultRow) -> u64 {
     let result = match row.outcome.as_ref().map(|outcome| &outcome.result) {
         Some(RowResult::Stored { bytes, .. }) => *bytes,
         _ => 0,
@@ -229,54 +221,40 @@ fn elsewhere(row: &ResultRow) -> u64 {
     result + if has_input { limits::BODY_BYTES_MAX } else { 0 }
 }
 
-async fn fetch_all(
-    seams: &Seams,
-    rows: &Rows,
-    together: Vec<ResultRow>,
-    each: &mut (dyn FnMut(&ResultRow) -> Result<()> + Send),
-) -> Result<()> {
-    let mut fetches =
-        stream::iter(together).map(|row| fetch(seams, rows, row)).buffered(limits::READ_AHEAD_MAX);
-    while let Some(row) = fetches.try_next().await? {
-        each(&row)?;
-    }
-    Ok(())
-}
-
-async fn fetch(seams: &Seams, rows: &Rows, mut row: ResultRow) -> Result<ResultRow> {
+/// A row with its bodies, and the objects that were read for it. A body that cannot be read is left out.
+async fn read_bodies(deps: &Deps, rows: &Rows, mut row: ResultRow) -> (ResultRow, Vec<(Key, Result<()>)>) {
+    let mut objects = Vec::new();
     if let Some(outcome) = &mut row.outcome
         && let RowResult::Stored { attempt, sha256, .. } = &outcome.result
+        // Of a retry, if the row comes from one.
+        && let (Some(batch), Some(number)) = (row.call.batch(), row.call.number())
     {
-        let (batch, number) = place_of(row.call)?;
-        let key = Key::BatchResult(rows.app().clone(), batch, number, *attempt).to_string();
-        outcome.result = RowResult::Inline(body(seams, key, sha256).await?);
+        let key = Key::BatchResult(rows.app().clone(), batch, number, *attempt);
+        let (result, read) = match body(deps, &key, sha256).await {
+            Ok(body) => (RowResult::Inline(body), Ok(())),
+            Err(error) => (RowResult::None, Err(error)),
+        };
+        outcome.result = result;
+        objects.push((key, read));
     }
     if let Some(record) = &mut row.input
         && let Some(sha256) = record.input.take()
     {
-        let key = Key::Input(rows.app().clone(), rows.batch(), row.number).to_string();
-        record.payload = body(seams, key, &sha256).await?;
+        let key = Key::Input(rows.app().clone(), rows.batch(), row.number);
+        let read = body(deps, &key, &sha256).await.map(|body| record.payload = body);
+        objects.push((key, read));
     }
-    Ok(row)
+    (row, objects)
 }
 
-/// The batch and number that a row's outcome is of, which may be a retry's.
-fn place_of(call: CallId) -> Result<(BatchId, u64)> {
-    let place = call.batch().zip(call.number());
-    place.ok_or_else(|| Error::internal(format!("call `{call}` is not of a batch")))
-}
-
-async fn body(seams: &Seams, key: String, sha256: &Digest) -> Result<Bytes> {
-    let mut pages = Pages::of_object(seams, key, sha256.clone());
-    let mut body = pages.next().await?.unwrap_or_default();
-    let mut rest = Vec::new();
+async fn body(deps: &Deps, key: &Key, sha256: &Digest) -> Result<Bytes> {
+    let mut pages = Pages::of_object(deps, key.clone(), sha256.clone());
+    let body = pages.next().await?.unwrap_or_default();
+    let mut all = BytesMut::from(body);
     while let Some(page) = pages.next().await? {
-        rest.extend_from_slice(&page);
+        all.extend_from_slice(&page);
     }
-    if !rest.is_empty() {
-        body = [&body[..], &rest[..]].concat().into();
-    }
-    Ok(body)
+    Ok(all.freeze())
 }
 
 /// The answer of a row, if there is one.

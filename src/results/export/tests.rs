@@ -70,14 +70,16 @@ async fn made(world: &World) -> Made<'_> {
 
 async fn open(made: &Made<'_>, input: bool) -> Rows {
     let options = rows::Options { input, ..rows::Options::default() };
-    Rows::open(&made.world.seams, made.id, options).await.expect("rows")
+    Rows::open(&made.world.deps, made.id, options).await.expect("rows")
 }
 
 async fn written(made: &Made<'_>, format: Format, input: bool, flatten: bool) -> Vec<u8> {
     let mut out = Vec::new();
     let rows = open(made, input).await;
     let exported =
-        to_writer(&made.world.seams, rows, &mut out, format, flatten, |_| {}).await.expect("written");
+        to_writer(&made.world.deps, rows, &mut out, format, Options { flatten, ..Options::default() })
+            .await
+            .expect("written");
     assert_eq!((exported.rows, exported.counts[&State::Success]), (7, 6));
     out
 }
@@ -157,7 +159,7 @@ async fn a_parquet_table_has_the_types_of_what_there_is() {
     let file = written(&made, Format::Parquet, true, false).await;
     let table = Table::open("out", file.into()).expect("a table");
     let group = table.group(0).expect("rows");
-    assert_eq!((table.groups(), group.rows()), (1, 7));
+    assert_eq!(table.groups(), 1);
     assert_eq!(group.int64("number").expect("numbers"), (1..=7).collect::<Vec<i64>>());
     let results = group.optional_bytes("result").expect("results");
     assert_eq!(results[5].as_deref(), Some(LARGE.as_bytes()));
@@ -168,7 +170,7 @@ async fn a_parquet_table_has_the_types_of_what_there_is() {
     let file = written(&made, Format::Parquet, false, true).await;
     let table = Table::open("out", file.into()).expect("a table");
     let group = table.group(0).expect("rows");
-    let (n, none) = (group.optional_int64("n").expect("an integer column"), None);
+    let (n, none) = (group.optional_numbers("n", 9).expect("an integer column"), None);
     assert_eq!(n, [Some(1), Some(2), none, none, none, Some(6), none]);
     assert_eq!(group.optional_texts("result_status").expect("texts")[1].as_deref(), Some("ok"));
     assert_eq!(group.optional_bytes("result").expect("results").iter().flatten().count(), 2);
@@ -191,9 +193,11 @@ async fn rows_of_files_tell_which() {
     made.sealed(2, &[]).await;
     let written = async |format, names, flatten| {
         let options = rows::Options { names, ..rows::Options::default() };
-        let rows = Rows::open(&world.seams, made.id, options).await.expect("rows");
+        let rows = Rows::open(&world.deps, made.id, options).await.expect("rows");
         let mut out = Vec::new();
-        to_writer(&world.seams, rows, &mut out, format, flatten, |_| {}).await.expect("written");
+        to_writer(&world.deps, rows, &mut out, format, Options { flatten, ..Options::default() })
+            .await
+            .expect("written");
         out
     };
     let lines = self::lines(written(Format::JsonLines, true, false).await);
@@ -206,30 +210,30 @@ async fn rows_of_files_tell_which() {
     let table = Table::open("out", written(Format::Parquet, true, false).await.into()).expect("a table");
     let sources = table.group(0).expect("rows").optional_texts("source").expect("sources");
     assert_eq!(sources, [Some("a.jpg".to_owned()), Some("b/é".to_owned())]);
-    assert_eq!(flatten::column("source"), "result_source");
+    assert_eq!(members::column("source"), "result_source");
 }
 
 #[test]
 fn a_columns_type_holds_all_its_values() {
-    let mut columns = Columns::default();
+    let mut columns = Members::default();
     let results = [
         json!({"i": 1, "d": 1, "b": true, "mixed": 1, "null": null, "deep": {"x": [1]}, "a\"b, c": 1, "result_x": 1}),
         json!({"i": -2, "d": 0.5, "b": false, "mixed": "x", "null": null, "deep": 1, "error": 1, "x": 9007199254740993u64}),
     ];
     for result in &results {
-        columns.take_in(result.as_object().expect("an object")).expect("few columns");
+        columns.add(result.as_object().expect("an object")).expect("few columns");
     }
-    let names: Vec<&str> = columns.names().collect();
+    let names: Vec<String> = columns.columns().map(|column| column.name).collect();
     let own = ["i", "d", "b", "mixed", "null", "deep", "a\"b, c", "result_result_x", "result_error", "x"];
     assert_eq!(names, own);
     use ColumnKind::{Boolean, Double, Int64, Text};
     let kinds = [Int64, Double, Boolean, Text, Text, Text, Int64, Int64, Int64, Int64];
-    assert_eq!(columns.kinds().collect::<Vec<_>>(), kinds);
+    assert_eq!(columns.columns().map(|column| column.kind).collect::<Vec<_>>(), kinds);
     let values = columns.of(results[1].as_object().cloned());
     assert_eq!((&values[3], &values[4], &values[6]), (&Some(json!("x")), &None, &None));
-    assert_eq!(flatten::text(values[9].as_ref().expect("there")), "9007199254740993");
+    assert_eq!(members::text(values[9].as_ref().expect("there")), "9007199254740993");
     let many: serde_json::Map<String, Value> = (0..1_001).map(|n| (n.to_string(), json!(n))).collect();
-    assert!(Columns::default().take_in(&many).expect_err("too many").message().contains("more than 1000"));
+    assert!(Members::default().add(&many).expect_err("too many").message().contains("more than 1000"));
 }
 
 #[tokio::test]
@@ -240,7 +244,7 @@ async fn a_folder_has_a_file_for_each_result_and_none_outside() {
     let path = root.path().join("out");
     let export = async |force| {
         let options = Options { force, ..Options::default() };
-        to_path(&world.seams, open(&made, true).await, &path, Format::Folder, options, |_| {}).await
+        to_path(&world.deps, open(&made, true).await, &path, Format::Folder, options).await
     };
     export(false).await.expect("written");
     let read = |name: &str| fs::read(path.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -271,7 +275,7 @@ async fn a_file_is_there_whole_or_not_at_all() {
     let path = root.path().join("out.jsonl");
     let export = async |force| {
         let options = Options { force, ..Options::default() };
-        to_path(&world.seams, open(&made, false).await, &path, Format::JsonLines, options, |_| {}).await
+        to_path(&world.deps, open(&made, false).await, &path, Format::JsonLines, options).await
     };
     assert_eq!(export(false).await.expect("written").rows, 7);
     let whole = fs::read(&path).expect("there");
@@ -282,21 +286,22 @@ async fn a_file_is_there_whole_or_not_at_all() {
     export(true).await.expect("written over");
     assert_eq!(fs::read(&path).expect("there"), whole);
 
-    // A result that is gone ends the export midway.
-    let gone = Key::BatchResult(world.app.clone(), made.id, 6, attempt(1)).to_string();
-    world.seams.store.delete(&[gone]).await.expect("deleted");
-    assert!(export(true).await.is_err());
-    assert_eq!(fs::read(&path).expect("as before"), whole);
+    // A result that is gone is an error, after everything else was written.
+    let gone = Key::BatchResult(world.app.clone(), made.id, 6, attempt(1));
+    world.deps.store.delete(std::slice::from_ref(&gone)).await.expect("deleted");
+    let error = export(true).await.expect("written").incomplete.expect("a result is gone");
+    assert!(error.message().contains(&format!("1 object of batch `{}` cannot be read", made.id)), "{error}");
+    assert!(error.message().contains(&gone.to_string()), "{error}");
+    let incomplete = lines(fs::read(&path).expect("written"));
+    assert_eq!((incomplete.len(), incomplete[5].get("result")), (7, None));
     assert_eq!(fs::read_dir(root.path()).expect("a folder").count(), 1, "nothing is left");
     let nowhere = Options::default();
     let rows = open(&made, false).await;
     let device = Path::new("/dev/null");
     let formats = (Format::of(device).expect("lines"), Format::of(&path).expect("lines"));
     assert_eq!(formats, (Format::JsonLines, Format::JsonLines));
-    assert!(
-        to_path(&world.seams, rows, device, Format::Csv, nowhere, |_| {}).await.is_err(),
-        "a result is gone"
-    );
+    let exported = to_path(&world.deps, rows, device, Format::Csv, nowhere).await.expect("written");
+    assert!(exported.incomplete.is_some(), "a result is gone");
     assert!(file::is_stream(device), "a device is not replaced");
     assert!(Format::of(Path::new("out.xls")).is_err());
     assert_eq!(Format::of(Path::new("out/")).expect("a folder"), Format::Folder);
@@ -336,4 +341,19 @@ proptest! {
             (Ok(text), Err(_)) => prop_assert_eq!(line["result"].as_str(), Some(text)),
         }
     }
+}
+
+#[test]
+fn what_exists_is_refused_unless_it_is_to_be_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |name: &str, force| check(&dir.path().join(name), force);
+    check("x.csv", false).unwrap();
+    std::fs::write(dir.path().join("x.csv"), "").unwrap();
+    assert!(check("x.csv", false).is_err());
+    check("x.csv", true).unwrap();
+    assert!(check("", false).is_err(), "a folder that is not empty");
+    assert!(check("missing/x.csv", false).is_err());
+    assert!(check("x.what", false).is_err());
+    check("new/", false).unwrap();
+    assert!(file::check(dir.path(), true).is_err(), "a joblog is no folder");
 }

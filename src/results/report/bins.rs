@@ -1,5 +1,5 @@
-//! Counting over time and over durations without knowing how long either will be: bins that double in width when they do
-//! not suffice, and bins that grow with what they count.
+//! Histograms over time and over durations of unknown length: bins over time double in width when they do not suffice, bins
+//! over durations have widths that grow with the duration.
 
 /// Bins of a time line, at most this many.
 pub const BINS_MAX: usize = 160;
@@ -49,16 +49,9 @@ impl<const N: usize> TimeBins<N> {
 
     fn widen(&mut self) {
         self.width_ms *= 2;
-        let pairs = self.bins.chunks(2).map(|pair| {
-            let mut sum = [0; N];
-            for bin in pair {
-                for (sum, value) in sum.iter_mut().zip(bin) {
-                    *sum += value;
-                }
-            }
-            sum
-        });
-        self.bins = pairs.collect();
+        let pairs = self.bins.chunks(2);
+        let sum = |pair: &[[u64; N]]| std::array::from_fn(|kind| pair.iter().map(|bin| bin[kind]).sum());
+        self.bins = pairs.map(sum).collect();
     }
 
     /// The same in bins of at least this width. Widths are powers of two, so that all can be made alike.

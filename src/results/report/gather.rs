@@ -1,4 +1,4 @@
-//! What a report tells, out of all rows of a batch, each looked at once; its size does not grow with the batch.
+//! The data of a report, from one pass over the rows of a batch. Its size does not grow with the batch.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use crate::model::{CallId, State, Time};
 use crate::results::reasons::Reasons;
 use crate::results::rows::{ResultRow, Rows};
 
-/// Up to so many calls each is drawn; of more, how busy each worker was.
+/// Up to this many calls are drawn one by one. For more, the plot shows how busy each worker was.
 pub(super) const DRAWN_MAX: usize = 1_500;
-/// Workers that are told apart.
+/// Workers with rows of their own; the others share one.
 const WORKERS_MAX: usize = 48;
 const SLOWEST: usize = 8;
 pub(super) const OTHERS: &str = "other workers";
@@ -21,7 +21,7 @@ pub(super) const FINAL: [State; 5] =
     [State::Success, State::Error, State::Timeout, State::Killed, State::Cancelled];
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Gathered {
+pub struct ReportData {
     /// When the batch was made: where the time lines begin.
     pub(super) origin: Time,
     pub(super) calls: u64,
@@ -36,7 +36,7 @@ pub struct Gathered {
     pub(super) starts: Durations,
     pub(super) reasons: Reasons,
     /// Each call, as long as there are few.
-    pub(super) drawn: Vec<Drawn>,
+    pub(super) drawn: Vec<DrawnCall>,
     /// The slowest first.
     pub(super) slowest: Vec<(u64, CallId, State)>,
 }
@@ -52,7 +52,7 @@ pub(super) struct Worker {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Drawn {
+pub(super) struct DrawnCall {
     pub worker: String,
     pub call: CallId,
     pub status: State,
@@ -61,7 +61,7 @@ pub(super) struct Drawn {
     pub attempts: u32,
 }
 
-/// Where a worker stands among the others: `worker-10` behind `worker-9`, those that are taken together last.
+/// The sort key of a worker: `worker-10` comes after `worker-9`, the shared row of other workers last.
 pub(super) type Order<'a> = (bool, &'a str, u64, &'a str);
 
 pub(super) fn order(worker: &str) -> Order<'_> {
@@ -69,25 +69,25 @@ pub(super) fn order(worker: &str) -> Order<'_> {
     (worker == OTHERS, stem, worker[stem.len()..].parse().unwrap_or_default(), worker)
 }
 
-impl Gathered {
+impl ReportData {
     pub(super) fn in_order(&self) -> Vec<(&str, &Worker)> {
         let mut workers: Vec<_> = self.workers.iter().map(|(name, worker)| (name.as_str(), worker)).collect();
         workers.sort_by_key(|(name, _)| order(name));
         workers
     }
 
-    pub async fn of(mut rows: Rows, origin: Time) -> Result<Gathered> {
-        let mut gathered = Gathered { origin, ..Gathered::default() };
+    pub async fn of(mut rows: Rows, origin: Time) -> Result<ReportData> {
+        let mut data = ReportData { origin, ..ReportData::default() };
         while let Some(block) = rows.next().await? {
-            block.iter().for_each(|row| gathered.take_in(row));
+            block.iter().for_each(|row| data.add(row));
         }
-        Ok(gathered)
+        Ok(data)
     }
 
-    pub(super) fn take_in(&mut self, row: &ResultRow) {
+    pub(super) fn add(&mut self, row: &ResultRow) {
         self.calls += 1;
         *self.counts.entry(row.status).or_default() += 1;
-        self.reasons.take_in(row);
+        self.reasons.add(row);
         let Some(outcome) = &row.outcome else { return };
         self.attempts += u64::from(outcome.attempts);
         self.run_ms += outcome.run_ms;
@@ -97,14 +97,14 @@ impl Gathered {
         self.ran(row, outcome, started_at.since_ms(self.origin));
     }
 
-    /// A call that the function was run for.
+    /// Adds a call that was executed.
     fn ran(&mut self, row: &ResultRow, outcome: &Row, from_ms: u64) {
         self.durations.add(outcome.run_ms);
         self.waits.add(outcome.queued_ms);
         self.starts.add(outcome.start_ms);
         let is_known = self.workers.contains_key(&*outcome.worker) || self.workers.len() < WORKERS_MAX;
         let name = if is_known { &*outcome.worker } else { OTHERS };
-        // Asked for by reference first: of a million calls few are a worker's first.
+        // The key is allocated only for a worker's first call.
         let worker = match self.workers.get_mut(name) {
             Some(worker) => worker,
             None => self.workers.entry(name.to_owned()).or_default(),
@@ -116,7 +116,7 @@ impl Gathered {
         worker.first_ms = Some(worker.first_ms.map_or(from_ms, |first| first.min(from_ms)));
         worker.last_ms = worker.last_ms.max(from_ms + outcome.run_ms);
         if self.calls as usize <= DRAWN_MAX {
-            self.drawn.push(Drawn {
+            self.drawn.push(DrawnCall {
                 worker: name.to_owned(),
                 call: row.call,
                 status: row.status,
@@ -134,7 +134,7 @@ impl Gathered {
         }
     }
 
-    /// How long workers were at it, all together, from the first call of each to its last.
+    /// The time of all workers together, each from its first call to its last.
     pub fn worker_ms(&self) -> Option<u64> {
         let spans = self.workers.values().filter_map(|worker| Some(worker.last_ms - worker.first_ms?));
         let sum: u64 = spans.sum();
@@ -156,6 +156,6 @@ impl Gathered {
     }
 
     pub(super) fn failed(&self) -> u64 {
-        crate::results::batch::view::failed(&self.counts)
+        crate::outcomes::failed(&self.counts)
     }
 }

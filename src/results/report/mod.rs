@@ -12,30 +12,30 @@ mod text;
 
 use std::io::Write;
 
-pub use gather::Gathered;
+pub use gather::ReportData;
 
 use super::batch::BatchView;
 use super::cost::Cost;
 use super::rows::{Finished, Options, Rows};
 use crate::error::{Code, Error, Result};
-use crate::seam::Seams;
+use crate::seam::Deps;
 
 /// Reads every row of a batch for its report.
-pub async fn gather(seams: &Seams, view: &BatchView) -> Result<Gathered> {
-    // A batch that goes on has a report of what there is.
+pub async fn gather(deps: &Deps, view: &BatchView) -> Result<ReportData> {
+    // A batch that has not finished has a report of the calls decided so far.
     let options = Options { finished: Finished::NeedNot, ..Options::default() };
-    let rows = Rows::open(seams, view.batch, options).await?;
-    Gathered::of(rows, view.created_at).await
+    let rows = Rows::open(deps, view.batch, options).await?;
+    ReportData::of(rows, view.created_at).await
 }
 
 /// Writes the page. `cost`: of the requests that were counted; without it those that workers counted.
 pub fn write(
     view: &BatchView,
-    gathered: &Gathered,
+    data: &ReportData,
     cost: Option<Cost>,
     out: &mut (dyn Write + Send),
 ) -> Result<()> {
-    let page = page::of(view, gathered, cost);
+    let page = page::of(view, data, cost);
     let written = out.write_all(page.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| Error::new(Code::Stopped, format!("write the report: {error}")))
 }

@@ -1,13 +1,12 @@
-//! The plots, as SVG that takes its colours from the page: each readable in light and in dark, each mark with a title that
-//! says what it stands for.
+//! The plots as SVG, with the colours of the page, so that they are readable in light and in dark. Every mark has a title.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::gather::{Drawn, FINAL, Gathered, OTHERS, Order, order};
+use super::gather::{DrawnCall, FINAL, OTHERS, Order, ReportData, order};
 use super::scale::{Scale, duration_ticks, time_ticks, value_ticks};
-use super::text::{calls, count, escape, millis, rate};
-use crate::model::State;
+use super::text::{calls, cell, count, escape, millis, number, rate, table};
+use crate::results::reasons::Group;
 
 const WIDTH: f64 = 1_000.0;
 const LEFT: f64 = 56.0;
@@ -74,39 +73,34 @@ impl Svg {
 }
 
 /// Which calls ran when, worker by worker: each call, or how many at a time.
-pub(super) fn timeline(gathered: &Gathered) -> Option<String> {
-    if gathered.workers.is_empty() {
+pub(super) fn timeline(data: &ReportData) -> Option<String> {
+    if data.workers.is_empty() {
         return None;
     }
-    Some(if gathered.drawn.is_empty() { areas(gathered) } else { bars(gathered) })
+    Some(if data.drawn.is_empty() { areas(data) } else { bars(data) })
 }
 
-fn time_scale(gathered: &Gathered, left: f64) -> Scale {
-    Scale { max: gathered.end_ms().max(1) as f64, from: left, to: RIGHT }
+fn time_scale(data: &ReportData, left: f64) -> Scale {
+    Scale { max: data.end_ms().max(1) as f64, from: left, to: RIGHT }
 }
 
 /// Calls of one worker that ran side by side are drawn one below the other.
-fn bars(gathered: &Gathered) -> String {
-    let mut by_worker: BTreeMap<Order<'_>, Vec<&Drawn>> = BTreeMap::new();
-    for drawn in &gathered.drawn {
+fn bars(data: &ReportData) -> String {
+    let mut by_worker: BTreeMap<Order<'_>, Vec<&DrawnCall>> = BTreeMap::new();
+    for drawn in &data.drawn {
         by_worker.entry(order(&drawn.worker)).or_default().push(drawn);
     }
-    let laned: Vec<_> = by_worker
-        .into_iter()
-        .map(|((.., worker), drawn)| {
-            let (placed, lanes) = lanes(drawn);
-            (worker, placed, lanes)
-        })
-        .collect();
-    let all_lanes: usize = laned.iter().map(|(_, _, lanes)| lanes).sum();
+    let by_worker: Vec<_> =
+        by_worker.into_iter().map(|((.., worker), drawn)| (worker, lanes(drawn))).collect();
+    let all_lanes: usize = by_worker.iter().map(|(_, (_, lanes))| lanes).sum();
     let lane = (360.0 / all_lanes as f64).clamp(4.0, 16.0);
     let gap = 22.0;
-    let height = laned.iter().map(|(_, _, lanes)| *lanes as f64 * lane + gap).sum::<f64>() + 30.0;
-    let scale = time_scale(gathered, 12.0);
+    let height = all_lanes as f64 * lane + by_worker.len() as f64 * gap + 30.0;
+    let scale = time_scale(data, 12.0);
     let mut svg = Svg::new(height);
     svg.time_axis(scale, height - 28.0, 4.0);
     let mut y = 0.0;
-    for (worker, placed, lanes) in laned {
+    for (worker, (placed, lanes)) in by_worker {
         svg.text("name", (12.0, y + 15.0), worker);
         y += gap;
         for (place, drawn) in placed {
@@ -126,19 +120,15 @@ fn bars(gathered: &Gathered) -> String {
 }
 
 /// The first lane that is free when a call begins; and how many lanes there are.
-fn lanes(mut drawn: Vec<&Drawn>) -> (Vec<(usize, &Drawn)>, usize) {
+fn lanes(mut drawn: Vec<&DrawnCall>) -> (Vec<(usize, &DrawnCall)>, usize) {
     drawn.sort_by_key(|drawn| (drawn.from_ms, drawn.call));
     let mut free_at: Vec<u64> = Vec::new();
     let mut placed = Vec::with_capacity(drawn.len());
     for drawn in drawn {
         let end = drawn.from_ms + drawn.run_ms.max(1);
-        let lane = match free_at.iter().position(|free| *free <= drawn.from_ms) {
-            Some(lane) => lane,
-            None => {
-                free_at.push(0);
-                free_at.len() - 1
-            }
-        };
+        let free = free_at.iter().position(|free| *free <= drawn.from_ms);
+        let lane = free.unwrap_or(free_at.len());
+        free_at.resize(free_at.len().max(lane + 1), 0);
         free_at[lane] = end;
         placed.push((lane, drawn));
     }
@@ -146,19 +136,19 @@ fn lanes(mut drawn: Vec<&Drawn>) -> (Vec<(usize, &Drawn)>, usize) {
 }
 
 /// How many calls each worker ran at a time.
-fn areas(gathered: &Gathered) -> String {
-    let widest = gathered.workers.values().map(|worker| worker.busy.width_ms()).max().unwrap_or(1);
-    let workers: Vec<_> = gathered
+fn areas(data: &ReportData) -> String {
+    let widest = data.workers.values().map(|worker| worker.busy.width_ms()).max().unwrap_or(1);
+    let workers: Vec<_> = data
         .in_order()
         .into_iter()
         .map(|(name, worker)| (name, worker, worker.busy.at_least(widest)))
         .collect();
     let most = |bins: &[[u64; 1]]| bins.iter().map(|[busy]| *busy).max().unwrap_or_default();
-    // Those that are taken together are drawn by a measure of their own.
+    // The shared row of other workers has its own scale.
     let own = workers.iter().filter(|(name, ..)| *name != OTHERS).map(|(_, _, busy)| most(busy.bins())).max();
     let row = if workers.len() > 16 { 26.0 } else { 44.0 };
     let height = workers.len() as f64 * row + 34.0;
-    let scale = time_scale(gathered, 150.0);
+    let scale = time_scale(data, 150.0);
     let mut svg = Svg::new(height);
     svg.time_axis(scale, height - 28.0, 4.0);
     for (index, (name, worker, busy)) in workers.iter().enumerate() {
@@ -191,18 +181,15 @@ fn shortened(name: &str) -> String {
 }
 
 /// Calls decided a second, over time, by how they ended.
-pub(super) fn throughput(gathered: &Gathered) -> Option<String> {
-    let bins = gathered.decided.bins();
-    let sum = |bin: &[u64; 5]| bin.iter().sum::<u64>();
-    let most = bins.iter().map(sum).max().filter(|most| *most > 0)?;
-    // A stretch as wide as can be seen; the rows have no finer times than milliseconds.
-    let decided = gathered.decided.at_least(gathered.end_ms().div_ceil(120).max(1));
-    let most = decided.bins().iter().map(sum).max().unwrap_or(most);
+pub(super) fn throughput(data: &ReportData) -> Option<String> {
+    // No narrower than can be seen, nor than a millisecond, which is the resolution of the rows.
+    let decided = data.decided.at_least(data.end_ms().div_ceil(120).max(1));
+    let most = decided.bins().iter().map(|bin| bin.iter().sum::<u64>()).max().filter(|most| *most > 0)?;
     let seconds = decided.width_ms() as f64 / 1_000.0;
     let ticks = value_ticks(most as f64 / seconds);
     let (top, bottom) = (10.0, 232.0);
     let level = Scale { max: ticks.last().copied().unwrap_or(1.0), from: bottom, to: top };
-    let scale = time_scale(gathered, LEFT);
+    let scale = time_scale(data, LEFT);
     let mut svg = Svg::new(260.0);
     svg.value_axis(level, &ticks);
     svg.time_axis(scale, bottom, top);
@@ -224,8 +211,8 @@ pub(super) fn throughput(gathered: &Gathered) -> Option<String> {
 }
 
 /// How long calls ran.
-pub(super) fn histogram(gathered: &Gathered) -> Option<String> {
-    let durations = &gathered.durations;
+pub(super) fn histogram(data: &ReportData) -> Option<String> {
+    let durations = &data.durations;
     if durations.count() == 0 {
         return None;
     }
@@ -261,7 +248,7 @@ pub(super) fn histogram(gathered: &Gathered) -> Option<String> {
             true => ("label end", x - 4.0, x),
             false => ("label", x + 4.0, x + LABEL_WIDTH),
         };
-        // Where two would lie on each other, the first is the one to be read.
+        // Of two labels that would overlap, only the first is drawn.
         if end - LABEL_WIDTH >= last_end {
             svg.text(class, (label_x, top - 12.0), &label);
             last_end = end;
@@ -270,22 +257,17 @@ pub(super) fn histogram(gathered: &Gathered) -> Option<String> {
     Some(svg.finish("Histogram of durations"))
 }
 
-/// A row of bars beside their names, as a table: the longest as wide as there is room.
-pub(super) fn ranked(rows: &[(State, String, u64, String)]) -> String {
-    let most = rows.iter().map(|(_, _, calls, _)| *calls).max().unwrap_or(1).max(1);
-    let mut table = String::from("<table class=\"ranked\">");
-    for (state, reason, calls, example) in rows {
+/// Failures by reason as a table with bars; the longest bar has the full width.
+pub(super) fn ranked(groups: &[Group]) -> String {
+    let most = groups.iter().map(|group| group.calls).max().unwrap_or(1).max(1);
+    let rows = groups.iter().map(|Group { status, reason, calls, example }| {
         let share = *calls as f64 / most as f64 * 100.0;
-        let _ = write!(
-            table,
-            "<tr><td class=\"num\">{}</td><td class=\"wide\"><span class=\"pill {state}\">{state}</span> \
-             <bdi>{}</bdi><div class=\"bar-bed\"><i class=\"{state}\" style=\"width:{share:.1}%\"></i></div></td>\
-             <td class=\"id\">{}</td></tr>",
-            count(*calls),
-            escape(reason),
-            escape(example),
+        let bar = format!(
+            "<span class=\"pill {status}\">{status}</span> <bdi>{}</bdi>\
+             <div class=\"bar-bed\"><i class=\"{status}\" style=\"width:{share:.1}%\"></i></div>",
+            escape(reason)
         );
-    }
-    table.push_str("</table>");
-    table
+        number(count(*calls)) + &cell("wide", &bar) + &cell("id", &example.to_string())
+    });
+    table("ranked", &[], rows)
 }

@@ -15,43 +15,28 @@ impl Scale {
     }
 }
 
-const SECOND: u64 = 1_000;
-const MINUTE: u64 = 60 * SECOND;
-const HOUR: u64 = 60 * MINUTE;
-const DAY: u64 = 24 * HOUR;
-const TIME_STEPS: [u64; 27] = [
-    1,
-    2,
-    5,
-    10,
-    20,
-    50,
-    100,
-    200,
-    500,
-    SECOND,
-    2 * SECOND,
-    5 * SECOND,
-    10 * SECOND,
-    20 * SECOND,
-    30 * SECOND,
-    MINUTE,
-    2 * MINUTE,
-    5 * MINUTE,
-    10 * MINUTE,
-    20 * MINUTE,
-    30 * MINUTE,
-    HOUR,
-    2 * HOUR,
-    6 * HOUR,
-    12 * HOUR,
-    DAY,
-    2 * DAY,
-];
+const DAY: u64 = 24 * 60 * 60 * 1_000;
+/// In milliseconds, from a millisecond to two days.
+const TIME_STEPS: [[u64; 3]; 9] = {
+    const S: u64 = 1_000;
+    const M: u64 = 60 * S;
+    const H: u64 = 60 * M;
+    [
+        [1, 2, 5],
+        [10, 20, 50],
+        [100, 200, 500],
+        [S, 2 * S, 5 * S],
+        [10 * S, 20 * S, 30 * S],
+        [M, 2 * M, 5 * M],
+        [10 * M, 20 * M, 30 * M],
+        [H, 2 * H, 6 * H],
+        [12 * H, DAY, 2 * DAY],
+    ]
+};
 
 /// Round moments of a time line, from 0 on, about eight of them.
 pub fn time_ticks(end_ms: u64) -> Vec<u64> {
-    let step = TIME_STEPS.iter().copied().find(|step| end_ms / step <= 8);
+    let step = TIME_STEPS.as_flattened().iter().copied().find(|step| end_ms / step <= 8);
     let step = step.unwrap_or_else(|| end_ms.div_ceil(8).div_ceil(DAY) * DAY);
     (0..).map(|index| index * step).take_while(|tick| *tick <= end_ms).collect()
 }
@@ -72,7 +57,8 @@ pub fn value_ticks(max: f64) -> Vec<f64> {
 
 /// Durations between two, in a logarithmic plot: 1, 2, 5, 10, …
 pub fn duration_ticks(from_ms: f64, to_ms: f64) -> Vec<u64> {
-    let round = TIME_STEPS.iter().copied().filter(|ms| (from_ms..=to_ms).contains(&(*ms as f64)));
+    let round =
+        TIME_STEPS.as_flattened().iter().copied().filter(|ms| (from_ms..=to_ms).contains(&(*ms as f64)));
     let round: Vec<u64> = round.collect();
     let every = round.len().div_ceil(10).max(1);
     round.into_iter().step_by(every).collect()
@@ -84,7 +70,7 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_few() {
-        assert_eq!(time_ticks(62_500), [0, 10, 20, 30, 40, 50, 60].map(|s| s * SECOND));
+        assert_eq!(time_ticks(62_500), [0, 10, 20, 30, 40, 50, 60].map(|s| s * 1_000));
         assert_eq!(time_ticks(0), [0]);
         assert!(time_ticks(400 * DAY).len() <= 9);
         assert_eq!(value_ticks(7.0), [0.0, 2.0, 4.0, 6.0, 8.0]);

@@ -8,7 +8,7 @@ use crate::results::batch::load;
 use crate::results::fixture::{NOW, World};
 use crate::results::rows::ResultRow;
 
-fn page(view: &BatchView, gathered: &Gathered) -> String {
+fn page(view: &BatchView, gathered: &ReportData) -> String {
     let mut out = Vec::new();
     write(view, gathered, None, &mut out).expect("in memory");
     String::from_utf8(out).expect("text")
@@ -57,13 +57,13 @@ async fn names_and_reasons_are_text_and_never_markup() {
     }
     made.part(4, &rows).await;
     made.sealed(4, &[]).await;
-    let mut view = load(&world.seams, made.id).await.expect("the batch");
+    let mut view = load(&world.deps, made.id).await.expect("the batch");
     view.reason = Some(evil.to_owned());
     if let Some(source) = &mut view.source {
         source.location = evil.to_owned();
     }
     view.requests.insert(evil.to_owned(), 3);
-    let gathered = gather(&world.seams, &view).await.expect("gathered");
+    let gathered = gather(&world.deps, &view).await.expect("gathered");
     let page = page(&view, &gathered);
     check_markup(&page);
     for bad in ["<script", "<img", "\u{202e}", "\0", "onload='"] {
@@ -78,7 +78,7 @@ async fn names_and_reasons_are_text_and_never_markup() {
 
 #[tokio::test]
 async fn a_page_of_a_million_calls_is_small() {
-    let mut gathered = Gathered { origin: NOW, ..Gathered::default() };
+    let mut gathered = ReportData { origin: NOW, ..ReportData::default() };
     for number in 1..=1_000_000u64 {
         let status = if number % 100 == 0 { State::Error } else { State::Success };
         let mut outcome = row(number, status);
@@ -89,13 +89,13 @@ async fn a_page_of_a_million_calls_is_small() {
         outcome.run_ms = number.wrapping_mul(2_654_435_761) % 100_000;
         outcome.started_at = Some(NOW.plus_ms(number));
         outcome.completed_at = NOW.plus_ms(number + outcome.run_ms);
-        gathered.take_in(&decided(number, outcome));
+        gathered.add(&decided(number, outcome));
     }
     assert_eq!((gathered.calls, gathered.failed(), gathered.workers.len()), (1_000_000, 10_000, 49));
     assert!(gathered.drawn.is_empty());
     let world = World::new();
     let made = Made::begun(&world, batch_at(NOW, 1)).await;
-    let view = load(&world.seams, made.id).await.expect("the batch");
+    let view = load(&world.deps, made.id).await.expect("the batch");
     let page = page(&view, &gathered);
     check_markup(&page);
     assert!(page.len() < 400_000, "{} bytes", page.len());
@@ -106,12 +106,12 @@ async fn a_page_of_a_million_calls_is_small() {
 async fn a_batch_of_nothing_has_a_page_too() {
     let world = World::new();
     let made = Made::begun(&world, batch_at(NOW, 1)).await;
-    let view = load(&world.seams, made.id).await.expect("the batch");
-    let gathered = gather(&world.seams, &view).await.expect("gathered");
+    let view = load(&world.deps, made.id).await.expect("the batch");
+    let gathered = gather(&world.deps, &view).await.expect("gathered");
     check_markup(&page(&view, &gathered));
     made.chunk(1, 2).await;
-    let view = load(&world.seams, made.id).await.expect("the batch");
-    let gathered = gather(&world.seams, &view).await.expect("gathered");
+    let view = load(&world.deps, made.id).await.expect("the batch");
+    let gathered = gather(&world.deps, &view).await.expect("gathered");
     let page = page(&view, &gathered);
     check_markup(&page);
     assert!(page.contains("2 not decided"), "{page}");
@@ -125,8 +125,8 @@ async fn every_call_of_a_small_batch_is_drawn() {
     let rows: Vec<Row> = (1..=1_000).map(sample).collect();
     made.part(1_000, &rows).await;
     made.sealed(1_000, &[]).await;
-    let view = load(&world.seams, made.id).await.expect("the batch");
-    let gathered = gather(&world.seams, &view).await.expect("gathered");
+    let view = load(&world.deps, made.id).await.expect("the batch");
+    let gathered = gather(&world.deps, &view).await.expect("gathered");
     let page = page(&view, &gathered);
     check_markup(&page);
     let drawn = page.matches(&format!("<title>{}", &made.id.to_string()[..18])).count();
@@ -154,7 +154,7 @@ fn sample(number: u64) -> Row {
     row.error = match status {
         State::Success => None,
         State::Timeout => Some("timed out after 2 s".to_owned()),
-        State::Killed => Some("its worker was lost 3 times".to_owned()),
+        State::Killed => Some("its worker was lost 5 times".to_owned()),
         _ if noise.is_multiple_of(2) => Some("exit code 3: negative volatility".to_owned()),
         _ => Some("exit code 75: quote feed busy".to_owned()),
     };

@@ -1,4 +1,4 @@
-//! Text on a page. Names and reasons come from whoever wrote functions and sources: nothing of theirs is markup.
+//! Text and tables on a page. Names and reasons come from functions and sources, and must never become markup.
 
 /// For element content and quoted attributes alike. Characters that would steer how the page is shown (controls, marks
 /// of direction) are replaced.
@@ -22,17 +22,42 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
+/// A cell of a table; `content` is markup.
+pub fn cell(class: &str, content: &str) -> String {
+    format!("<td class=\"{class}\">{content}</td>")
+}
+
+/// A cell with a number in it.
+pub fn number(text: String) -> String {
+    cell("num", &text)
+}
+
+/// A cell with a text from outside.
+pub fn name(class: &str, text: &str) -> String {
+    cell(class, &format!("<bdi>{}</bdi>", escape(text)))
+}
+
+/// A table of rows of cells. A column of numbers has `#` before its name.
+pub fn table(class: &str, head: &[&str], rows: impl Iterator<Item = String>) -> String {
+    let head = head.iter().map(|name| match name.strip_prefix('#') {
+        Some(name) => format!("<th class=\"num\">{name}</th>"),
+        None => format!("<th>{name}</th>"),
+    });
+    let rows = std::iter::once(head.collect()).chain(rows).filter(|row: &String| !row.is_empty());
+    let rows: String = rows.map(|row| format!("<tr>{row}</tr>")).collect();
+    format!("<table class=\"{class}\">{rows}</table>")
+}
+
 /// `1,234,567`
 pub fn count(value: u64) -> String {
     let digits = value.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).unwrap_or_default())
+        .collect();
+    groups.join(",")
 }
 
 pub fn calls(value: u64) -> String {

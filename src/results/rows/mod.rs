@@ -11,15 +11,19 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::view::Unreadable;
 use crate::error::{Error, Result};
 use crate::layout::chunk::Record;
 use crate::layout::part::Row;
 use crate::model::{AppName, BatchId, CallId, State};
-use crate::seam::Seams;
+use crate::seam::Deps;
 
-pub use plan::Plan;
+use plan::ReadPlan;
 
-/// Which rows are wanted, and what of them.
+/// Objects that an error names.
+const NAMED_MAX: usize = 5;
+
+/// Selects rows and what they contain.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
     /// What each call was sent with; costs a read of every chunk.
@@ -63,21 +67,22 @@ pub struct ResultRow {
 
 /// A stream of rows, a chunk's at a time.
 pub struct Rows {
-    plan: Arc<Plan>,
+    plan: Arc<ReadPlan>,
     blocks: mpsc::Receiver<Vec<ResultRow>>,
-    reader: JoinSet<Result<()>>,
+    reader: JoinSet<Result<Vec<Unreadable>>>,
+    unreadable: Vec<Unreadable>,
 }
 
 impl Rows {
-    pub async fn open(seams: &Seams, batch: BatchId, options: Options) -> Result<Rows> {
-        Ok(Rows::start(Arc::new(Plan::make(seams, batch, options).await?)))
+    pub async fn open(deps: &Deps, batch: BatchId, options: Options) -> Result<Rows> {
+        Ok(Rows::start(Arc::new(ReadPlan::make(deps, batch, options).await?)))
     }
 
-    fn start(plan: Arc<Plan>) -> Rows {
+    fn start(plan: Arc<ReadPlan>) -> Rows {
         let (sender, blocks) = mpsc::channel(1);
         let mut reader = JoinSet::new();
         reader.spawn(read::read(plan.clone(), sender));
-        Rows { plan, blocks, reader }
+        Rows { plan, blocks, reader, unreadable: Vec::new() }
     }
 
     /// The same rows once more from the beginning, also if others were decided meanwhile.
@@ -103,24 +108,54 @@ impl Rows {
         self.plan.names
     }
 
-    /// How many rows there are before any is left out for its status.
-    pub fn len(&self) -> u64 {
-        self.plan.rows
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.plan.rows == 0
-    }
-
-    /// The next rows, never none; `None` after the last. Whatever follows an error is not to be trusted.
+    /// The next rows, never empty; `None` after the last. After an error the rows are not to be trusted. Objects that
+    /// cannot be read are an error after the last row.
     pub async fn next(&mut self) -> Result<Option<Vec<ResultRow>>> {
+        let rows = self.next_readable().await?;
+        if rows.is_none() {
+            self.check_complete(&[])?;
+        }
+        Ok(rows)
+    }
+
+    /// As [`Rows::next`], without the error: after the last row [`Rows::check_complete`] gives it.
+    pub(super) async fn next_readable(&mut self) -> Result<Option<Vec<ResultRow>>> {
         if let Some(rows) = self.blocks.recv().await {
             return Ok(Some(rows));
         }
         match self.reader.join_next().await {
-            None | Some(Ok(Ok(()))) => Ok(None),
-            Some(Ok(Err(error))) => Err(error),
-            Some(Err(error)) => Err(Error::internal(format!("the reader of the rows ended: {error}"))),
+            None => {}
+            Some(Ok(unreadable)) => self.unreadable = unreadable?,
+            Some(Err(error)) => {
+                return Err(Error::internal(format!("the reader of the rows ended: {error}")));
+            }
         }
+        Ok(None)
+    }
+
+    /// An error that names the objects which cannot be read, those of the rows and others. Only after the last row.
+    pub(super) fn check_complete(&self, others: &[Unreadable]) -> Result<()> {
+        let all: Vec<String> = self
+            .unreadable
+            .iter()
+            .chain(others)
+            .map(|object| format!("`{}`: {}", object.id, object.why))
+            .collect();
+        if all.is_empty() {
+            return Ok(());
+        }
+        let named = &all[..all.len().min(NAMED_MAX)];
+        let more = if all.len() > NAMED_MAX {
+            format!("; and {} more", all.len() - NAMED_MAX)
+        } else {
+            String::new()
+        };
+        Err(Error::internal(format!(
+            "{} of batch `{}` cannot be read, what only they hold is left out: {}{more}",
+            if all.len() == 1 { "1 object".to_owned() } else { format!("{} objects", all.len()) },
+            self.plan.batch,
+            named.join("; ")
+        ))
+        .with_hint("everything else was read; the objects were damaged or deleted by something else"))
     }
 }

@@ -1,6 +1,5 @@
-//! What is to be read for the rows of a batch: found out once, so that two readings give the same.
+//! The objects to read for the rows of a batch. They are listed once, so that two readings give the same rows.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,24 +8,23 @@ use super::{Finished, Options};
 use crate::error::{Error, Result};
 use crate::layout::Key;
 use crate::layout::batch::{Batch, Sealed};
-use crate::model::{AppName, BatchId};
-use crate::outcomes::{Listing, Logs, app_of, listing};
-use crate::results::batch::facts::{Facts, find};
-use crate::seam::Seams;
+use crate::model::{AppName, BatchId, BatchRef};
+use crate::outcomes::{BatchFacts, Logs, app_of, listing};
+use crate::seam::{Deps, StoreExt as _};
 
-pub struct Plan {
-    pub(super) seams: Seams,
+pub struct ReadPlan {
+    pub(super) deps: Deps,
     pub(super) app: AppName,
     pub(super) batch: BatchId,
     pub(super) options: Options,
     pub(super) chunks: Vec<ChunkPlan>,
-    sealed: Option<Sealed>,
+    facts: BatchFacts,
     pub(super) rows: u64,
-    /// Rows of the batch that retries this one's failures, by `latest`.
-    pub(super) overlay: Option<Arc<Plan>>,
-    /// The source has names, and they are wanted.
+    /// The retry of this batch, with `latest`.
+    pub(super) overlay: Option<Arc<ReadPlan>>,
+    /// Rows get the names of their files or objects: the source has names, and they are requested.
     pub(super) names: bool,
-    /// Rows are to carry the line of their source, which for a retry is the number in the batch before.
+    /// Rows need the line of their source: for a retry it is the number in the retried batch.
     pub(super) lines: bool,
 }
 
@@ -40,40 +38,39 @@ pub(super) struct ChunkPlan {
     pub(super) parts: Vec<u64>,
 }
 
-/// One object to be read.
+/// An object of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
-    Payloads,
-    Part {
-        bytes: u64,
-    },
-    /// Everything of this chunk is there.
-    End,
+pub(super) enum ChunkObject {
+    Payloads(Key),
+    Part { key: Key, bytes: u64 },
 }
 
-impl Plan {
-    pub async fn make(seams: &Seams, batch: BatchId, options: Options) -> Result<Plan> {
-        let app = app_of(seams, batch).await?;
-        Plan::of(seams.clone(), app, batch, options, false).await
+impl ReadPlan {
+    pub async fn make(deps: &Deps, batch: BatchId, options: Options) -> Result<ReadPlan> {
+        let app = app_of(deps, batch).await?;
+        ReadPlan::of(deps.clone(), app, batch, options, false).await
     }
 
-    /// Boxed: a batch's plan holds that of its retry.
+    /// Boxed, because the plan of a batch contains the plan of its retry.
     fn of(
-        seams: Seams,
+        deps: Deps,
         app: AppName,
         batch: BatchId,
         options: Options,
         lines: bool,
-    ) -> Pin<Box<dyn Future<Output = Result<Plan>> + Send>> {
+    ) -> Pin<Box<dyn Future<Output = Result<ReadPlan>> + Send>> {
         Box::pin(async move {
-            let store = &*seams.store;
-            let listing = listing::list(store, &app, batch, &Default::default()).await?;
-            let is_over = listing.summary;
-            if !listing.defined {
+            let store = &*deps.store;
+            let of = BatchRef { app, batch };
+            let listing = listing::list(store, &of, &Default::default()).await?;
+            let mut facts = BatchFacts::default();
+            facts.take_in(&listing);
+            let is_over = facts.summary.is_there();
+            if !facts.definition.is_there() {
                 return Err(match is_over {
                     true => {
                         Error::not_found(format!("batch `{batch}` was deleted, its summary alone is left"))
-                            .hint(format!("`afn batch status {batch}` shows it"))
+                            .with_hint(format!("`afn batch status {batch}` shows it"))
                     }
                     false => Error::not_found(format!(
                         "batch `{batch}` was never begun: its submitter stopped before"
@@ -81,28 +78,24 @@ impl Plan {
                 });
             }
             let is_judged = options.finished == Finished::Must && !is_over;
-            let needed = Listing {
-                defined: is_judged || options.names,
-                sealed: listing.sealed,
-                retries: if options.latest { listing.retries.clone() } else { Vec::new() },
-                ..Listing::default()
+            let definition = match is_judged || options.names {
+                true => facts.definition.read(store, &of).await?,
+                false => None,
             };
-            let mut facts = Facts::default();
-            facts.read(&seams, &app, batch, &needed).await?;
-            if let Some(definition) = facts.batch.as_ref().filter(|_| is_judged) {
-                let mut logs = Logs::new(&app, batch, definition);
+            let sealed = facts.sealed.read(store, &of).await?;
+            if let Some(definition) = definition.as_ref().filter(|_| is_judged) {
+                let mut logs = Logs::new(&of, definition);
                 logs.take_in(store, &listing).await?;
-                let decided = facts.sealed.as_ref().is_some_and(|sealed| logs.is_decided(sealed));
-                if !decided {
-                    let count: u64 = logs.counts(facts.sealed.as_ref()).values().sum();
-                    return Err(unfinished(batch, count, facts.sealed.as_ref().map(Sealed::calls)));
+                if !sealed.as_ref().is_some_and(|sealed| logs.is_decided(sealed)) {
+                    let count: u64 = logs.counts(sealed.as_deref()).values().sum();
+                    return Err(unfinished(batch, count, sealed.as_deref().map(Sealed::calls)));
                 }
             }
-            let names = match &facts.batch {
-                Some(definition) if options.names => has_names(&seams, &app, definition).await?,
+            let names = match &definition {
+                Some(definition) if options.names => has_names(&deps, &of.app, definition).await?,
                 _ => false,
             };
-            let end = facts.sealed.as_ref().map_or(u64::MAX, |sealed| sealed.last);
+            let end = sealed.as_ref().map_or(u64::MAX, |sealed| sealed.last);
             let mut first = 1;
             let chunks: Vec<ChunkPlan> = listing
                 .chunks
@@ -112,52 +105,51 @@ impl Plan {
                     ChunkPlan { first: std::mem::replace(&mut first, last + 1), last: *last, parts }
                 })
                 .collect();
-            let overlay = match facts.retries.first().filter(|_| options.latest) {
-                Some(retry) => {
-                    // Of a retry every row is needed, and none twice.
+            let mut overlay = None;
+            if let Some(mut retry) = facts.retries.first_entry().filter(|_| options.latest) {
+                let id = (of.clone(), *retry.key());
+                if let Some(retry) = retry.get_mut().read(store, &id).await? {
+                    // Every row of the retry is needed.
                     let options =
                         Options { input: false, names: false, statuses: Vec::new(), ..options.clone() };
-                    Some(Arc::new(Plan::of(seams.clone(), app.clone(), *retry, options, true).await?))
+                    let plan = ReadPlan::of(deps.clone(), of.app.clone(), retry.batch, options, true).await?;
+                    overlay = Some(Arc::new(plan));
                 }
-                None => None,
-            };
-            let rows = facts.sealed.as_ref().map_or(first - 1, Sealed::calls);
-            Ok(Plan { seams, app, batch, options, chunks, sealed: facts.sealed, rows, overlay, names, lines })
+            }
+            let rows = sealed.as_deref().map_or(first - 1, Sealed::calls);
+            Ok(ReadPlan { deps, app: of.app, batch, options, chunks, facts, rows, overlay, names, lines })
         })
     }
 
     pub(super) fn belongs(&self, number: u64) -> bool {
-        self.sealed.as_ref().is_none_or(|sealed| sealed.belongs(number))
+        self.facts.belongs(number)
     }
 
-    /// Rows are to carry records, not their names alone.
+    /// Rows get their records, not only the names of them.
     pub(super) fn keeps_records(&self) -> bool {
         self.options.input || self.lines
     }
 
-    /// Everything to be read, in order: chunk by its place, key.
-    pub(super) fn steps(&self) -> VecDeque<(usize, Step, Key)> {
-        let mut steps = VecDeque::new();
-        for (place, chunk) in self.chunks.iter().enumerate() {
-            let payloads = Key::Chunk(self.app.clone(), self.batch, chunk.last);
-            if self.keeps_records() || self.names {
-                steps.push_back((place, Step::Payloads, payloads.clone()));
-            }
-            for (part, bytes) in chunk.parts.iter().enumerate() {
-                let key = Key::Part(self.app.clone(), self.batch, chunk.last, part as u64);
-                steps.push_back((place, Step::Part { bytes: *bytes }, key));
-            }
-            steps.push_back((place, Step::End, payloads));
+    /// The objects of one chunk, in the order in which they are read.
+    pub(super) fn objects(&self, chunk: &ChunkPlan) -> Vec<ChunkObject> {
+        let mut objects = Vec::new();
+        if self.keeps_records() || self.names {
+            objects.push(ChunkObject::Payloads(Key::Chunk(self.app.clone(), self.batch, chunk.last)));
         }
-        steps
+        objects.extend(chunk.parts.iter().enumerate().map(|(part, bytes)| {
+            let key = Key::Part(self.app.clone(), self.batch, chunk.last, part as u64);
+            ChunkObject::Part { key, bytes: *bytes }
+        }));
+        objects
     }
 }
 
 /// A retry's records have the names of the batch that it retries.
-async fn has_names(seams: &Seams, app: &AppName, definition: &Batch) -> Result<bool> {
+async fn has_names(deps: &Deps, app: &AppName, definition: &Batch) -> Result<bool> {
     let (mut source, mut parent) = (definition.source.clone(), definition.retry_of);
     while let Some(batch) = parent {
-        let Some(before) = find::<Batch>(seams, Key::Batch(app.clone(), batch)).await? else { break };
+        let before: Option<Batch> = deps.store.find_fact(&BatchRef::new(app, batch)).await?;
+        let Some(before) = before else { break };
         (source, parent) = (before.source, before.retry_of);
     }
     Ok(source.has_names())
@@ -165,7 +157,7 @@ async fn has_names(seams: &Seams, app: &AppName, definition: &Batch) -> Result<b
 
 fn unfinished(batch: BatchId, decided: u64, calls: Option<u64>) -> Error {
     let of = calls.map(|calls| format!(" of {calls}")).unwrap_or_default();
-    Error::conflict(format!("batch `{batch}` has not finished: {decided}{of} calls are decided")).hint(
+    Error::conflict(format!("batch `{batch}` has not finished: {decided}{of} calls are decided")).with_hint(
         format!(
             "`afn batch wait {batch}` waits for it; `afn batch results {batch}` takes what there is, the others as queued"
         ),

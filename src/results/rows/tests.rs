@@ -9,7 +9,8 @@ use crate::error::Code;
 use crate::layout::batch::Retry;
 use crate::layout::footer::Footer;
 use crate::layout::part::{self, RowResult};
-use crate::layout::{Key, key};
+use crate::layout::{Key, Runs, key};
+use crate::model::BatchRef;
 use crate::outcomes::{Chunk, Log};
 use crate::results::batch::fixture::{Made, batch_at, row, rows};
 use crate::results::fixture::{NOW, World};
@@ -26,7 +27,7 @@ async fn all(mut rows: Rows) -> Result<Vec<ResultRow>> {
 }
 
 async fn read(made: &Made<'_>, options: Options) -> Result<Vec<ResultRow>> {
-    all(Rows::open(&made.world.seams, made.id, options).await?).await
+    all(Rows::open(&made.world.deps, made.id, options).await?).await
 }
 
 fn numbers(rows: &[ResultRow]) -> Vec<u64> {
@@ -84,7 +85,7 @@ async fn a_batch_that_has_not_finished_is_an_error_unless_what_there_is_will_do(
     let error = read(&made, Options { finished: Finished::Is, ..Options::default() }).await;
     assert!(error.expect_err("it is not").message().contains("call 1 of batch"));
 
-    let there = Rows::open(&world.seams, made.id, unfinished()).await.expect("rows");
+    let there = Rows::open(&world.deps, made.id, unfinished()).await.expect("rows");
     let again = there.again();
     made.part(8, &rows([5])).await;
     let there = all(there).await.expect("rows");
@@ -92,6 +93,31 @@ async fn a_batch_that_has_not_finished_is_an_error_unless_what_there_is_will_do(
     let (run, wait, done) = (State::Running, State::Queued, State::Success);
     assert_eq!(states, [run, done, done, run, wait, wait, wait, wait]);
     assert_eq!(all(again).await.expect("rows"), there, "decided meanwhile");
+}
+
+#[tokio::test]
+async fn a_part_that_cannot_be_read_is_an_error_after_the_other_rows() {
+    let world = World::new();
+    let made = Made::begun(&world, batch_at(NOW, 1)).await;
+    made.chunk(1, 4).await;
+    made.chunk(5, 6).await;
+    made.part(4, &rows(1..=2)).await;
+    made.part(6, &rows(5..=6)).await;
+    made.sealed(6, &[]).await;
+    let damaged = Key::Part(world.app.clone(), made.id, 4, 1);
+    world.put(damaged.clone(), PutObject::create("damaged")).await;
+    for options in [unfinished(), Options { finished: Finished::Is, ..Options::default() }] {
+        let mut rows = Rows::open(&world.deps, made.id, options).await.expect("rows");
+        let mut read = Vec::new();
+        let error = loop {
+            match rows.next().await {
+                Ok(block) => read.extend(block.expect("an error comes last")),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(numbers(&read), [1, 2, 5, 6]);
+        assert!(error.message().contains(&damaged.to_string()), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -104,8 +130,7 @@ async fn missing_numbers_and_chunks_that_came_too_late_have_no_rows() {
     made.part(3, &rows(1..=3)).await;
     made.part(8, &rows(6..=8)).await;
     made.sealed(8, &[(4, 5)]).await;
-    let rows = Rows::open(&world.seams, made.id, Options::default()).await.expect("rows");
-    assert_eq!(rows.len(), 6);
+    let rows = Rows::open(&world.deps, made.id, Options::default()).await.expect("rows");
     assert_eq!(numbers(&all(rows).await.expect("rows")), [1, 2, 3, 6, 7, 8]);
 }
 
@@ -118,7 +143,7 @@ async fn what_lies_behind_a_gap_is_not_read_and_the_lowest_part_wins() {
     made.part(4, &rows([1, 2])).await;
     // Parts that break the rules: one names a number again, one lies behind a gap.
     let chunk = Chunk::of(&world.app, made.id, &made.body, 4);
-    let log = Log::open(&*world.seams.store, chunk).await.expect("a log");
+    let log = Log::open(&*world.deps.store, chunk).await.expect("a log");
     let footer = Footer {
         v: 1,
         app: world.app.clone(),
@@ -131,6 +156,10 @@ async fn what_lies_behind_a_gap_is_not_read_and_the_lowest_part_wins() {
         counts: BTreeMap::new(),
         requests: BTreeMap::new(),
         run_ms: 0,
+        pending: Runs::default(),
+        executions: 0,
+        executions_ms: 0,
+        writer: None,
     };
     let put = async |part: u64, rows: &[Row]| {
         let file = part::encode(made.id, rows, &footer).expect("a part");
@@ -149,8 +178,8 @@ async fn retries_lie_over_what_failed() {
     let made = async |number: u64, over: Option<&Made<'_>>| {
         let made = Made::begun(&world, batch_at(NOW, number)).await;
         if let Some(over) = over {
-            let retry = Retry { v: 1, batch: made.id, nonce: world.seams.nonce() };
-            over.put(Key::Retry(world.app.clone(), over.id, 1), &retry).await;
+            let retry = Retry { batch: made.id, nonce: world.deps.nonce() };
+            world.put_fact(&(BatchRef::new(&world.app, over.id), 1), &retry).await;
         }
         made
     };
@@ -216,7 +245,7 @@ async fn a_reading_that_nobody_ends_ends_itself() {
     made.sealed(100, &[]).await;
     let before = world.counts.snapshot().get.requests;
     let options = Options { finished: Finished::Is, ..Options::default() };
-    let mut rows = Rows::open(&world.seams, made.id, options).await.expect("rows");
+    let mut rows = Rows::open(&world.deps, made.id, options).await.expect("rows");
     assert_eq!(numbers(&rows.next().await.expect("rows").expect("some")), [1]);
     drop(rows);
     let read = world.counts.snapshot().get.requests - before;
@@ -262,7 +291,7 @@ proptest! {
                 prop_assert_eq!(row.outcome.as_ref().map_or(row.number, |row| row.number), row.number);
             }
             prop_assert_eq!(read(&made, Options::default()).await.is_ok(), decided.len() == 40);
-            let logs = world.seams.store.list_all(List::all(key::outcomes(&world.app, made.id))).await.expect("logs");
+            let logs = world.deps.store.list_all(List::all(key::outcomes(&world.app, made.id))).await.expect("logs");
             prop_assert!(logs.entries.len() <= 48);
             Ok(())
         })?;

@@ -1,31 +1,20 @@
-//! Carries out faults around a queue.
+//! Injects faults into the requests of a queue.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{BUSY, Fault, Faults, LOST, LateRequests, Operation, Request, nobody};
+use super::{BUSY, Fault, Faults, Injector, LateWrite, Operation};
 use crate::limits;
 use crate::seam::clock::Clock;
-use crate::seam::queue::{Depth, Outgoing, Queue, QueueError, Receipt, Received};
+use crate::seam::queue::{Depth, EntryAnswers, Outgoing, Queue, QueueError, QueueResult, Receipt, Received};
 
 pub struct FaultQueue {
     inner: Arc<dyn Queue>,
     name: String,
-    clock: Arc<dyn Clock>,
-    faults: Arc<dyn Faults>,
-    late: LateRequests<Write>,
+    injector: Injector,
 }
-
-/// What may arrive late.
-enum Write {
-    Send(Vec<Outgoing>),
-    Extend(Receipt, Duration),
-    Delete(Vec<Receipt>),
-}
-
-type Entries = Result<Vec<Result<(), QueueError>>, QueueError>;
 
 impl FaultQueue {
     pub fn new(
@@ -34,50 +23,10 @@ impl FaultQueue {
         clock: Arc<dyn Clock>,
         faults: Arc<dyn Faults>,
     ) -> FaultQueue {
-        FaultQueue { inner, name: name.into(), clock, faults, late: LateRequests::new() }
+        FaultQueue { inner, name: name.into(), injector: Injector::new(clock, faults) }
     }
 
-    async fn suffer<T, F: Future<Output = Result<T, QueueError>>>(
-        &self,
-        operation: Operation,
-        write: impl FnOnce() -> Option<Write>,
-        request: impl FnOnce(Fault) -> F,
-    ) -> Result<T, QueueError> {
-        while let Some(write) = self.late.arrived(self.clock.monotonic()) {
-            // Whoever asked for it has given up: nobody hears how it ends.
-            let _ = match write {
-                Write::Send(messages) => self.inner.send(messages).await.map(drop),
-                Write::Extend(receipt, visibility) => self.inner.extend(&receipt, visibility).await,
-                Write::Delete(receipts) => self.inner.delete(&receipts).await.map(drop),
-            };
-        }
-        let fate = self.faults.fate(&Request { operation, target: &self.name });
-        if !fate.before.is_zero() {
-            self.clock.sleep(fate.before).await;
-        }
-        let answer = match fate.fault {
-            Fault::Busy => Err(QueueError::Busy(BUSY.to_owned())),
-            Fault::Unreached => Err(QueueError::Unreached(nobody())),
-            Fault::LoseRequest => Err(QueueError::Lost(LOST.to_owned())),
-            Fault::Late(by) => {
-                if let Some(write) = write() {
-                    self.late.put_off(self.clock.monotonic() + by, write);
-                }
-                Err(QueueError::Lost(LOST.to_owned()))
-            }
-            Fault::LoseReply => {
-                let _ = request(fate.fault).await;
-                Err(QueueError::Lost(LOST.to_owned()))
-            }
-            fault => request(fault).await,
-        };
-        if !fate.after.is_zero() {
-            self.clock.sleep(fate.after).await;
-        }
-        answer
-    }
-
-    async fn send_under(&self, mut messages: Vec<Outgoing>, fault: Fault) -> Entries {
+    async fn send_under(&self, mut messages: Vec<Outgoing>, fault: Fault) -> QueueResult<EntryAnswers> {
         match fault {
             Fault::Duplicate => {
                 self.inner.send(messages.clone()).await?;
@@ -86,7 +35,7 @@ impl FaultQueue {
             Fault::Delay(by) => {
                 for message in &mut messages {
                     let delay = message.delay + by;
-                    message.delay = delay.min(Duration::from_millis(limits::DELAY_MS_MAX)).max(message.delay);
+                    message.delay = delay.min(limits::DELAY_MAX).max(message.delay);
                 }
                 self.inner.send(messages).await
             }
@@ -103,7 +52,7 @@ impl FaultQueue {
         wait: Duration,
         visibility: Duration,
         fault: Fault,
-    ) -> Result<Vec<Received>, QueueError> {
+    ) -> QueueResult<Vec<Received>> {
         let mut messages = self.inner.receive(max, wait, visibility).await?;
         match fault {
             Fault::Duplicate => {
@@ -119,11 +68,11 @@ impl FaultQueue {
 }
 
 /// Asks for the entries whose bit is not set; the others were turned away.
-async fn partial<I: Clone, F: Future<Output = Entries>>(
+async fn partial<I: Clone, F: Future<Output = QueueResult<EntryAnswers>>>(
     entries: &[I],
     failing: u16,
     ask: impl FnOnce(Vec<I>) -> F,
-) -> Entries {
+) -> QueueResult<EntryAnswers> {
     let fails = |at: usize| failing >> (at % 16) & 1 == 1;
     let passing: Vec<I> =
         entries.iter().enumerate().filter(|(at, _)| !fails(*at)).map(|(_, entry)| entry.clone()).collect();
@@ -137,40 +86,43 @@ async fn partial<I: Clone, F: Future<Output = Entries>>(
 
 #[async_trait]
 impl Queue for FaultQueue {
-    async fn send(&self, messages: Vec<Outgoing>) -> Entries {
-        let write = || Some(Write::Send(messages.clone()));
-        self.suffer(Operation::Send, write, |fault| self.send_under(messages.clone(), fault)).await
-    }
-
-    async fn receive(
-        &self,
-        max: usize,
-        wait: Duration,
-        visibility: Duration,
-    ) -> Result<Vec<Received>, QueueError> {
-        let ask = |fault| self.receive_under(max, wait, visibility, fault);
-        self.suffer(Operation::Receive, || None, ask).await
-    }
-
-    async fn extend(&self, receipt: &Receipt, visibility: Duration) -> Result<(), QueueError> {
-        let write = || Some(Write::Extend(receipt.clone(), visibility));
-        self.suffer(Operation::Extend, write, |_| self.inner.extend(receipt, visibility)).await
-    }
-
-    async fn delete(&self, receipts: &[Receipt]) -> Entries {
-        let ask = |fault| async move {
-            match fault {
-                Fault::Partial(failing) => {
-                    let ask = |receipts: Vec<Receipt>| async move { self.inner.delete(&receipts).await };
-                    partial(receipts, failing, ask).await
-                }
-                _ => self.inner.delete(receipts).await,
-            }
+    async fn send(&self, messages: Vec<Outgoing>) -> QueueResult<EntryAnswers> {
+        let late = || -> Option<LateWrite> {
+            let (inner, messages) = (self.inner.clone(), messages.clone());
+            Some(Box::pin(async move { drop(inner.send(messages).await) }))
         };
-        self.suffer(Operation::DeleteMessage, || Some(Write::Delete(receipts.to_vec())), ask).await
+        let send = |fault| self.send_under(messages.clone(), fault);
+        self.injector.inject(Operation::Send, &self.name, late, send).await
     }
 
-    async fn depth(&self) -> Result<Depth, QueueError> {
-        self.suffer(Operation::Depth, || None, |_| self.inner.depth()).await
+    async fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> QueueResult<Vec<Received>> {
+        let receive = |fault| self.receive_under(max, wait, visibility, fault);
+        self.injector.inject(Operation::Receive, &self.name, || None, receive).await
+    }
+
+    async fn extend(&self, receipt: &Receipt, visibility: Duration) -> QueueResult<()> {
+        let late = || -> Option<LateWrite> {
+            let (inner, receipt) = (self.inner.clone(), receipt.clone());
+            Some(Box::pin(async move { drop(inner.extend(&receipt, visibility).await) }))
+        };
+        let extend = |_| self.inner.extend(receipt, visibility);
+        self.injector.inject(Operation::Extend, &self.name, late, extend).await
+    }
+
+    async fn delete(&self, receipts: &[Receipt]) -> QueueResult<EntryAnswers> {
+        let late = || -> Option<LateWrite> {
+            let (inner, receipts) = (self.inner.clone(), receipts.to_vec());
+            Some(Box::pin(async move { drop(inner.delete(&receipts).await) }))
+        };
+        let delete = |fault| async move {
+            let failing = if let Fault::Partial(failing) = fault { failing } else { 0 };
+            let delete = |receipts: Vec<Receipt>| async move { self.inner.delete(&receipts).await };
+            partial(receipts, failing, delete).await
+        };
+        self.injector.inject(Operation::DeleteMessage, &self.name, late, delete).await
+    }
+
+    async fn depth(&self) -> QueueResult<Depth> {
+        self.injector.inject(Operation::Depth, &self.name, || None, |_| self.inner.depth()).await
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Fate, Fault, Faults, Operation, Request};
 use crate::seam::rng::{Rng, RngExt as _};
 
-/// How often each fault befalls a request that it makes sense for, in 10,000, and how far it goes at most.
+/// How often each fault happens to a request that it makes sense for, in 10,000, and how far it goes at most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rates {
     pub busy: u32,
@@ -53,17 +53,17 @@ impl Rates {
 
 pub struct SeededFaults {
     rng: Arc<dyn Rng>,
-    state: Mutex<State>,
+    state: Mutex<Injection>,
 }
 
-struct State {
+struct Injection {
     rates: Rates,
     injected: BTreeMap<&'static str, u64>,
 }
 
 impl SeededFaults {
     pub fn new(rng: Arc<dyn Rng>, rates: Rates) -> SeededFaults {
-        SeededFaults { rng, state: Mutex::new(State { rates, injected: BTreeMap::new() }) }
+        SeededFaults { rng, state: Mutex::new(Injection { rates, injected: BTreeMap::new() }) }
     }
 
     pub fn set(&self, rates: Rates) {
@@ -80,7 +80,7 @@ impl SeededFaults {
         self.state().injected.clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Injection> {
         self.state.lock().expect("no holder of this lock panics")
     }
 
@@ -91,40 +91,26 @@ impl SeededFaults {
     fn draw(&self, rates: &Rates, operation: Operation) -> (&'static str, Fault) {
         use Operation::*;
         let writes = matches!(operation, Put | Delete | Send | Extend | DeleteMessage);
-        let kinds = [
-            ("busy", rates.busy, true),
-            ("conflict", rates.conflict, operation == Put),
-            ("lose_request", rates.lose_request, true),
-            ("lose_reply", rates.lose_reply, true),
-            ("late", rates.late, writes),
-            ("lag", rates.lag, operation == List),
-            ("duplicate", rates.duplicate, matches!(operation, Send | Receive)),
-            ("delay", rates.delay, operation == Send),
-            ("reorder", rates.reorder, operation == Receive),
-            ("partial", rates.partial, matches!(operation, Send | DeleteMessage)),
+        let faults: [(&'static str, u32, bool, &dyn Fn() -> Fault); 10] = [
+            ("busy", rates.busy, true, &|| Fault::Busy),
+            ("conflict", rates.conflict, operation == Put, &|| Fault::Conflict),
+            ("lose_request", rates.lose_request, true, &|| Fault::LoseRequest),
+            ("lose_reply", rates.lose_reply, true, &|| Fault::LoseReply),
+            ("late", rates.late, writes, &|| Fault::Late(self.up_to(rates.late_max))),
+            ("lag", rates.lag, operation == List, &|| Fault::Lag(self.up_to(rates.lag_max))),
+            ("duplicate", rates.duplicate, matches!(operation, Send | Receive), &|| Fault::Duplicate),
+            ("delay", rates.delay, operation == Send, &|| Fault::Delay(self.up_to(rates.delay_max))),
+            ("reorder", rates.reorder, operation == Receive, &|| Fault::Reorder),
+            ("partial", rates.partial, matches!(operation, Send | DeleteMessage), &|| {
+                Fault::Partial(self.rng.u64() as u16)
+            }),
         ];
         let mut ticket = self.rng.below(10_000);
-        for (kind, rate, applies) in kinds {
-            if !applies {
-                continue;
+        for (kind, rate, _, fault) in faults.into_iter().filter(|(_, _, applies, _)| *applies) {
+            if ticket < u64::from(rate) {
+                return (kind, fault());
             }
-            if ticket >= u64::from(rate) {
-                ticket -= u64::from(rate);
-                continue;
-            }
-            let fault = match kind {
-                "busy" => Fault::Busy,
-                "conflict" => Fault::Conflict,
-                "lose_request" => Fault::LoseRequest,
-                "lose_reply" => Fault::LoseReply,
-                "late" => Fault::Late(self.up_to(rates.late_max)),
-                "lag" => Fault::Lag(self.up_to(rates.lag_max)),
-                "duplicate" => Fault::Duplicate,
-                "delay" => Fault::Delay(self.up_to(rates.delay_max)),
-                "reorder" => Fault::Reorder,
-                _ => Fault::Partial(self.rng.u64() as u16),
-            };
-            return (kind, fault);
+            ticket -= u64::from(rate);
         }
         ("none", Fault::None)
     }

@@ -1,78 +1,30 @@
-//! Carries out faults around a store.
+//! Injects faults into the requests of a store.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{BUSY, CONFLICT, Fault, Faults, LOST, LateRequests, Operation, Request, nobody};
+use super::{Fault, Faults, Injector, LateWrite, Operation};
+use crate::layout::Key;
 use crate::model::Time;
 use crate::seam::clock::Clock;
 use crate::seam::store::{
-    ETag, List, Listed, Object, ObjectInfo, PutObject, Range, Store, StoreError, StoreExt,
+    ByteRange, ETag, List, ListPage, Object, ObjectInfo, PutObject, Store, StoreError, StoreExt,
 };
 
 pub struct FaultStore {
     inner: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    faults: Arc<dyn Faults>,
-    late: LateRequests<Write>,
-}
-
-/// What may arrive late.
-enum Write {
-    Put(String, PutObject),
-    Delete(Vec<String>),
+    injector: Injector,
 }
 
 impl FaultStore {
     pub fn new(inner: Arc<dyn Store>, clock: Arc<dyn Clock>, faults: Arc<dyn Faults>) -> FaultStore {
-        FaultStore { inner, clock, faults, late: LateRequests::new() }
+        FaultStore { inner, injector: Injector::new(clock, faults) }
     }
 
-    async fn suffer<T, F: Future<Output = Result<T, StoreError>>>(
-        &self,
-        operation: Operation,
-        target: &str,
-        write: impl FnOnce() -> Option<Write>,
-        request: impl FnOnce(Fault) -> F,
-    ) -> Result<T, StoreError> {
-        while let Some(write) = self.late.arrived(self.clock.monotonic()) {
-            // Whoever asked for it has given up: nobody hears how it ends.
-            let _ = match write {
-                Write::Put(key, object) => self.inner.put(&key, object).await.map(drop),
-                Write::Delete(keys) => self.inner.delete(&keys).await,
-            };
-        }
-        let fate = self.faults.fate(&Request { operation, target });
-        if !fate.before.is_zero() {
-            self.clock.sleep(fate.before).await;
-        }
-        let answer = match fate.fault {
-            Fault::Busy => Err(StoreError::Busy(BUSY.to_owned())),
-            Fault::Unreached => Err(StoreError::Unreached(nobody())),
-            Fault::Conflict if operation == Operation::Put => Err(StoreError::Busy(CONFLICT.to_owned())),
-            Fault::LoseRequest => Err(StoreError::Lost(LOST.to_owned())),
-            Fault::Late(by) => {
-                if let Some(write) = write() {
-                    self.late.put_off(self.clock.monotonic() + by, write);
-                }
-                Err(StoreError::Lost(LOST.to_owned()))
-            }
-            Fault::LoseReply => {
-                let _ = request(fate.fault).await;
-                Err(StoreError::Lost(LOST.to_owned()))
-            }
-            fault => request(fault).await,
-        };
-        if !fate.after.is_zero() {
-            self.clock.sleep(fate.after).await;
-        }
-        answer
-    }
-
-    async fn lag(&self, mut listed: Listed, lag: Duration) -> Result<Listed, StoreError> {
-        let horizon = self.clock.now().minus_ms(lag.as_millis() as u64);
+    async fn lag(&self, mut listed: ListPage, lag: Duration) -> Result<ListPage, StoreError> {
+        let horizon = self.injector.clock.now().minus_ms(lag.as_millis() as u64);
         listed.entries.retain(|entry| entry.modified_at <= horizon);
         let mut prefixes = Vec::new();
         for prefix in listed.prefixes {
@@ -92,33 +44,42 @@ impl FaultStore {
 
 #[async_trait]
 impl Store for FaultStore {
-    async fn put(&self, key: &str, object: PutObject) -> Result<ETag, StoreError> {
-        let write = || Some(Write::Put(key.to_owned(), object.clone()));
-        self.suffer(Operation::Put, key, write, |_| self.inner.put(key, object.clone())).await
+    async fn put(&self, key: &Key, object: PutObject) -> Result<ETag, StoreError> {
+        let late = || -> Option<LateWrite> {
+            let (inner, key, object) = (self.inner.clone(), key.clone(), object.clone());
+            Some(Box::pin(async move { drop(inner.put(&key, object).await) }))
+        };
+        let put = |_| self.inner.put(key, object.clone());
+        self.injector.inject(Operation::Put, &key.to_string(), late, put).await
     }
 
-    async fn get(&self, key: &str, range: Range) -> Result<Object, StoreError> {
-        self.suffer(Operation::Get, key, || None, |_| self.inner.get(key, range)).await
+    async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
+        let get = |_| self.inner.get(key, range);
+        self.injector.inject(Operation::Get, &key.to_string(), || None, get).await
     }
 
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
-        self.suffer(Operation::Head, key, || None, |_| self.inner.head(key)).await
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
+        let head = |_| self.inner.head(key);
+        self.injector.inject(Operation::Head, &key.to_string(), || None, head).await
     }
 
-    async fn list(&self, request: &List) -> Result<Listed, StoreError> {
-        let ask = |fault| async move {
+    async fn list(&self, request: &List) -> Result<ListPage, StoreError> {
+        let list = |fault| async move {
             let listed = self.inner.list(request).await?;
             match fault {
                 Fault::Lag(lag) => self.lag(listed, lag).await,
                 _ => Ok(listed),
             }
         };
-        self.suffer(Operation::List, &request.prefix, || None, ask).await
+        self.injector.inject(Operation::List, &request.prefix, || None, list).await
     }
 
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        let target = keys.first().map_or("", String::as_str);
-        let write = || Some(Write::Delete(keys.to_vec()));
-        self.suffer(Operation::Delete, target, write, |_| self.inner.delete(keys)).await
+    async fn delete(&self, keys: &[Key]) -> Result<(), StoreError> {
+        let target = keys.first().map(Key::to_string).unwrap_or_default();
+        let late = || -> Option<LateWrite> {
+            let (inner, keys) = (self.inner.clone(), keys.to_vec());
+            Some(Box::pin(async move { drop(inner.delete(&keys).await) }))
+        };
+        self.injector.inject(Operation::Delete, &target, late, |_| self.inner.delete(keys)).await
     }
 }

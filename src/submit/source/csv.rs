@@ -5,155 +5,81 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::frame::{Ends, Frame, Frames};
-use super::input::Input;
-use super::{Item, Origin, Source};
+use super::SourceRecord;
+use super::frame::{Frame, Frames};
 use crate::error::{Error, Result};
 use crate::limits;
 
-pub(super) struct Csv {
-    frames: Frames<RecordEnds>,
-    name: String,
-    origin: Origin,
-    /// Of each column, what stands before its value: `{"name":`, `,"name":`.
-    columns: Option<Vec<Vec<u8>>>,
-}
+/// For each column the JSON that precedes its value: `{"name":`, `,"name":`.
+pub(super) type Columns = Vec<Vec<u8>>;
 
-/// Line ends count outside quotes only.
-#[derive(Default)]
-struct RecordEnds {
-    state: Place,
-}
+/// Why a record is bad, and the offset of the byte in it that shows so.
+type BadField = (usize, String);
 
-#[derive(Default, Clone, Copy)]
-enum Place {
-    #[default]
-    Start,
-    Plain,
-    Quoted,
-    /// After a quote in a quoted field: its end, or the first of two.
-    Quote,
-}
-
-impl Ends for RecordEnds {
-    fn end(&mut self, bytes: &[u8]) -> Option<usize> {
-        let mut at = 0;
-        while at < bytes.len() {
-            match self.state {
-                Place::Quoted => match memchr::memchr(b'"', &bytes[at..]) {
-                    Some(quote) => {
-                        at += quote;
-                        self.state = Place::Quote;
-                    }
-                    None => return None,
-                },
-                Place::Plain => match memchr::memchr2(b',', b'\n', &bytes[at..]) {
-                    Some(found) => {
-                        at += found;
-                        self.state = Place::Start;
-                        if bytes[at] == b'\n' {
-                            return Some(at + 1);
-                        }
-                    }
-                    None => return None,
-                },
-                Place::Start | Place::Quote => match (bytes[at], self.state) {
-                    (b'"', _) => self.state = Place::Quoted,
-                    (b',', _) => self.state = Place::Start,
-                    (b'\n', _) => {
-                        self.state = Place::Start;
-                        return Some(at + 1);
-                    }
-                    _ => self.state = Place::Plain,
-                },
+pub(super) async fn header(frames: &mut Frames, name: &str) -> Result<Columns> {
+    let frame = loop {
+        match frames.next().await? {
+            Some(frame) if frame.bytes == 0 => {}
+            Some(frame) => break frame,
+            None => {
+                return Err(Error::invalid(format!("`{name}` has no header line"))
+                    .with_hint("the first record of a CSV names its columns"));
             }
-            at += 1;
-        }
-        None
-    }
-}
-
-/// Where and why a record is bad; line and column within it, from 0.
-struct Wrong {
-    line: u64,
-    column: u64,
-    reason: String,
-}
-
-impl Csv {
-    pub(super) fn new(input: Box<dyn Input>, name: String, origin: Origin) -> Csv {
-        Csv { frames: Frames::new(input, RecordEnds::default()), name, origin, columns: None }
-    }
-
-    async fn header(&mut self) -> Result<()> {
-        let frame = loop {
-            match self.frames.next().await? {
-                Some(frame) if frame.bytes == 0 => {}
-                Some(frame) => break frame,
-                None => {
-                    return Err(Error::invalid(format!("`{}` has no header line", self.name))
-                        .hint("the first record of a CSV names its columns"));
-                }
-            }
-        };
-        let wrong = |reason: String| {
-            Error::invalid(format!("the header of `{}` cannot be read: {reason}", self.name))
-        };
-        let text = frame.text.clone().ok_or_else(|| wrong(frame.too_long("line")))?;
-        let fields = fields(&text).map_err(|error| wrong(error.reason))?;
-        if fields.len() > limits::CSV_COLUMNS_MAX {
-            return Err(wrong(format!("{} columns, the most is {}", fields.len(), limits::CSV_COLUMNS_MAX)));
-        }
-        let mut names = BTreeSet::new();
-        let mut columns = Vec::new();
-        for field in fields {
-            let mut column = vec![if columns.is_empty() { b'{' } else { b',' }];
-            write_json(&mut column, &field);
-            column.push(b':');
-            columns.push(column);
-            if !names.insert(field.to_string()) {
-                return Err(wrong(format!("two columns are named `{field}`")));
-            }
-        }
-        self.columns = Some(columns);
-        Ok(())
-    }
-}
-
-fn item(name: &str, columns: &[Vec<u8>], frame: Frame) -> Item {
-    let wrong = match &frame.text {
-        Some(text) => match object(text, columns) {
-            Ok(payload) => {
-                let content_type = Some(Cow::Borrowed("application/json"));
-                return Item {
-                    payload: payload.into(),
-                    content_type,
-                    line: Some(frame.line),
-                    ..Item::default()
-                };
-            }
-            Err(wrong) => wrong,
-        },
-        None => {
-            let reason = format!("{}; is a quote left open?", frame.too_long("record"));
-            Wrong { line: 0, column: 0, reason }
         }
     };
-    let line = frame.line + wrong.line;
-    frame.bad(name, line, Some(wrong.column + 1), wrong.reason)
+    let invalid = |reason| Error::invalid(format!("the header of `{name}` cannot be read: {reason}"));
+    let text = frame.text.as_ref().ok_or_else(|| invalid(frame.too_long("line")))?;
+    let fields = fields(text).map_err(|(_, reason)| invalid(reason))?;
+    if fields.len() > limits::CSV_COLUMNS_MAX {
+        return Err(invalid(format!("{} columns, the most is {}", fields.len(), limits::CSV_COLUMNS_MAX)));
+    }
+    let mut names = BTreeSet::new();
+    let mut columns = Vec::new();
+    for field in &fields {
+        let mut column = vec![if columns.is_empty() { b'{' } else { b',' }];
+        write_json(&mut column, field);
+        column.push(b':');
+        columns.push(column);
+        if !names.insert(field) {
+            return Err(invalid(format!("two columns are named `{field}`")));
+        }
+    }
+    Ok(columns)
+}
+
+pub(super) fn item(name: &str, columns: &Columns, frame: Frame) -> Option<SourceRecord> {
+    if frame.bytes == 0 {
+        return None;
+    }
+    let Some(text) = &frame.text else {
+        let (line, reason) = (frame.line, format!("{}; is a quote left open?", frame.too_long("record")));
+        return Some(frame.bad(name, line, Some(1), reason));
+    };
+    Some(match object(text, columns) {
+        Ok(payload) => SourceRecord {
+            payload: payload.into(),
+            content_type: Some(Cow::Borrowed("application/json")),
+            line: Some(frame.line),
+            ..SourceRecord::default()
+        },
+        Err((at, reason)) => {
+            let before = &text[..at];
+            let line = frame.line + memchr::memchr_iter(b'\n', before).count() as u64;
+            let column = at - memchr::memrchr(b'\n', before).map_or(0, |end| end + 1);
+            frame.bad(name, line, Some(column as u64 + 1), reason)
+        }
+    })
 }
 
 /// A record as a JSON object.
-fn object(text: &Bytes, columns: &[Vec<u8>]) -> std::result::Result<Bytes, Wrong> {
+fn object(text: &Bytes, columns: &Columns) -> std::result::Result<Bytes, BadField> {
     let fields = fields(text)?;
     if fields.len() != columns.len() {
-        let (line, column) = place(text, text.len());
-        let count = |n: usize| if n == 1 { "1 field".to_owned() } else { format!("{n} fields") };
-        let reason = format!("{}, the header has {}", count(fields.len()), columns.len());
-        return Err(Wrong { line, column, reason });
+        let plural = if fields.len() == 1 { "" } else { "s" };
+        let reason = format!("{} field{plural}, the header has {}", fields.len(), columns.len());
+        return Err((text.len(), reason));
     }
     let mut json =
         Vec::with_capacity(text.len() + columns.iter().map(|column| column.len() + 2).sum::<usize>());
@@ -163,12 +89,8 @@ fn object(text: &Bytes, columns: &[Vec<u8>]) -> std::result::Result<Bytes, Wrong
     }
     json.push(b'}');
     if json.len() as u64 > limits::PAYLOAD_BYTES_MAX {
-        let reason = format!(
-            "the record has {} bytes as JSON, the most of a payload is {}",
-            json.len(),
-            limits::PAYLOAD_BYTES_MAX
-        );
-        return Err(Wrong { line: 0, column: 0, reason });
+        let (bytes, max) = (json.len(), limits::PAYLOAD_BYTES_MAX);
+        return Err((0, format!("the record has {bytes} bytes as JSON, the most of a payload is {max}")));
     }
     Ok(json.into())
 }
@@ -177,76 +99,43 @@ fn write_json(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("a string is JSON and a Vec takes it");
 }
 
-fn fields(text: &[u8]) -> std::result::Result<Vec<Cow<'_, str>>, Wrong> {
-    let wrong = |at: usize, reason: &str| {
-        let (line, column) = place(text, at);
-        Wrong { line, column, reason: reason.to_owned() }
-    };
+fn fields(text: &[u8]) -> std::result::Result<Vec<Cow<'_, str>>, BadField> {
+    let bad = |at: usize, reason: &str| (at, reason.to_owned());
     let text =
-        std::str::from_utf8(text).map_err(|error| wrong(error.valid_up_to(), "the record is not UTF-8"))?;
+        std::str::from_utf8(text).map_err(|error| bad(error.valid_up_to(), "the record is not UTF-8"))?;
     let bytes = text.as_bytes();
     let mut fields = Vec::new();
     let mut at = 0;
     loop {
         let start = at;
         if bytes.get(at) == Some(&b'"') {
-            at += 1;
-            let mut field = Cow::Borrowed("");
+            // The field ends at the first quote that is not followed by another one.
             loop {
-                let Some(quote) = memchr::memchr(b'"', &bytes[at..]) else {
-                    return Err(wrong(start, "the quote is not closed"));
-                };
-                let piece = &text[at..at + quote];
-                if field.is_empty() {
-                    field = Cow::Borrowed(piece)
-                } else {
-                    field.to_mut().push_str(piece)
-                }
-                at += quote + 1;
-                if bytes.get(at) != Some(&b'"') {
+                let quote = memchr::memchr(b'"', &bytes[at + 1..]);
+                at += 1 + quote.ok_or_else(|| bad(start, "the quote is not closed"))?;
+                if bytes.get(at + 1) != Some(&b'"') {
                     break;
                 }
-                field.to_mut().push('"');
                 at += 1;
             }
-            fields.push(field);
+            let field = &text[start + 1..at];
+            at += 1;
+            fields.push(match field.contains('"') {
+                true => Cow::Owned(field.replace("\"\"", "\"")),
+                false => Cow::Borrowed(field),
+            });
         } else {
             at += memchr::memchr2(b',', b'"', &bytes[at..]).unwrap_or(bytes.len() - at);
             if bytes.get(at) == Some(&b'"') {
-                return Err(wrong(at, "a quote in a field that does not begin with one"));
+                return Err(bad(at, "a quote in a field that does not begin with one"));
             }
             fields.push(Cow::Borrowed(&text[start..at]));
         }
         match bytes.get(at) {
             None => return Ok(fields),
             Some(b',') => at += 1,
-            Some(_) => return Err(wrong(at, "something follows the closing quote of a field")),
+            Some(_) => return Err(bad(at, "something follows the closing quote of a field")),
         }
-    }
-}
-
-/// Line and column of a byte, from 0.
-fn place(text: &[u8], at: usize) -> (u64, u64) {
-    let before = &text[..at];
-    let line = memchr::memchr_iter(b'\n', before).count() as u64;
-    let column = at - memchr::memrchr(b'\n', before).map_or(0, |end| end + 1);
-    (line, column as u64)
-}
-
-#[async_trait]
-impl Source for Csv {
-    fn origin(&self) -> Origin {
-        self.origin.clone()
-    }
-
-    async fn next(&mut self) -> Result<Vec<Item>> {
-        if self.columns.is_none() {
-            self.header().await?;
-        }
-        let (name, columns) = (&self.name, self.columns.as_deref().unwrap_or_default());
-        // An empty line is no record.
-        let item = |frame: Frame| (frame.bytes > 0).then(|| item(name, columns, frame));
-        self.frames.items(item).await
     }
 }
 
@@ -254,11 +143,10 @@ impl Source for Csv {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::input::Memory;
-    use super::super::{Format, Kind, Pass, text};
+    use super::super::{Format, Kind, pieces_of_text, text};
     use super::*;
 
-    async fn read(csv: impl Into<Bytes>) -> Result<Vec<Item>> {
+    async fn read(csv: impl Into<Bytes>) -> Result<Vec<SourceRecord>> {
         let mut source = text(csv, Format::plain(Kind::Csv), "x.csv");
         let mut items = Vec::new();
         loop {
@@ -270,7 +158,7 @@ mod tests {
         }
     }
 
-    fn shown(items: &[Item]) -> Vec<(String, u64, Option<String>)> {
+    fn shown(items: &[SourceRecord]) -> Vec<(String, u64, Option<String>)> {
         let shown = items.iter().map(|item| {
             let payload = String::from_utf8_lossy(&item.payload.to_bytes().unwrap()).into_owned();
             (payload, item.line.unwrap(), item.bad.as_ref().map(|bad| bad.to_string()))
@@ -342,8 +230,7 @@ mod tests {
                 csv += &format!("{},{}\r\n", quoted(key), quoted(value));
             }
             let pieces: Vec<Bytes> = csv.as_bytes().chunks(piece).map(Bytes::copy_from_slice).collect();
-            let origin = Origin { location: String::new(), format: String::new(), pass: Pass::Record };
-            let mut source = Csv::new(Box::new(Memory::pieces(pieces)), "x".to_owned(), origin);
+            let mut source = pieces_of_text(pieces, Format::plain(Kind::Csv), "x");
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let items = runtime.block_on(async {
                 let mut items = Vec::new();

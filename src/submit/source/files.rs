@@ -9,30 +9,31 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
-use super::{Format, Item, Kind, Origin, Pass, Source, bad_whole, is_full, reference, too_big, whole};
+use super::{Origin, Pass, Source, SourceRecord, bad_whole, is_full, reference, too_big, whole};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::seam::Body;
 use crate::seam::body::Spool;
 
 pub(super) struct Files {
-    /// Taken while it is being walked on.
-    walk: Option<Walk>,
+    /// `None` while a blocking task uses it.
+    walk: Option<FolderWalk>,
     origin: Origin,
 }
 
-struct Walk {
+struct FolderWalk {
     root: PathBuf,
     pass: Pass,
-    /// The folders that are entered, from the root on, each with the names that are still to come, last first.
+    /// The open folders, from the root on, each with its remaining names, last first.
     folders: Vec<(PathBuf, Vec<OsString>)>,
     entered: bool,
 }
 
 impl Files {
-    pub(super) fn new(root: PathBuf, location: String, pass: Pass) -> Files {
-        let origin = Origin { location, format: Format::plain(Kind::Files).to_string(), pass };
-        Files { walk: Some(Walk { root, pass, folders: Vec::new(), entered: false }), origin }
+    /// `origin`: of an absolute path.
+    pub(super) fn new(origin: Origin) -> Files {
+        let (root, pass) = (PathBuf::from(&origin.location), origin.pass);
+        Files { walk: Some(FolderWalk { root, pass, folders: Vec::new(), entered: false }), origin }
     }
 }
 
@@ -42,7 +43,7 @@ impl Source for Files {
         self.origin.clone()
     }
 
-    async fn next(&mut self) -> Result<Vec<Item>> {
+    async fn next(&mut self) -> Result<Vec<SourceRecord>> {
         let Some(mut walk) = self.walk.take() else { return Ok(Vec::new()) };
         let walked = tokio::task::spawn_blocking(move || walk.next().map(|items| (items, walk))).await;
         let (items, walk) =
@@ -52,8 +53,8 @@ impl Source for Files {
     }
 }
 
-impl Walk {
-    fn next(&mut self) -> Result<Vec<Item>> {
+impl FolderWalk {
+    fn next(&mut self) -> Result<Vec<SourceRecord>> {
         if !self.entered {
             self.enter(self.root.clone())?;
             self.entered = true;
@@ -80,7 +81,7 @@ impl Walk {
     fn enter(&mut self, folder: PathBuf) -> Result<()> {
         if self.folders.len() >= limits::FOLDER_DEPTH_MAX {
             return Err(Error::invalid(format!(
-                "folder `{}` lies deeper than {} others",
+                "folder `{}` is nested in more than {} folders",
                 folder.display(),
                 limits::FOLDER_DEPTH_MAX
             )));
@@ -96,7 +97,7 @@ impl Walk {
                     folder.display(),
                     limits::FOLDER_ENTRIES_MAX
                 ))
-                .hint("put a list of the files into a text file and take that as the source"));
+                .with_hint("put a list of the files into a text file and take that as the source"));
             }
         }
         names.sort_unstable_by(|a, b| b.as_bytes().cmp(a.as_bytes()));
@@ -104,7 +105,7 @@ impl Walk {
         Ok(())
     }
 
-    fn file(&self, path: &PathBuf) -> Item {
+    fn file(&self, path: &PathBuf) -> SourceRecord {
         let relative = path.strip_prefix(&self.root).unwrap_or(path);
         let Some(name) = relative.to_str() else {
             return bad_whole(&relative.to_string_lossy(), 0, "its name is not UTF-8".to_owned());
@@ -130,14 +131,14 @@ impl Walk {
     }
 }
 
-/// A large file is read where it lies, when it is sent.
+/// A large file is not copied: it is read when it is sent.
 fn body(path: &PathBuf, bytes: u64) -> io::Result<Body> {
     let file = File::open(path)?;
     if bytes > limits::BODY_MEMORY_BYTES {
         return Ok(Body::Spool(Spool::of(file, bytes)));
     }
     let mut body = Vec::with_capacity(bytes as usize);
-    // One that grows meanwhile is what it was.
+    // A file that grows meanwhile is cut at its first size.
     file.take(bytes).read_to_end(&mut body)?;
     Ok(body.into())
 }
@@ -147,7 +148,7 @@ mod tests {
     use super::super::{NAME_HEADER, open};
     use super::*;
 
-    async fn items(root: &std::path::Path, pass: Pass) -> Vec<Item> {
+    async fn items(root: &std::path::Path, pass: Pass) -> Vec<SourceRecord> {
         let mut source = open(root.to_str().unwrap(), None, Some(pass), None).await.unwrap();
         let mut all = Vec::new();
         loop {

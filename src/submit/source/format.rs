@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::model::text::words;
 
 /// How records lie in a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,16 +23,9 @@ pub enum Kind {
     Failures,
 }
 
-impl Kind {
-    const ALL: [(Kind, &'static str); 6] = [
-        (Kind::Jsonl, "jsonl"),
-        (Kind::Csv, "csv"),
-        (Kind::Lines, "lines"),
-        (Kind::Files, "files"),
-        (Kind::Objects, "objects"),
-        (Kind::Failures, "failures"),
-    ];
+words!(Kind, "format": Jsonl = "jsonl", Csv = "csv", Lines = "lines", Files = "files", Objects = "objects", Failures = "failures");
 
+impl Kind {
     /// Many records in one text.
     pub fn is_records(self) -> bool {
         matches!(self, Kind::Jsonl | Kind::Csv | Kind::Lines)
@@ -47,35 +41,14 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (_, name) = Kind::ALL.into_iter().find(|(kind, _)| kind == self).expect("all kinds are there");
-        f.write_str(name)
-    }
-}
-
+/// Written as the suffix of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     Gzip,
     Zstd,
 }
 
-impl Compression {
-    fn of_suffix(suffix: &str) -> Option<Compression> {
-        match suffix {
-            "gz" => Some(Compression::Gzip),
-            "zst" => Some(Compression::Zstd),
-            _ => None,
-        }
-    }
-
-    fn suffix(self) -> &'static str {
-        match self {
-            Compression::Gzip => "gz",
-            Compression::Zstd => "zst",
-        }
-    }
-}
+words!(Compression, "compression": Gzip = "gz", Zstd = "zst");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Format {
@@ -88,43 +61,43 @@ impl Format {
         Format { kind, compression: None }
     }
 
-    /// What a name's suffix tells; `None` if nothing.
-    pub(super) fn of_suffix(name: &str) -> Result<Option<Format>> {
-        let name = name.rsplit('/').next().unwrap_or_default();
-        let compression = suffix(name).and_then(Compression::of_suffix);
-        let inner = match compression {
-            Some(compression) => &name[..name.len() - compression.suffix().len() - 1],
-            None => name,
-        };
-        if suffix(inner) == Some("json") {
-            return Err(Error::invalid(format!("`{name}` may be one JSON value or one a line"))
-                .hint("take `--format jsonl` if each line is one"));
+    /// The format that was given, else the one of the name's suffix, else `default`. A given format may leave the
+    /// compression to the suffix.
+    pub(super) fn given_or_of(given: Option<Format>, name: &str, default: Kind) -> Result<Format> {
+        match given {
+            Some(given) => {
+                let compression = split_compression(name).1.filter(|_| given.kind.is_records());
+                Ok(Format { kind: given.kind, compression: given.compression.or(compression) })
+            }
+            None => Ok(Format::of_suffix(name)?.unwrap_or(Format::plain(default))),
         }
-        Ok(match (suffix(inner).and_then(Kind::of_suffix), compression) {
-            (Some(kind), compression) => Some(Format { kind, compression }),
-            (None, Some(_)) => Some(Format { kind: Kind::Lines, compression }),
-            (None, None) => None,
-        })
     }
 
-    /// A format that was given says what the records are; how they are compressed it may leave to the suffix.
-    pub(super) fn or_suffix(self, name: &str) -> Format {
-        let compression = suffix(name).and_then(Compression::of_suffix).filter(|_| self.kind.is_records());
-        Format { kind: self.kind, compression: self.compression.or(compression) }
+    fn of_suffix(name: &str) -> Result<Option<Format>> {
+        let name = name.rsplit('/').next().unwrap_or_default();
+        let (inner, compression) = split_compression(name);
+        let suffix = inner.rsplit_once('.').map(|(_, suffix)| suffix);
+        if suffix == Some("json") {
+            return Err(Error::invalid(format!("`{name}` may be one JSON value or one a line"))
+                .with_hint("take `--format jsonl` if each line is one"));
+        }
+        let kind = suffix.and_then(Kind::of_suffix).or(compression.map(|_| Kind::Lines));
+        Ok(kind.map(|kind| Format { kind, compression }))
     }
 }
 
-fn suffix(name: &str) -> Option<&str> {
-    name.rsplit_once('.').map(|(_, suffix)| suffix)
+/// A name without the suffix of its compression.
+fn split_compression(name: &str) -> (&str, Option<Compression>) {
+    match name.rsplit_once('.').map(|(inner, suffix)| (inner, suffix.parse())) {
+        Some((inner, Ok(compression))) => (inner, Some(compression)),
+        _ => (name, None),
+    }
 }
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.kind)?;
-        match self.compression {
-            Some(compression) => write!(f, ".{}", compression.suffix()),
-            None => Ok(()),
-        }
+        self.compression.map_or(Ok(()), |compression| write!(f, ".{compression}"))
     }
 }
 
@@ -132,21 +105,12 @@ impl FromStr for Format {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Format> {
-        let unknown = || {
+        let (kind, compression) = split_compression(text);
+        let kind = kind.parse().ok().filter(|kind: &Kind| compression.is_none() || kind.is_records());
+        kind.map(|kind| Format { kind, compression }).ok_or_else(|| {
             Error::invalid(format!("format `{text}` is unknown"))
-                .hint("known: jsonl, csv, lines, each also with .gz or .zst; files; objects")
-        };
-        let (kind, compression) = match text.split_once('.') {
-            Some((kind, compression)) => {
-                (kind, Some(Compression::of_suffix(compression).ok_or_else(unknown)?))
-            }
-            None => (text, None),
-        };
-        let (kind, _) = Kind::ALL.into_iter().find(|(_, name)| *name == kind).ok_or_else(unknown)?;
-        if compression.is_some() && !kind.is_records() {
-            return Err(unknown());
-        }
-        Ok(Format { kind, compression })
+                .with_hint("known: jsonl, csv, lines, each also with .gz or .zst; files; objects")
+        })
     }
 }
 
@@ -161,28 +125,7 @@ pub enum Pass {
     Ref,
 }
 
-impl fmt::Display for Pass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Pass::Record => "record",
-            Pass::Body => "body",
-            Pass::Ref => "ref",
-        })
-    }
-}
-
-impl FromStr for Pass {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Pass> {
-        match text {
-            "record" => Ok(Pass::Record),
-            "body" => Ok(Pass::Body),
-            "ref" => Ok(Pass::Ref),
-            _ => Err(Error::invalid(format!("pass `{text}` is unknown")).hint("known: body, ref")),
-        }
-    }
-}
+words!(Pass, "pass": Record = "record", Body = "body", Ref = "ref");
 
 #[cfg(test)]
 mod tests {
@@ -198,7 +141,7 @@ mod tests {
         assert_eq!(of("dir.csv/words"), None);
         assert!(Format::of_suffix("b.json.gz").is_err());
         let given: Format = "csv".parse().unwrap();
-        assert_eq!(given.or_suffix("x.txt.gz").to_string(), "csv.gz");
+        assert_eq!(Format::given_or_of(Some(given), "x.txt.gz", Kind::Lines).unwrap().to_string(), "csv.gz");
         for text in ["jsonl", "lines.zst", "files", "objects", "failures"] {
             assert_eq!(text.parse::<Format>().unwrap().to_string(), text);
         }

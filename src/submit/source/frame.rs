@@ -1,34 +1,63 @@
-//! Cuts a text into records at their ends, block by block. A record that lies in one block is a slice of it, one that
-//! lies across blocks is joined, one that is too long is passed over without being held.
+//! Cuts a text into records, block by block. A record within a block is a slice of it, a record across blocks is joined, and
+//! a record that is too long is skipped without being kept in memory.
 
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr_iter};
 
 use super::input::Input;
-use super::{Bad, Item, is_full};
+use super::{BadRecord, SourceRecord, is_full};
 use crate::error::Result;
 use crate::limits;
 
-/// Where records end.
-pub(super) trait Ends: Send {
-    /// Looks on from where it stopped: how many bytes there are up to the end of the record and with its line feed, or
-    /// `None` when it goes on in the next block.
-    fn end(&mut self, bytes: &[u8]) -> Option<usize>;
+/// What ends a record.
+pub(super) enum Delimiter {
+    LineFeed,
+    /// A line feed outside quotes.
+    Csv(FieldState),
 }
 
-/// Every line is a record.
-pub(super) struct LineEnds;
-
-impl Ends for LineEnds {
+impl Delimiter {
+    /// Continues where the last call stopped. The number of bytes up to the end of the record, its line feed included,
+    /// or `None` when the record continues in the next block.
     fn end(&mut self, bytes: &[u8]) -> Option<usize> {
-        memchr(b'\n', bytes).map(|at| at + 1)
+        match self {
+            Delimiter::LineFeed => memchr(b'\n', bytes).map(|at| at + 1),
+            Delimiter::Csv(state) => csv_record_end(state, bytes),
+        }
     }
 }
 
-/// A record as it lies, without the end of its last line.
+/// The position within a field; decides whether a line feed ends the record.
+#[derive(Default, Clone, Copy)]
+pub(super) enum FieldState {
+    #[default]
+    Start,
+    Unquoted,
+    Quoted,
+    /// After a quote in a quoted field: the end of the field, or the first of two quotes.
+    Quote,
+}
+
+fn csv_record_end(state: &mut FieldState, bytes: &[u8]) -> Option<usize> {
+    for (at, byte) in bytes.iter().enumerate() {
+        *state = match (*state, byte) {
+            (FieldState::Quoted, b'"') => FieldState::Quote,
+            (FieldState::Quoted, _) => FieldState::Quoted,
+            (FieldState::Start | FieldState::Quote, b'"') => FieldState::Quoted,
+            (_, b',' | b'\n') => FieldState::Start,
+            _ => FieldState::Unquoted,
+        };
+        if *byte == b'\n' && matches!(state, FieldState::Start) {
+            return Some(at + 1);
+        }
+    }
+    None
+}
+
+/// A record without the end of its last line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Frame {
-    /// The line that it begins on.
+    /// The line that it begins on, from 1.
     pub(super) line: u64,
     pub(super) bytes: u64,
     /// `None`: longer than [`limits::RECORD_BYTES_MAX`].
@@ -37,25 +66,25 @@ pub(super) struct Frame {
 
 impl Frame {
     /// An item of a record that cannot be a call; `column` in bytes, from 1.
-    pub(super) fn bad(self, name: &str, line: u64, column: Option<u64>, reason: String) -> Item {
-        let bad = Bad { name: name.to_owned(), line: Some(line), column, reason, bytes: self.bytes };
+    pub(super) fn bad(self, name: &str, line: u64, column: Option<u64>, reason: String) -> SourceRecord {
+        let bad = BadRecord { name: name.to_owned(), line: Some(line), column, reason, bytes: self.bytes };
         let payload = self.text.unwrap_or_default().into();
-        Item { payload, line: Some(self.line), bad: Some(Box::new(bad)), ..Item::default() }
+        SourceRecord { payload, line: Some(self.line), bad: Some(Box::new(bad)), ..SourceRecord::default() }
     }
 
-    /// Why one that is not held is bad.
+    /// The reason of a record that is too long.
     pub(super) fn too_long(&self, what: &str) -> String {
         format!("the {what} has {} bytes, the most is {}", self.bytes, limits::RECORD_BYTES_MAX)
     }
 }
 
-pub(super) struct Frames<E> {
+pub(super) struct Frames {
     input: Box<dyn Input>,
-    ends: E,
+    delimiter: Delimiter,
     block: Bytes,
-    /// The beginning of a record that goes on in the block.
+    /// The beginning of a record that continues in the block.
     begun: BytesMut,
-    /// What the record has so far, held or not.
+    /// The bytes of the record so far, kept or not.
     bytes: u64,
     line: u64,
     lines_in_record: u64,
@@ -65,11 +94,11 @@ pub(super) struct Frames<E> {
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-impl<E: Ends> Frames<E> {
-    pub(super) fn new(input: Box<dyn Input>, ends: E) -> Frames<E> {
+impl Frames {
+    pub(super) fn new(input: Box<dyn Input>, delimiter: Delimiter) -> Frames {
         Frames {
             input,
-            ends,
+            delimiter,
             block: Bytes::new(),
             begun: BytesMut::new(),
             bytes: 0,
@@ -92,12 +121,11 @@ impl<E: Ends> Frames<E> {
         }
     }
 
-    /// Records as items, about as many as are handed on at a time; what is read already is handed on before more is
-    /// waited for. None at the end.
+    /// Records as items, a block of them. Returns the records that were read before it waits for more. None at the end.
     pub(super) async fn items(
         &mut self,
-        mut item: impl FnMut(Frame) -> Option<Item> + Send,
-    ) -> Result<Vec<Item>> {
+        mut item: impl FnMut(Frame) -> Option<SourceRecord> + Send,
+    ) -> Result<Vec<SourceRecord>> {
         let (mut items, mut bytes) = (Vec::new(), 0);
         while !is_full(&items, bytes) {
             let frame = match self.in_block() {
@@ -114,12 +142,12 @@ impl<E: Ends> Frames<E> {
         Ok(items)
     }
 
-    /// The next record, as far as it ends in what is read already.
+    /// The next record, if it ends in the current block.
     fn in_block(&mut self) -> Option<Frame> {
         if self.block.is_empty() {
             return None;
         }
-        let end = self.ends.end(&self.block);
+        let end = self.delimiter.end(&self.block);
         let rest = self.block.split_to(end.unwrap_or(self.block.len()));
         self.lines_in_record += memchr_iter(b'\n', &rest).count() as u64;
         self.bytes += rest.len() as u64;
@@ -193,7 +221,7 @@ mod tests {
     use super::*;
 
     async fn frames(pieces: Vec<Bytes>) -> Vec<Frame> {
-        let mut frames = Frames::new(Box::new(Memory::pieces(pieces)), LineEnds);
+        let mut frames = Frames::new(Box::new(Memory::pieces(pieces)), Delimiter::LineFeed);
         let mut all = Vec::new();
         while let Some(frame) = frames.next().await.unwrap() {
             all.push(frame);

@@ -1,4 +1,4 @@
-//! A compressed text, inflated piece by piece: however much a few bytes inflate to, only a bounded piece of it is held.
+//! Decompresses a text piece by piece, in bounded memory, however large the text is.
 
 use std::io::Write as _;
 
@@ -49,8 +49,8 @@ impl Inflate {
         let error =
             Error::invalid(format!("cannot inflate `{}` after {} bytes: {error}", self.name, self.taken));
         match self.decoder {
-            Decoder::Gzip(_) | Decoder::Finished => error.hint("the file is damaged, cut short or no gzip"),
-            Decoder::Zstd { .. } => error.hint(format!(
+            Decoder::Gzip(_) | Decoder::Finished => error.with_hint("the file is damaged, cut short or no gzip"),
+            Decoder::Zstd { .. } => error.with_hint(format!(
                 "the file is damaged, cut short, no zstd, or was made with a window of more than {} MiB (`--long`, `--ultra`)",
                 (1u64 << limits::ZSTD_WINDOW_LOG_MAX) / limits::MIB
             )),

@@ -7,9 +7,8 @@ mod format;
 mod frame;
 mod inflate;
 mod input;
-mod jsonl;
-mod lines;
 mod objects;
+mod records;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +16,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -34,41 +32,41 @@ use input::Input;
 /// Records, one after another.
 #[async_trait]
 pub trait Source: Send {
-    /// What a later [`open`] needs to read the same again.
+    /// What a later [`open`] needs to read the same records again.
     fn origin(&self) -> Origin;
 
     /// The next items, about [`limits::SOURCE_BLOCK_BYTES`] of them; none at the end. An error ends the source:
-    /// what came before it stands.
-    async fn next(&mut self) -> Result<Vec<Item>>;
+    /// the items before it are valid.
+    async fn next(&mut self) -> Result<Vec<SourceRecord>>;
 }
 
 /// One record: what becomes one call. Its number is its place.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Item {
-    /// Of a bad record what there is of it, or nothing where it is too long to be held.
+pub struct SourceRecord {
+    /// For a bad record the bytes as they are, or none if it is too long.
     pub payload: Body,
     pub content_type: Option<Cow<'static, str>>,
     /// Under [`NAME_HEADER`] a file's or object's name.
     pub headers: BTreeMap<String, String>,
     /// The line of the source that it begins on, from 1.
     pub line: Option<u64>,
-    pub bad: Option<Box<Bad>>,
+    pub bad: Option<Box<BadRecord>>,
 }
 
-/// Why a record is not to be run.
+/// Why a record cannot be a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bad {
+pub struct BadRecord {
     /// The file, as it was named.
     pub name: String,
     pub line: Option<u64>,
     /// In bytes, from 1.
     pub column: Option<u64>,
     pub reason: String,
-    /// What it has in the source.
+    /// Its size in the source.
     pub bytes: u64,
 }
 
-impl fmt::Display for Bad {
+impl fmt::Display for BadRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
         if let Some(line) = self.line {
@@ -81,13 +79,19 @@ impl fmt::Display for Bad {
     }
 }
 
-/// What was opened, in words that open it again.
+/// A source that can be opened again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// A path (absolute, so that it can be resumed from anywhere), `s3://bucket/prefix`, `-`.
     pub location: String,
     pub format: String,
     pub pass: Pass,
+}
+
+impl Origin {
+    pub(super) fn new(location: impl Into<String>, format: Format, pass: Pass) -> Origin {
+        Origin { location: location.into(), format: format.to_string(), pass }
+    }
 }
 
 /// The standard input.
@@ -97,7 +101,8 @@ pub const STDIN: &str = "-";
 pub fn bucket_of(location: &str) -> Result<Option<&str>> {
     match split(location) {
         Some(("", _)) => {
-            Err(Error::invalid(format!("`{location}` names no bucket")).hint("write `s3://bucket/prefix`"))
+            Err(Error::invalid(format!("`{location}` names no bucket"))
+                .with_hint("write `s3://bucket/prefix`"))
         }
         Some((bucket, _)) => Ok(Some(bucket)),
         None => Ok(None),
@@ -122,105 +127,71 @@ pub async fn open(
         let store = bucket.ok_or_else(|| {
             Error::invalid(format!("`{location}` cannot be read without a connection to S3"))
         })?;
-        let bucket = objects::Bucket { name: name.to_owned(), store };
-        return open_objects(location, key, format, pass, bucket);
+        let (bucket, key) = (objects::Bucket { name: name.to_owned(), store }, key.to_owned());
+        let format = Format::given_or_of(format, &key, Kind::Objects)?;
+        return match format.kind {
+            Kind::Objects => Ok(Box::new(objects::Objects::new(bucket, key, pass_of_whole(pass, location)?))),
+            Kind::Files => Err(Error::invalid(format!("`{location}` is no folder of files"))
+                .with_hint("take `--format objects`")),
+            _ => {
+                let origin = Origin::new(location, format, pass_of_records(pass)?);
+                Ok(records(Box::new(objects::ObjectInput::new(bucket, key)), format, location, origin))
+            }
+        };
     }
     if location == STDIN {
-        let format = format.unwrap_or(Format::plain(Kind::Lines));
-        if !format.kind.is_records() {
-            return Err(Error::invalid(format!("the standard input cannot be read as `{format}`"))
-                .hint("take jsonl, csv or lines"));
-        }
-        let origin = Origin {
-            location: location.to_owned(),
-            format: format.to_string(),
-            pass: pass_of_records(pass)?,
-        };
-        return Ok(records(Box::new(input::stdin()), format, "stdin".to_owned(), origin));
+        let format = check_records(format.unwrap_or(Format::plain(Kind::Lines)), "the standard input")?;
+        let origin = Origin::new(location, format, pass_of_records(pass)?);
+        return Ok(records(Box::new(input::stdin()), format, "stdin", origin));
     }
     open_path(location, format, pass).await
 }
 
-fn open_objects(
-    location: &str,
-    key: &str,
-    format: Option<Format>,
-    pass: Option<Pass>,
-    bucket: objects::Bucket,
-) -> Result<Box<dyn Source>> {
-    let format = match format {
-        Some(format) => format.or_suffix(key),
-        None => Format::of_suffix(key)?.unwrap_or(Format::plain(Kind::Objects)),
-    };
-    match format.kind {
-        Kind::Objects => {
-            let pass = pass_of_whole(pass, location)?;
-            Ok(Box::new(objects::Objects::new(bucket, key.to_owned(), pass)))
-        }
-        Kind::Files => {
-            Err(Error::invalid(format!("`{location}` is no folder of files")).hint("take `--format objects`"))
-        }
-        _ => {
-            let input = objects::ObjectInput::new(bucket, key.to_owned());
-            let origin = Origin {
-                location: location.to_owned(),
-                format: format.to_string(),
-                pass: pass_of_records(pass)?,
-            };
-            Ok(records(Box::new(input), format, location.to_owned(), origin))
-        }
-    }
-}
-
 async fn open_path(location: &str, format: Option<Format>, pass: Option<Pass>) -> Result<Box<dyn Source>> {
-    let cannot = |error: std::io::Error| {
+    let cannot = |error: io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::NotFound => {
                 "there is no such file or folder here; a source is one of these, or s3://bucket/prefix, or - for stdin"
             }
-            io::ErrorKind::PermissionDenied => "who runs this must be allowed to read it",
+            io::ErrorKind::PermissionDenied => "the user who runs this must be allowed to read it",
             _ => "a source is a file, a folder, s3://bucket/prefix, or - for stdin",
         };
-        Error::invalid(format!("cannot read `{location}`: {error}")).hint(hint)
+        Error::invalid(format!("cannot read `{location}`: {error}")).with_hint(hint)
     };
-    let path = std::path::absolute(Path::new(location)).map_err(cannot)?;
+    let path = std::path::absolute(location).map_err(cannot)?;
     let metadata = tokio::fs::metadata(&path).await.map_err(cannot)?;
-    let absolute = path
-        .to_str()
-        .ok_or_else(|| Error::invalid(format!("the path of `{location}` is not UTF-8")))?
-        .to_owned();
+    let absolute =
+        path.to_str().ok_or_else(|| Error::invalid(format!("the path of `{location}` is not UTF-8")))?;
     if metadata.is_dir() {
-        let format = format.unwrap_or(Format::plain(Kind::Files));
-        if format.kind != Kind::Files {
+        if let Some(format) = format.filter(|format| format.kind != Kind::Files) {
             return Err(Error::invalid(format!("`{location}` is a folder, it cannot be read as `{format}`"))
-                .hint("name a file, or leave `--format` out to make a call of each file"));
+                .with_hint("name a file, or leave `--format` out to make a call of each file"));
         }
-        return Ok(Box::new(files::Files::new(path, absolute, pass_of_whole(pass, location)?)));
+        let pass = pass_of_whole(pass, location)?;
+        return Ok(Box::new(files::Files::new(Origin::new(absolute, Format::plain(Kind::Files), pass))));
     }
-    let format = match format {
-        Some(format) => format.or_suffix(location),
-        None => Format::of_suffix(location)?.unwrap_or(Format::plain(Kind::Lines)),
-    };
-    if !format.kind.is_records() {
-        return Err(Error::invalid(format!("`{location}` is a file, it cannot be read as `{format}`"))
-            .hint("take jsonl, csv or lines"));
-    }
-    let origin = Origin { location: absolute, format: format.to_string(), pass: pass_of_records(pass)? };
+    let format = Format::given_or_of(format, location, Kind::Lines)?;
+    let format = check_records(format, &format!("`{location}` is a file, it"))?;
+    let origin = Origin::new(absolute, format, pass_of_records(pass)?);
     let file = tokio::fs::File::open(&path).await.map_err(cannot)?;
-    Ok(records(Box::new(input::file(location, file)), format, location.to_owned(), origin))
+    Ok(records(Box::new(input::file(location, file)), format, location, origin))
 }
 
-/// Records of a text, given as it comes: what is read of a file, an object, the standard input.
-fn records(input: Box<dyn Input>, format: Format, name: String, origin: Origin) -> Box<dyn Source> {
+fn check_records(format: Format, subject: &str) -> Result<Format> {
+    if format.kind.is_records() {
+        return Ok(format);
+    }
+    Err(Error::invalid(format!("{subject} cannot be read as `{format}`"))
+        .with_hint("take jsonl, csv or lines"))
+}
+
+/// Records of a text that is read from a file, an object or the standard input.
+fn records(input: Box<dyn Input>, format: Format, name: &str, origin: Origin) -> Box<dyn Source> {
     let input = match format.compression {
-        Some(compression) => Box::new(inflate::Inflate::new(input, compression, name.clone())),
+        Some(compression) => Box::new(inflate::Inflate::new(input, compression, name.to_owned())),
         None => input,
     };
-    match format.kind {
-        Kind::Jsonl => Box::new(jsonl::Jsonl::new(input, name, origin)),
-        Kind::Csv => Box::new(csv::Csv::new(input, name, origin)),
-        _ => Box::new(lines::Lines::new(input, name, origin)),
-    }
+    Box::new(records::Records::new(input, format.kind, name.to_owned(), origin))
 }
 
 /// Records of a text in memory.
@@ -234,15 +205,15 @@ pub fn pieces_of_text(
     format: Format,
     name: &str,
 ) -> Box<dyn Source> {
-    let origin = Origin { location: name.to_owned(), format: format.to_string(), pass: Pass::Record };
-    records(Box::new(input::Memory::pieces(pieces)), format, name.to_owned(), origin)
+    let origin = Origin::new(name, format, Pass::Record);
+    records(Box::new(input::Memory::pieces(pieces)), format, name, origin)
 }
 
 fn pass_of_records(pass: Option<Pass>) -> Result<Pass> {
     match pass {
         None | Some(Pass::Record) => Ok(Pass::Record),
         Some(pass) => Err(Error::invalid(format!("records cannot be passed as `{pass}`"))
-            .hint("`--pass` is for folders and objects")),
+            .with_hint("`--pass` is for folders and objects")),
     }
 }
 
@@ -250,13 +221,12 @@ fn pass_of_whole(pass: Option<Pass>, location: &str) -> Result<Pass> {
     match pass {
         None => Ok(Pass::Body),
         Some(Pass::Record) => Err(Error::invalid(format!("`{location}` has no records to pass"))
-            .hint("`--pass body` sends each content, `--pass ref` where it lies")),
+            .with_hint("`--pass body` sends each content, `--pass ref` where it lies")),
         Some(pass) => Ok(pass),
     }
 }
 
-/// Enough to hand on.
-fn is_full(items: &[Item], bytes: u64) -> bool {
+fn is_full(items: &[SourceRecord], bytes: u64) -> bool {
     items.len() >= limits::SOURCE_ITEMS_MAX || bytes >= limits::SOURCE_BLOCK_BYTES
 }
 
@@ -275,26 +245,30 @@ fn headers(name: &str) -> Result<BTreeMap<String, String>, String> {
 }
 
 /// A file or object whose content is the payload.
-fn whole(name: &str, payload: Body) -> Result<Item, String> {
+fn whole(name: &str, payload: Body) -> Result<SourceRecord, String> {
     let content_type = Some(Cow::Borrowed("application/octet-stream"));
-    Ok(Item { payload, content_type, headers: headers(name)?, ..Item::default() })
+    Ok(SourceRecord { payload, content_type, headers: headers(name)?, ..SourceRecord::default() })
 }
 
 /// Where a file or object lies is the payload.
-fn reference(name: &str, place: &serde_json::Value) -> Item {
-    Item {
+fn reference(name: &str, place: &serde_json::Value) -> SourceRecord {
+    SourceRecord {
         payload: place.to_string().into(),
         content_type: Some(Cow::Borrowed("application/json")),
-        // One whose name is too long for a header is found by its place.
+        // A name that is too long for a header is in the payload.
         headers: headers(name).unwrap_or_default(),
-        ..Item::default()
+        ..SourceRecord::default()
     }
 }
 
 /// A file or object that cannot be a call.
-fn bad_whole(name: &str, bytes: u64, reason: String) -> Item {
-    let bad = Bad { name: name.to_owned(), line: None, column: None, reason, bytes };
-    Item { bad: Some(Box::new(bad)), headers: headers(name).unwrap_or_default(), ..Item::default() }
+fn bad_whole(name: &str, bytes: u64, reason: String) -> SourceRecord {
+    let bad = BadRecord { name: name.to_owned(), line: None, column: None, reason, bytes };
+    SourceRecord {
+        bad: Some(Box::new(bad)),
+        headers: headers(name).unwrap_or_default(),
+        ..SourceRecord::default()
+    }
 }
 
 fn too_big(what: &str, bytes: u64) -> String {

@@ -1,5 +1,5 @@
-//! Objects under a prefix of somebody's bucket, in the order of their keys; or the records that one object holds. Keys
-//! that end in a slash are what consoles make to show folders, and are no records.
+//! Objects under a prefix of a user's bucket, in the order of their keys; or the records of one object. Keys that end in a
+//! slash are made by consoles to show folders, and are skipped.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,13 +9,16 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 
 use super::input::Input;
-use super::{Format, Item, Kind, Origin, Pass, Source, bad_whole, headers, reference, too_big, whole};
+use super::{
+    Format, Kind, Origin, Pass, Source, SourceRecord, bad_whole, headers, reference, too_big, whole,
+};
 use crate::error::{Error, Result};
+use crate::layout::Key;
 use crate::limits;
-use crate::seam::store::{ETag, Entry, List, Object, Range};
+use crate::seam::store::{ByteRange, ETag, List, ListEntry, Object};
 use crate::seam::{Store, StoreError, StoreExt as _};
 
-/// A bucket that is not ours, as a store without a prefix.
+/// A bucket of the user, as a store without a prefix.
 #[derive(Clone)]
 pub(super) struct Bucket {
     pub(super) name: String,
@@ -27,8 +30,8 @@ impl Bucket {
         format!("s3://{}/{key}", self.name)
     }
 
-    async fn read(&self, key: &str, range: Range) -> Result<Object> {
-        self.store.get(key, range).await.map_err(|error| self.unread(key, error))
+    async fn read(&self, key: &str, range: ByteRange) -> Result<Object> {
+        self.store.get(&Key::text(key), range).await.map_err(|error| self.unread(key, error))
     }
 
     fn unread(&self, key: &str, error: StoreError) -> Error {
@@ -47,7 +50,7 @@ pub(super) struct Objects {
     bucket: Bucket,
     prefix: String,
     pass: Pass,
-    listed: VecDeque<Entry>,
+    listed: VecDeque<ListEntry>,
     after: Option<String>,
     ended: bool,
 }
@@ -70,7 +73,7 @@ impl Objects {
         Ok(())
     }
 
-    fn reference(&self, object: &Entry) -> Item {
+    fn reference(&self, object: &ListEntry) -> SourceRecord {
         let place = serde_json::json!({
             "bucket": self.bucket.name,
             "key": object.key,
@@ -81,15 +84,15 @@ impl Objects {
         reference(&object.key, &place)
     }
 
-    async fn body(&self, object: Entry) -> Result<Item> {
-        let bad = |reason| Item {
+    async fn body(&self, object: ListEntry) -> Result<SourceRecord> {
+        let bad = |reason| SourceRecord {
             headers: headers(&object.key).unwrap_or_default(),
             ..bad_whole(&self.bucket.location(&object.key), object.bytes, reason)
         };
         if object.bytes > limits::BODY_BYTES_MAX {
             return Ok(bad(too_big("object", object.bytes)));
         }
-        let read = self.bucket.store.stream(&object.key, limits::BODY_BYTES_MAX).await;
+        let read = self.bucket.store.stream(&object.to_key(), limits::BODY_BYTES_MAX).await;
         let (body, info) = read.map_err(|error| self.bucket.unread(&object.key, error))?;
         if info.etag != object.etag {
             return Err(self.bucket.changed(&object.key));
@@ -101,18 +104,14 @@ impl Objects {
 #[async_trait]
 impl Source for Objects {
     fn origin(&self) -> Origin {
-        Origin {
-            location: self.bucket.location(&self.prefix),
-            format: Format::plain(Kind::Objects).to_string(),
-            pass: self.pass,
-        }
+        Origin::new(self.bucket.location(&self.prefix), Format::plain(Kind::Objects), self.pass)
     }
 
-    async fn next(&mut self) -> Result<Vec<Item>> {
+    async fn next(&mut self) -> Result<Vec<SourceRecord>> {
         self.list().await?;
         if self.pass == Pass::Ref {
             let count = self.listed.len().min(limits::SOURCE_ITEMS_MAX);
-            let objects: Vec<Entry> = self.listed.drain(..count).collect();
+            let objects: Vec<ListEntry> = self.listed.drain(..count).collect();
             return Ok(objects.iter().map(|object| self.reference(object)).collect());
         }
         let (mut objects, mut bytes) = (Vec::new(), 0);
@@ -131,7 +130,7 @@ pub(super) struct ObjectInput {
     key: String,
     offset: u64,
     etag: Option<ETag>,
-    /// Read, and not yet handed on.
+    /// Read, and not yet returned.
     page: Bytes,
     ended: bool,
 }
@@ -146,7 +145,7 @@ impl ObjectInput {
 impl Input for ObjectInput {
     async fn read(&mut self) -> Result<Bytes> {
         if self.page.is_empty() && !self.ended {
-            let range = Range::Part { offset: self.offset, length: limits::READ_PAGE_BYTES };
+            let range = ByteRange::Part { offset: self.offset, length: limits::READ_PAGE_BYTES };
             let read = self.bucket.read(&self.key, range).await?;
             if *self.etag.get_or_insert_with(|| read.info.etag.clone()) != read.info.etag {
                 return Err(self.bucket.changed(&self.key));
@@ -166,7 +165,7 @@ mod tests {
     use crate::backend::memory::MemoryStore;
     use crate::seam::Body;
     use crate::seam::clock::SystemClock;
-    use crate::seam::store::{Listed, ObjectInfo, PutObject};
+    use crate::seam::store::{ListPage, ObjectInfo, PutObject};
 
     /// A bucket that lists two keys at a time.
     struct Small(MemoryStore);
@@ -175,41 +174,42 @@ mod tests {
         async fn with(objects: impl IntoIterator<Item = (&str, Bytes)>) -> Arc<Small> {
             let store = MemoryStore::new(Arc::new(SystemClock));
             for (key, body) in objects {
-                store.put(key, PutObject::create(body)).await.unwrap();
+                store.put(&Key::text(key), PutObject::create(body)).await.unwrap();
             }
             Arc::new(Small(store))
         }
 
         async fn replace(&self, key: &str, body: &'static str) {
-            let stands = self.0.head(key).await.unwrap().etag;
-            self.0.put(key, PutObject::replace(body, stands)).await.unwrap();
+            let key = Key::text(key);
+            let stands = self.0.head(&key).await.unwrap().etag;
+            self.0.put(&key, PutObject::replace(body, stands)).await.unwrap();
         }
     }
 
     #[async_trait]
     impl Store for Small {
-        async fn put(&self, _: &str, _: PutObject) -> Result<ETag, StoreError> {
+        async fn put(&self, _: &Key, _: PutObject) -> Result<ETag, StoreError> {
             panic!("a source is not written")
         }
 
-        async fn get(&self, key: &str, range: Range) -> Result<Object, StoreError> {
+        async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
             self.0.get(key, range).await
         }
 
-        async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+        async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
             self.0.head(key).await
         }
 
-        async fn list(&self, request: &List) -> Result<Listed, StoreError> {
+        async fn list(&self, request: &List) -> Result<ListPage, StoreError> {
             self.0.list(&List { max: 2, ..request.clone() }).await
         }
 
-        async fn delete(&self, _: &[String]) -> Result<(), StoreError> {
+        async fn delete(&self, _: &[Key]) -> Result<(), StoreError> {
             panic!("a source is not deleted")
         }
     }
 
-    async fn all(location: &str, pass: Option<Pass>, bucket: &Arc<Small>) -> Result<Vec<Item>> {
+    async fn all(location: &str, pass: Option<Pass>, bucket: &Arc<Small>) -> Result<Vec<SourceRecord>> {
         let mut source = open(location, None, pass, Some(bucket.clone())).await?;
         let mut all = Vec::new();
         loop {
@@ -240,7 +240,7 @@ mod tests {
 
         let refs = all("s3://b/in/", Some(Pass::Ref), &bucket).await.unwrap();
         assert_eq!(refs.len(), 8);
-        let etag = bucket.head("in/0").await.unwrap().etag.0;
+        let etag = bucket.head(&Key::text("in/0")).await.unwrap().etag.0;
         let expected = format!(r#"{{"bucket":"b","key":"in/0","size":12,"etag":"{etag}"}}"#);
         assert_eq!(refs[0].payload.to_bytes().unwrap(), expected);
         assert_eq!(refs[0].headers[NAME_HEADER], "in/0");

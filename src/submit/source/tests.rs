@@ -9,7 +9,7 @@ use proptest::sample::Index;
 use super::*;
 
 /// All items, and whether an error ended them.
-fn read(pieces: Vec<Bytes>, format: Format) -> (Vec<Item>, bool) {
+fn read(pieces: Vec<Bytes>, format: Format) -> (Vec<SourceRecord>, bool) {
     let mut source = pieces_of_text(pieces, format, "x");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {

@@ -1,303 +1,263 @@
-//! Runs a range of a chunk: lease → read chunk and log → run what is undecided on free slots → append → delete.
+//! Runs the calls of a range: lease → read chunk and log → run undecided calls on free slots → append → delete.
+//!
+//! When a worker dies, the message of its range comes again. The next worker reads the marks of the lost worker, the chunk
+//! and its log. It leaves out calls that are decided, that wait for a retry, or that left the message. The others run again
+//! under a mark, more carefully after each lost worker.
 
-mod careful;
-mod doomed;
-mod free;
+mod calls;
+mod context;
+mod give;
+mod pipelined;
+mod prepare;
 mod runner;
+mod unit;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use self::doomed::Doomed;
-use self::runner::Desk;
-use super::batch_call::{Common, Open, Tried, Undecided};
-use super::batches::Look;
-use super::demand::Asking;
+use self::calls::CallQueue;
+use self::context::{CallContext, Interruption, OpenCall};
+use self::prepare::Prepared;
+use super::batches::BatchSnapshot;
+use super::done::{Done, Mismatched};
 use super::lease::Lease;
-use super::marks::{self, Suspects};
+use super::marks::{self, MarkLocation};
 use super::phase::Phase;
-use super::single::Done;
+use super::quarantine::Level;
 use super::slots::Slot;
 use super::{Abandoned, Shared, record};
+use crate::error::Error;
 use crate::event::Event;
-use crate::layout::chunk::{self, Record};
+use crate::layout::chunk::Record;
+use crate::layout::object::MarkKind;
 use crate::layout::part::Row;
-use crate::layout::{Key, Message, RangeMessage};
+use crate::layout::{PendingCall, RangeMessage};
 use crate::limits;
-use crate::model::{DeliveryId, State};
-use crate::outcomes::{Chunk, Log};
+use crate::model::{AttemptHistory, MarkId, State};
+use crate::outcomes::Log;
+use crate::outcomes::log::Addition;
 use crate::planted::planted;
-use crate::seam::StoreExt as _;
-use crate::submit::send;
 
 pub async fn work(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Done {
     let what = format!("work on chunk {} of batch {}", message.chunk, message.batch);
-    match begin(shared.clone(), lease, message).await {
-        Ok(done) => done,
-        Err(Abandoned(error)) => {
-            shared.say(Event::RequestFailed { what, why: error.to_string() });
-            Done::Left
-        }
-    }
+    let worked = match prepare::prepare(shared.clone(), lease, message).await {
+        Ok(Prepared::Done(done)) => Ok(done),
+        Ok(Prepared::Ready(range)) => range.work().await,
+        Err(abandoned) => Err(abandoned),
+    };
+    worked.unwrap_or_else(|Abandoned(error)| {
+        shared.emit(Event::RequestFailed { what, why: error.to_string() });
+        Done::Left
+    })
 }
 
 /// The work on one range.
-pub(super) struct Range {
-    pub(super) shared: Arc<Shared>,
-    pub(super) lease: Lease,
-    pub(super) message: RangeMessage,
-    common: Arc<Common>,
+struct Range {
+    shared: Arc<Shared>,
+    lease: Lease,
+    message: RangeMessage,
+    place: MarkLocation,
+    context: Arc<CallContext>,
     log: Log,
     /// Its calls; shared with those who run them.
-    pub(super) desk: Arc<Desk>,
+    calls: Arc<CallQueue>,
     runners: JoinSet<()>,
-    rows: Vec<Row>,
+    /// What is to be recorded next.
+    addition: Addition,
     rows_bytes: u64,
-    spent: BTreeMap<String, u64>,
     begun: Duration,
     /// Of the chunk's payloads.
     bytes: u64,
     flushed: Duration,
+    /// When the log was last read.
+    log_read: Duration,
     /// When half of it was last offered to others.
     offered: Duration,
-    /// Of the calls finished here: how many, and their time on a slot.
-    pub(super) finished: u64,
-    pub(super) busy: Duration,
-    pub(super) suspects: Suspects,
-    marked: bool,
+    /// Executions that ended here: how many, and their time on a slot.
+    executions: u64,
+    busy: Duration,
+    /// How carefully its calls run.
+    level: Level,
+    /// The names of lost marks that name a call.
+    losses: BTreeMap<u64, Vec<MarkId>>,
+    /// Marks that this delivery has written.
+    marks: u32,
+    /// One of them says that calls are about to run.
+    is_marked: bool,
+    /// Calls left it unfinished.
+    has_given: bool,
+    /// It found no way to run its suspects here; they try again later, anywhere.
+    waits_elsewhere: bool,
     cancelled: bool,
+    /// Nothing new begins here, and why. What runs goes on and is recorded.
+    stopped: Option<Stopped>,
+    /// Why the version does not suit this worker, if it turned out so.
+    mismatch: Option<String>,
 }
 
-async fn begin(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Result<Done, Abandoned> {
-    let (app, batch) = (message.app.clone(), message.batch);
-    let Some(look) = shared.batches.look(&app, batch).await? else { return Ok(Done::Finished(lease)) };
-    if look.over || !look.belongs(message.chunk) {
-        return Ok(Done::Finished(lease));
-    }
-    let key = Key::Chunk(app.clone(), batch, message.chunk).to_string();
-    // A chunk is stored before its message is sent and deleted after the batch was over.
-    let Some(object) = shared.seams.store.find(&key).await? else { return Ok(Done::Finished(lease)) };
-    let created_at = object.info.modified_at;
-    let records = chunk::decode(&key, object.body)?;
-
-    let its_log = if planted!(LogPerRange) { message.last } else { message.chunk };
-    let chunk = Chunk::of(&app, batch, &look.batch, its_log);
-    let first_time = lease.delivery == 1 && !message.again;
-    let log = if first_time { Log::fresh(chunk) } else { Log::open(&*shared.seams.store, chunk).await? };
-    let open = |record: &Record| {
-        (message.first..=message.last).contains(&record.number) && !log.decided().contains(record.number)
-    };
-    let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
-    let (refused, todo): (Vec<Record>, Vec<Record>) =
-        records.into_iter().filter(open).partition(|record| record.refused.is_some());
-    let suspects = marks::suspects(&shared, &message, lease.delivery).await?;
-    let careful = lease.delivery > 1 || !suspects.is_empty();
-    if lease.delivery > 1 {
-        shared.say(Event::RangeRedelivered {
-            app: app.clone(),
-            batch,
-            first: message.first,
-            last: message.last,
-            delivery: lease.delivery,
-            suspects: suspects.len() as u64,
-        });
-    }
-    let tried = message.tried.iter().map(|(number, attempts, failures, function_failures)| {
-        let tried = Tried { attempts: *attempts, failures: *failures, function_failures: *function_failures };
-        (*number, tried)
-    });
-    let mut tried: BTreeMap<u64, Tried> = tried.collect();
-    let now = shared.seams.clock.monotonic();
-    let delivery = DeliveryId { message: message.id, delivery: lease.delivery };
-    let definitions = &shared.definitions;
-    let batch_definition = look.batch.clone();
-    let version = definitions.version(&app, &batch_definition.function, &batch_definition.version).await?;
-    let definition = definitions.function(&app, &batch_definition.function).await?;
-    let doomed = match (&version, &definition) {
-        (None, _) => Some(format!(
-            "version {} of function `{}` is missing",
-            batch_definition.version, batch_definition.function
-        )),
-        (_, None) => {
-            Some(format!("function `{}` was deleted before the call ran", batch_definition.function))
-        }
-        _ => None,
-    };
-    let unsuited = version.as_ref().and_then(|version| shared.executor.suits(version).err());
-    let common = version.zip(definition).map(|(version, definition)| {
-        let (app, batch) = (app.clone(), batch_definition.clone());
-        Arc::new(Common {
-            app,
-            batch_id: message.batch,
-            batch,
-            version,
-            definition,
-            created_at,
-            delivery,
-            careful,
-            worker: shared.config.name.as_str().into(),
-            worker_version: env!("CARGO_PKG_VERSION").into(),
-        })
-    });
-    let Some(common) = common else {
-        let reason = doomed.unwrap_or_default();
-        let all = refused.iter().chain(&todo).map(|record| record.number).collect();
-        return Doomed { shared, lease, log, created_at }.record(all, reason).await;
-    };
-    let todo = todo.into_iter().map(|record| {
-        let tried = tried.remove(&record.number).unwrap_or_default();
-        (record.number, Open { record, tried })
-    });
-    let desk = Desk::new(todo.collect(), Asking::new(shared.demand.clone()));
-    let mut range = Range {
-        lease,
-        message,
-        common,
-        log,
-        desk,
-        runners: JoinSet::new(),
-        rows: Vec::new(),
-        rows_bytes: 0,
-        spent: BTreeMap::new(),
-        begun: now,
-        bytes,
-        flushed: now,
-        offered: now,
-        finished: 0,
-        busy: Duration::ZERO,
-        suspects,
-        marked: false,
-        cancelled: false,
-        shared,
-    };
-    if let Some(mismatch) = unsuited {
-        return range.unsuited(mismatch.to_string()).await;
-    }
-    range.refuse(refused);
-    if careful && planted!(KeepsAndHalves) {
-        super::split::halve(&mut range).await;
-    }
-    let halt = if careful { range.carefully().await } else { range.freely().await };
-    match halt {
-        Ok(halt) => range.halt(halt).await,
-        Err(abandoned) => {
-            range.runners.shutdown().await;
-            range.void_marks().await;
-            Err(abandoned)
-        }
-    }
-}
-
-/// Why the loop over a range stopped before it was decided.
-enum Halt {
-    /// Drain or hand-over: what is left goes to a new message.
-    HandBack,
-    Sick(String),
-    Mismatch(String),
+/// Why nothing new begins under a range.
+enum Stopped {
+    /// Drain, the lease's hand-over, or this machine cannot run functions.
+    HandOver,
+    /// The version turned out not to suit this worker.
+    Mismatch,
 }
 
 impl Range {
+    async fn work(mut self) -> Result<Done, Abandoned> {
+        let worked = match self.level {
+            Level::Normal | Level::Among => self.run_pipelined().await,
+            Level::Sole | Level::Alone => self.run_unit().await,
+        };
+        let finished = match worked {
+            Ok(()) => self.hand_over_rest().await,
+            Err(abandoned) => Err(abandoned),
+        };
+        if finished.is_err() {
+            self.runners.shutdown().await;
+        }
+        if !matches!(finished, Ok(false)) {
+            self.void_marks().await;
+        }
+        let handed_over = finished?;
+        if let Some(why) = &self.mismatch {
+            prepare::record_mismatch(&self.shared, &self.message, why.clone()).await;
+        }
+        let now = self.shared.deps.clock.monotonic();
+        self.shared.prefetch.finished(self.begun, now, self.bytes);
+        let lease = self.lease;
+        Ok(match (self.mismatch, handed_over || self.has_given) {
+            (Some(why), _) => {
+                let name = self.message.name();
+                Done::Mismatched(Mismatched { lease: Some(lease), new_name: name.clone(), name, why })
+            }
+            (None, true) => Done::Replaced { lease, handed_back: true },
+            (None, false) => Done::Finished(lease),
+        })
+    }
+
     /// A bad record is decided without running.
     fn refuse(&mut self, refused: Vec<Record>) {
         for record in refused {
-            let row =
-                self.common.row(&self.shared, record.number, State::Error, record.refused, Tried::default());
+            let history = AttemptHistory::default();
+            let (shared, number) = (&self.shared, record.number);
+            let row = self.context.row_without_run(shared, number, State::Error, record.refused, history);
             self.push(row);
         }
     }
 
     fn may_begin(&self) -> bool {
-        self.shared.phases.now() == Phase::Work && self.lease.may_begin(&self.shared) && !self.cancelled
+        self.shared.phases.now() == Phase::Run
+            && self.lease.may_begin(&self.shared)
+            && !self.cancelled
+            && self.stopped.is_none()
     }
 
-    /// Gives a slot to a call, and then, unless the range is careful, to whichever are next.
-    fn start(&mut self, open: Open, slot: Slot) {
-        let (shared, common, desk) = (self.shared.clone(), self.common.clone(), self.desk.clone());
+    /// Gives a slot to a call, and then to whichever are next.
+    fn start(&mut self, open: OpenCall, slot: Slot) {
+        let (shared, context, calls) = (self.shared.clone(), self.context.clone(), self.calls.clone());
         let until = self.lease.begins_until();
-        self.runners.spawn(async move { runner::run(&shared, &common, &desk, open, until, slot).await });
+        self.runners.spawn(async move { runner::run(&shared, &context, &calls, open, until, slot).await });
     }
 
-    /// What came of a runner's end: one that panicked leaves its call undecided, and the range with it.
-    fn joined(ended: Result<(), tokio::task::JoinError>) -> Result<(), Abandoned> {
-        ended.map_err(|_| Abandoned(crate::error::Error::internal("a call's task panicked")))
+    /// What came of a runner's end: the worker counts panics; this range ends with its call.
+    fn joined(ended: Result<(), tokio::task::JoinError>) {
+        if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+            std::panic::resume_unwind(panic);
+        }
     }
 
-    /// Takes in how calls ended.
-    async fn settle(&mut self) -> Result<Option<Halt>, Abandoned> {
-        let mut halt = None;
-        let (rows, undecided) = self.desk.take_ended();
-        rows.into_iter().for_each(|row| self.count(row));
-        for (open, why) in undecided {
-            match why {
-                Undecided::Later(delay) => self.later(open, delay).await,
-                Undecided::HandBack => {
-                    let attempts = open.tried.attempts.saturating_sub(1);
-                    self.desk.give_back(Open { tried: Tried { attempts, ..open.tried }, ..open });
-                }
-                Undecided::Sick(why) => {
-                    self.desk.give_back(open);
-                    halt = halt.or(Some(Halt::Sick(why)));
-                }
-                Undecided::Mismatch(mismatch) => {
-                    self.desk.give_back(Open { tried: Tried::default(), ..open });
-                    halt = halt.or(Some(Halt::Mismatch(mismatch.to_string())));
-                }
-                Undecided::Failed(error) => return Err(Abandoned(error)),
+    /// Takes in how calls ended. What ends one call changes no other.
+    fn settle(&mut self) {
+        let ended = self.calls.take_ended();
+        self.executions += ended.executions;
+        self.addition.executions += ended.executions;
+        self.busy += ended.busy;
+        self.addition.executions_ms += ended.busy.as_millis() as u64;
+        for row in ended.rows {
+            self.shared.emit(Event::BatchCallEnded { batch: self.message.batch, status: row.status });
+            self.push(row);
+        }
+        let now = self.shared.deps.clock.monotonic();
+        for (open, wait) in ended.retries {
+            let is_short = wait <= limits::RETRY_IN_PLACE_MAX;
+            match is_short && self.may_begin() {
+                true => self.calls.wait(open, now + wait),
+                false => self.make_pending(&open, wait),
             }
         }
-        Ok(halt)
+        for (open, why) in ended.interrupted {
+            self.calls.give_back(open);
+            self.interrupted(why);
+        }
     }
 
-    fn count(&mut self, row: Row) {
-        self.finished += 1;
-        self.busy += Duration::from_millis(row.run_ms + row.start_ms);
-        self.shared.say(Event::BatchCallEnded { batch: self.message.batch, status: row.status });
-        self.push(row);
+    /// Nothing new begins here after a call that was interrupted.
+    fn interrupted(&mut self, why: Interruption) {
+        match why {
+            Interruption::CutOff => {}
+            Interruption::Sick(why) => self.shared.health.report(why),
+            Interruption::NotStored(error) => {
+                let what = format!("run a call of batch {}", self.message.batch);
+                self.shared.emit(Event::RequestFailed { what, why: error.to_string() });
+            }
+            Interruption::Mismatch(why) => {
+                let (app, batch) = (self.message.app.clone(), self.message.batch);
+                self.shared.emit(Event::BatchMismatched { app, batch, why: why.clone() });
+                self.mismatch = Some(why);
+                self.stopped = Some(Stopped::Mismatch);
+            }
+        }
+        self.stopped.get_or_insert(Stopped::HandOver);
     }
 
     fn push(&mut self, row: Row) {
         self.rows_bytes += row.bytes();
-        self.rows.push(row);
+        self.addition.rows.push(row);
+    }
+
+    /// The wait is recorded in the log; the supervisor sends the call again when it is due.
+    fn make_pending(&mut self, open: &OpenCall, wait: Duration) {
+        let due = self.shared.deps.now().plus_ms(wait.as_millis() as u64);
+        let pending = PendingCall { due, history: open.history };
+        planted!((), PendingNotRecorded => return);
+        self.addition.pending.insert(open.record.number, pending);
     }
 
     /// Appends what is finished, and repeats until it is known what stands.
     async fn flush(&mut self) -> Result<(), Abandoned> {
-        self.flushed = self.shared.seams.clock.monotonic();
-        if self.rows.is_empty() {
+        self.flushed = self.shared.deps.clock.monotonic();
+        if self.addition.rows.is_empty() && self.addition.pending.is_empty() {
             return Ok(());
         }
         for (operation, count) in self.shared.spent() {
-            *self.spent.entry(operation).or_default() += count;
+            *self.addition.spent.entry(operation).or_default() += count;
         }
         let shared = self.shared.clone();
         let appended = loop {
             if !self.lease.may_commit(&shared) {
-                return Err(Abandoned(crate::error::Error::internal(
-                    "the lease on a chunk is too old to commit under",
-                )));
+                return Err(Abandoned(Error::internal("the lease on a chunk is too old to commit under")));
             }
-            match self.log.append(&*shared.seams.store, &self.rows, &self.spent).await {
+            match self.log.append(&*shared.deps.store, &self.addition).await {
                 Ok(appended) => break appended,
-                Err(_) if planted!(RerenderedPart) && self.desk.todo() > 0 => return Ok(()),
-                Err(error) => record::again(&shared, "record outcomes", error).await?,
+                Err(error) => record::retry_or_abandon(&shared, "record outcomes", error).await?,
             }
         };
-        self.shared.say(Event::PartWritten {
+        self.shared.emit(Event::PartWritten {
             app: self.message.app.clone(),
             batch: self.message.batch,
             recorded: appended.recorded,
             adopted: appended.adopted,
             stood: appended.stood,
         });
-        self.shared.written.note(self.message.batch, &self.log);
-        self.rows.clear();
+        self.shared.written.record(self.message.batch, &self.log);
+        self.addition = Addition { worker: self.shared.config.name.clone(), ..Addition::default() };
         self.rows_bytes = 0;
-        self.spent.clear();
         let log = &self.log;
-        self.desk.retain(|number| !log.decided().contains(number));
+        self.calls.retain(|number| !log.decided().contains(number));
         Ok(())
     }
 
@@ -305,137 +265,43 @@ impl Range {
         if self.cancelled {
             return;
         }
-        let look = self.shared.batches.look(&self.message.app, self.message.batch).await;
-        let Ok(Some(Look { cancelled: Some(cancelled), .. })) = look else { return };
-        self.cancelled = true;
+        let snapshot = self.shared.batches.snapshot(&self.message.app, self.message.batch).await;
+        let Ok(Some(BatchSnapshot { cancelled: Some(cancelled), .. })) = snapshot else { return };
         self.runners.shutdown().await;
-        let (rows, undecided) = self.desk.take_ended();
-        rows.into_iter().for_each(|row| self.count(row));
-        let mut stopped: Vec<(u64, Tried)> =
-            undecided.into_iter().map(|(open, _)| (open.record.number, open.tried)).collect();
-        stopped.extend(self.desk.take_running().into_iter().map(|number| (number, Tried::default())));
-        stopped.extend(self.desk.take_todo().into_iter().map(|(number, open)| (number, open.tried)));
-        for (number, tried) in stopped {
+        self.settle();
+        // What waits for a retry is cancelled like the rest.
+        let pending = std::mem::take(&mut self.addition.pending);
+        self.cancelled = true;
+        let mut stopped: BTreeMap<u64, AttemptHistory> = self.calls.take_running();
+        stopped.extend(pending.into_iter().map(|(number, call)| (number, call.history)));
+        stopped
+            .extend(self.calls.take_waiting().into_iter().map(|(number, (_, open))| (number, open.history)));
+        stopped.extend(self.calls.take_todo().into_iter().map(|(number, open)| (number, open.history)));
+        for (number, history) in stopped {
             let reason = Some(cancelled.reason.clone());
-            let row = self.common.row(&self.shared, number, State::Cancelled, reason, tried);
+            let row = self.context.row_without_run(&self.shared, number, State::Cancelled, reason, history);
             self.push(row);
         }
     }
 
-    async fn halt(mut self, halt: Halt) -> Result<Done, Abandoned> {
-        // What still runs is given up: its numbers are undecided and go on.
-        self.runners.shutdown().await;
-        let interrupted = match self.record_ended().await {
-            Ok(interrupted) => interrupted,
-            Err(abandoned) => {
-                self.void_marks().await;
-                return Err(abandoned);
-            }
-        };
-        let rest = self.rest(&interrupted);
-        if rest.is_none() {
-            let now = self.shared.seams.clock.monotonic();
-            self.shared.demand.finished(self.begun, now, self.bytes);
-            return Ok(Done::Finished(self.lease));
-        }
-        match halt {
-            Halt::HandBack => self.replace(rest, Duration::ZERO, true).await,
-            Halt::Mismatch(why) => self.unsuited(why).await,
-            Halt::Sick(why) => {
-                if !planted!(SickMarksStand) {
-                    self.void_marks().await;
-                }
-                if self.lease.delivery > limits::PUT_BACK_COUNT_MAX {
-                    if let Done::Replaced { lease, .. } = self.replace(rest, Duration::ZERO, true).await? {
-                        lease.delete().await?;
-                    }
-                } else {
-                    self.lease.give_back(Duration::ZERO).await?;
-                }
-                Ok(Done::Sick(why))
-            }
-        }
+    /// Writes one mark of this delivery.
+    async fn mark(
+        &mut self,
+        kind: MarkKind,
+        numbers: impl IntoIterator<Item = u64>,
+    ) -> Result<(), Abandoned> {
+        self.marks += 1;
+        self.is_marked |= kind.names_losses();
+        let id = MarkId { delivery: self.context.delivery, n: self.marks };
+        marks::put(&self.shared, &self.place, id, kind, marks::runs(numbers)).await?;
+        Ok(())
     }
 
-    /// Records what has ended, and says what has not.
-    async fn record_ended(&mut self) -> Result<BTreeSet<u64>, Abandoned> {
-        self.settle().await?;
-        let interrupted = self.desk.take_running();
-        self.flush().await?;
-        Ok(interrupted)
-    }
-
-    /// The hull of everything not yet recorded (H13).
-    fn rest(&self, interrupted: &BTreeSet<u64>) -> Option<(u64, u64)> {
-        let open = interrupted.iter().copied().filter(|number| !self.log.decided().contains(*number));
-        let open = open.filter(|_| !planted!(HandOverForgetsRunning));
-        let numbers: BTreeSet<u64> = self.desk.numbers().into_iter().chain(open).collect();
-        Some((*numbers.first()?, *numbers.last()?))
-    }
-
-    /// Sends the rest as a new message with all that is known, in place of the present one.
-    async fn replace(
-        mut self,
-        rest: Option<(u64, u64)>,
-        delay: Duration,
-        handed_back: bool,
-    ) -> Result<Done, Abandoned> {
-        // The worker outlived what it ran.
-        self.void_marks().await;
-        let Some((first, last)) = rest else { return Ok(Done::Finished(self.lease)) };
-        let here = |number: &u64| (first..=last).contains(number) && !self.log.decided().contains(*number);
-        let message = RangeMessage {
-            id: send::message_id(&self.shared.seams),
-            first,
-            last,
-            again: true,
-            suspects: self
-                .suspects
-                .iter()
-                .filter(|(number, _)| here(number))
-                .map(|(n, m)| (*n, *m))
-                .collect(),
-            tried: self
-                .desk
-                .tried()
-                .into_iter()
-                .filter(|(number, _)| here(number))
-                .map(|(number, tried)| (number, tried.attempts, tried.failures, tried.function_failures))
-                .collect(),
-            ..self.message.clone()
-        };
-        let sent = send::send(&self.shared.seams.queues.chunks, &Message::Range(message), delay).await;
-        if !planted!(AmbiguousSplitBelieved) {
-            sent?;
-        }
-        Ok(Done::Replaced { lease: self.lease, handed_back })
-    }
-
+    /// The worker outlived what it ran: its marks must not tell of a loss (N3).
     async fn void_marks(&mut self) {
-        if std::mem::take(&mut self.marked) {
-            // Without it a call runs alone that need not.
-            let _ = marks::void(&self.shared, &self.message, self.common.delivery).await;
+        if std::mem::take(&mut self.is_marked) {
+            // Tried once: without it a call runs alone that need not.
+            let _ = marks::void(&self.shared, &self.place, self.context.delivery).await;
         }
-    }
-
-    /// This version cannot run here: others get the range after a while. What lasts an hour is recorded.
-    async fn unsuited(mut self, why: String) -> Result<Done, Abandoned> {
-        let now = self.shared.seams.now();
-        let call = self.common.batch_id.call(self.message.first);
-        self.shared.say(Event::CallMismatched { app: self.message.app.clone(), call, why: why.clone() });
-        let since = self.message.mismatch_since.unwrap_or(now);
-        if now.since_ms(since) >= limits::MISMATCH_MS_MAX {
-            for number in self.desk.take_todo().into_keys() {
-                let reason = Some(format!("no worker can run it: {why}"));
-                let row = self.common.row(&self.shared, number, State::Error, reason, Tried::default());
-                self.push(row);
-            }
-            self.flush().await?;
-            return Ok(Done::Finished(self.lease));
-        }
-        self.message.mismatch_since = Some(since);
-        let rest = self.rest(&BTreeSet::new());
-        let wait = super::single::spread(&self.shared, limits::PUT_BACK_MS);
-        self.replace(rest, wait, false).await
     }
 }

@@ -9,10 +9,10 @@ use afn::model::{BatchId, State};
 use afn::seam::StoreExt as _;
 use afn::submit::batch::{BatchOptions, End, Progress, submit};
 use afn::submit::cancel_batch::{cancel, cancel_call};
-use afn::submit::resume::Found;
+use afn::submit::resume::SubmissionState;
 use afn::submit::retry::{Retried, retry};
 use afn::submit::seal::seal;
-use afn::submit::source::{Item, Origin, Pass, Source, text};
+use afn::submit::source::{Origin, Pass, Source, SourceRecord, text};
 use async_trait::async_trait;
 
 use super::ground::{Ground, lines};
@@ -26,21 +26,26 @@ async fn a_batch_is_sealed_with_what_is_stored_once_its_submitter_is_quiet() {
         ground.delete(Key::Chunk(ground.app.clone(), batch, last)).await;
     }
     tokio::time::advance(Duration::from_secs(9 * 60)).await;
-    let error = seal(&ground.seams, batch, "somebody").await.unwrap_err();
+    let error = seal(&ground.deps, batch, "somebody").await.unwrap_err();
     assert!(error.message().ends_with("may still be submitted: its last chunk was stored 9m ago"), "{error}");
     assert_eq!(error.hint_text(), Some("try again in 1m"));
     tokio::time::advance(Duration::from_secs(60)).await;
-    let sealed = seal(&ground.seams, batch, "somebody").await.unwrap();
+    let sealed = seal(&ground.deps, batch, "somebody").await.unwrap();
     assert_eq!((sealed.last, &sealed.missing[..]), (400, [(1, 64), (129, 256)].as_slice()));
     assert_eq!((sealed.calls(), sealed.by.as_str()), (208, "somebody"));
-    assert_eq!(seal(&ground.seams, batch, "another").await.unwrap(), sealed);
+    assert_eq!(seal(&ground.deps, batch, "another").await.unwrap(), sealed);
 
     // A resume needs no source now, and sends what belongs.
     ground.ranges().await;
-    let request = afn::submit::resume::ResumeRequest { batch, source: None, bucket: None };
-    let resumed = afn::submit::resume::resume(&ground.seams, request, &|_| {}).await.unwrap();
-    assert_eq!(resumed.found, Found::Sealed);
-    let sent: Vec<(u64, u64)> = ground.ranges().await.iter().map(|range| (range.first, range.last)).collect();
+    let request = afn::submit::resume::ResumeRequest { batch, source: None };
+    let resumed = afn::submit::resume::resume(&ground.deps, request, &|_| {}).await.unwrap();
+    assert_eq!(resumed.found, SubmissionState::Sealed);
+    let sent: Vec<(u64, u64)> = ground
+        .ranges()
+        .await
+        .iter()
+        .map(|range| (range.calls.first().unwrap(), range.calls.last().unwrap()))
+        .collect();
     assert_eq!(sent, [(65, 128), (257, 320), (321, 384), (385, 400)]);
 }
 
@@ -50,9 +55,9 @@ async fn a_batch_without_a_chunk_can_be_sealed_too() {
     let batch = ground.submit(lines(3)).await.unwrap().batch;
     ground.unseal(batch).await;
     ground.delete(Key::Chunk(ground.app.clone(), batch, 3)).await;
-    assert!(seal(&ground.seams, batch, "somebody").await.is_err());
+    assert!(seal(&ground.deps, batch, "somebody").await.is_err());
     tokio::time::advance(Duration::from_secs(600)).await;
-    assert_eq!(seal(&ground.seams, batch, "somebody").await.unwrap().calls(), 0);
+    assert_eq!(seal(&ground.deps, batch, "somebody").await.unwrap().calls(), 0);
 }
 
 /// Records that come as a slow pipe gives them: a hundred at once, then the next hundred after a while.
@@ -64,13 +69,17 @@ impl Source for Slow {
         Origin { location: "-".to_owned(), format: "lines".to_owned(), pass: Pass::Record }
     }
 
-    async fn next(&mut self) -> afn::Result<Vec<Item>> {
+    async fn next(&mut self) -> afn::Result<Vec<SourceRecord>> {
         if self.0 > 0 {
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
         let lines = self.0 + 1..=self.0 + 100;
         self.0 += 100;
-        let item = |n| Item { payload: format!("line {n}").into(), line: Some(n), ..Item::default() };
+        let item = |n| SourceRecord {
+            payload: format!("line {n}").into(),
+            line: Some(n),
+            ..SourceRecord::default()
+        };
         Ok(lines.map(item).collect())
     }
 }
@@ -83,12 +92,12 @@ async fn a_submitter_stops_soon_after_its_batch_is_cancelled() {
     let canceller = async {
         tokio::time::sleep(Duration::from_secs(150)).await;
         let id = batch.lock().unwrap().expect("it has begun");
-        let first = cancel(&ground.seams, id, "somebody", "wrong file").await.unwrap();
-        assert_eq!(cancel(&ground.seams, id, "another", "").await.unwrap(), first);
+        let first = cancel(&ground.deps, id, "somebody", "wrong file").await.unwrap();
+        assert_eq!(cancel(&ground.deps, id, "another", "").await.unwrap(), first);
         tokio::time::Instant::now()
     };
     let submitter = async {
-        let submitted = submit(&ground.seams, ground.request(Box::new(Slow(0))), &know).await.unwrap();
+        let submitted = submit(&ground.deps, ground.request(Box::new(Slow(0))), &know).await.unwrap();
         (submitted, tokio::time::Instant::now())
     };
     let (cancelled_at, (submitted, ended_at)) = tokio::join!(canceller, submitter);
@@ -102,7 +111,7 @@ async fn a_submitter_stops_soon_after_its_batch_is_cancelled() {
     assert_eq!((stands.by.as_str(), stands.reason.as_str()), ("somebody", "wrong file"));
 
     ground.end(batch).await;
-    let error = cancel(&ground.seams, batch, "somebody", "").await.unwrap_err();
+    let error = cancel(&ground.deps, batch, "somebody", "").await.unwrap_err();
     assert!(error.message().ends_with("has finished already"), "{error}");
 }
 
@@ -111,30 +120,30 @@ async fn one_call_of_a_batch_is_cancelled_in_its_chunks_log() {
     let ground = Ground::new().await;
     let batch = ground.submit(lines(200)).await.unwrap().batch;
     ground.decide(batch, 128, [(70, State::Success), (71, State::Cancelled)]).await;
-    let row = cancel_call(&ground.seams, batch.call(72), "somebody").await.unwrap();
+    let row = cancel_call(&ground.deps, batch.call(72), "somebody").await.unwrap();
     assert_eq!(
         (row.number, row.status, row.error.as_deref()),
         (72, State::Cancelled, Some("cancelled by somebody"))
     );
-    let again = cancel_call(&ground.seams, batch.call(72), "another").await.unwrap();
+    let again = cancel_call(&ground.deps, batch.call(72), "another").await.unwrap();
     assert_eq!(again.error.as_deref(), Some("cancelled by somebody"), "what stands, stands");
     assert_eq!(
-        cancel_call(&ground.seams, batch.call(71), "x").await.unwrap().error.as_deref(),
+        cancel_call(&ground.deps, batch.call(71), "x").await.unwrap().error.as_deref(),
         Some("so it is")
     );
-    let error = cancel_call(&ground.seams, batch.call(70), "x").await.unwrap_err();
+    let error = cancel_call(&ground.deps, batch.call(70), "x").await.unwrap_err();
     assert!(error.message().ends_with("has finished already: success"), "{error}");
-    assert!(cancel_call(&ground.seams, batch.call(1), "x").await.is_ok());
-    assert!(cancel_call(&ground.seams, batch.call(201), "x").await.is_err());
+    assert!(cancel_call(&ground.deps, batch.call(1), "x").await.is_ok());
+    assert!(cancel_call(&ground.deps, batch.call(201), "x").await.is_err());
 
     ground.unseal(batch).await;
     ground.delete(Key::Chunk(ground.app.clone(), batch, 64)).await;
-    let error = cancel_call(&ground.seams, batch.call(5), "x").await.unwrap_err();
+    let error = cancel_call(&ground.deps, batch.call(5), "x").await.unwrap_err();
     assert!(error.message().ends_with("is not submitted yet"), "{error}");
 }
 
 async fn press(ground: &Ground, batch: BatchId) -> afn::Result<Retried> {
-    retry(&ground.seams, batch, BatchOptions::default(), &|_| {}).await
+    retry(&ground.deps, batch, BatchOptions::default(), &|_| {}).await
 }
 
 /// 200 records, of which 150 is bad; of the others those are failures that end in 7.
@@ -154,9 +163,21 @@ async fn finished(ground: &Ground) -> BatchId {
         _ => State::Success,
     };
     for range in ground.ranges().await {
-        let half = range.first + 20;
-        ground.decide(batch, range.last, (range.first..half).map(|n| (n, status(n)))).await;
-        ground.decide(batch, range.last, (half..=range.last).map(|n| (n, status(n)))).await;
+        let half = (range.calls.first().unwrap() + 20).min(range.calls.last().unwrap());
+        ground
+            .decide(
+                batch,
+                range.calls.last().unwrap(),
+                (range.calls.first().unwrap()..half).map(|n| (n, status(n))),
+            )
+            .await;
+        ground
+            .decide(
+                batch,
+                range.calls.last().unwrap(),
+                (half..=range.calls.last().unwrap()).map(|n| (n, status(n))),
+            )
+            .await;
     }
     assert!(press(ground, batch).await.unwrap_err().message().ends_with("has not finished yet"));
     ground.end(batch).await;
@@ -182,7 +203,10 @@ async fn failures_are_retried_in_a_batch_of_their_own() {
     assert_eq!((body.retry_of, body.source.location), (Some(batch), batch.to_string()));
 
     let again = press(&ground, batch).await.unwrap();
-    assert_eq!((again.batch, again.repeated, again.resumed.found), (made.batch, true, Found::Sealed));
+    assert_eq!(
+        (again.batch, again.repeated, again.resumed.found),
+        (made.batch, true, SubmissionState::Sealed)
+    );
     assert_eq!(ground.records(made.batch).await.len(), 20);
 }
 
@@ -198,14 +222,12 @@ async fn two_who_press_retry_at_once_make_one_batch() {
 
     // Whoever made the link and died before the batch is made good by the next.
     let prefix = afn::layout::key::batch(&ground.app, one.batch);
-    let keys = ground.keys(prefix).await;
-    ground.seams.store.delete(&keys).await.unwrap();
+    let keys: Vec<Key> = ground.keys(prefix).await.into_iter().map(Key::text).collect();
+    ground.deps.store.delete(&keys).await.unwrap();
     let third = press(&ground, batch).await.unwrap();
     assert_eq!((third.batch, third.repeated), (one.batch, true));
     assert_eq!(ground.records(one.batch).await.len(), 20);
-    assert!(
-        ground.seams.store.exists(&Key::Sealed(ground.app.clone(), one.batch).to_string()).await.unwrap()
-    );
+    assert!(ground.deps.store.exists(&Key::Sealed(ground.app.clone(), one.batch)).await.unwrap());
 }
 
 #[tokio::test]

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use afn::layout::Key;
 use afn::limits;
-use afn::seam::store::{ETag, List, Listed, Object, ObjectInfo, PutObject, Range, Store, StoreError};
+use afn::seam::store::{ByteRange, ETag, List, ListPage, Object, ObjectInfo, PutObject, Store, StoreError};
 use afn::submit::batch::submit;
-use afn::submit::source::{Item, Origin, Pass, Source};
+use afn::submit::source::{Origin, Pass, Source, SourceRecord};
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -51,7 +52,7 @@ impl Source for Counting {
         Origin { location: "x".to_owned(), format: "lines".to_owned(), pass: Pass::Record }
     }
 
-    async fn next(&mut self) -> afn::Result<Vec<Item>> {
+    async fn next(&mut self) -> afn::Result<Vec<SourceRecord>> {
         if self.left == 0 {
             return Ok(Vec::new());
         }
@@ -60,7 +61,7 @@ impl Source for Counting {
         let now = self.alive.now.fetch_add(bytes.len() as u64, Ordering::SeqCst) + bytes.len() as u64;
         self.alive.peak.fetch_max(now, Ordering::SeqCst);
         let counted = Counted { bytes, alive: self.alive.clone() };
-        Ok(vec![Item { payload: Bytes::from_owner(counted).into(), ..Item::default() }])
+        Ok(vec![SourceRecord { payload: Bytes::from_owner(counted).into(), ..SourceRecord::default() }])
     }
 }
 
@@ -69,27 +70,27 @@ struct Sluggish(Arc<dyn Store>);
 
 #[async_trait]
 impl Store for Sluggish {
-    async fn put(&self, key: &str, object: PutObject) -> Result<ETag, StoreError> {
+    async fn put(&self, key: &Key, object: PutObject) -> Result<ETag, StoreError> {
         tokio::time::sleep(Duration::from_secs(2)).await;
-        if key.contains("/payloads/") || key.contains("/inputs/") {
+        if matches!(key, Key::Chunk(..) | Key::Input(..)) {
             return Ok(ETag("forgotten".to_owned()));
         }
         self.0.put(key, object).await
     }
 
-    async fn get(&self, key: &str, range: Range) -> Result<Object, StoreError> {
+    async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
         self.0.get(key, range).await
     }
 
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
         self.0.head(key).await
     }
 
-    async fn list(&self, request: &List) -> Result<Listed, StoreError> {
+    async fn list(&self, request: &List) -> Result<ListPage, StoreError> {
         self.0.list(request).await
     }
 
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+    async fn delete(&self, keys: &[Key]) -> Result<(), StoreError> {
         self.0.delete(keys).await
     }
 }
@@ -100,8 +101,8 @@ async fn the_bytes_of_records_alive_are_bounded() {
     let ground = Ground::new().await;
     let alive = Arc::new(Alive::default());
     let source = Counting { left: records, alive: alive.clone() };
-    let seams = ground.through(Sluggish(ground.seams.store.clone()));
-    let submitted = submit(&seams, ground.request(Box::new(source)), &|_| {}).await.unwrap();
+    let deps = ground.through(Sluggish(ground.deps.store.clone()));
+    let submitted = submit(&deps, ground.request(Box::new(source)), &|_| {}).await.unwrap();
     assert_eq!(submitted.calls, records as u64);
     assert_eq!(alive.now.load(Ordering::SeqCst), 0, "all are let go");
     let peak = alive.peak.load(Ordering::SeqCst);

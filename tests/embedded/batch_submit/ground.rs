@@ -8,18 +8,19 @@ use afn::event::Silent;
 use afn::layout::batch::{Batch, Sealed, Summary};
 use afn::layout::chunk::{self, ChunkFacts, Record};
 use afn::layout::part::{Row, RowResult};
-use afn::layout::{Key, Message, RangeMessage, key, note, object};
+use afn::layout::{Key, Message, RangeMessage, key, metadata, object};
 use afn::model::{AppName, BatchId, Kind, State, Time};
+use afn::outcomes::log::Addition;
 use afn::outcomes::{Chunk, Log};
-use afn::seam::queue::{Lane, Queue, Queues};
+use afn::seam::queue::{Queue, QueuePair, Queues};
 use afn::seam::rng::SeededRng;
-use afn::seam::store::{List, PutObject, Range};
-use afn::seam::{Clock, Seams, Store, StoreExt as _};
+use afn::seam::store::{ByteRange, List, PutObject};
+use afn::seam::{Clock, Deps, Store, StoreExt as _};
 use afn::submit::batch::{BatchOptions, BatchRequest, Submitted, submit};
 use afn::submit::source::{Source, text};
 use async_trait::async_trait;
 
-use crate::world::deploy;
+use super::super::world::deploy;
 
 /// Tokio's time, paused or not, on a calendar of its own.
 pub struct TokioClock(tokio::time::Instant);
@@ -40,7 +41,7 @@ impl Clock for TokioClock {
 }
 
 pub struct Ground {
-    pub seams: Seams,
+    pub deps: Deps,
     pub app: AppName,
 }
 
@@ -48,8 +49,8 @@ impl Ground {
     pub async fn new() -> Ground {
         let clock: Arc<dyn Clock> = Arc::new(TokioClock(tokio::time::Instant::now()));
         let queue = || -> Arc<dyn Queue> { Arc::new(MemoryQueue::new(clock.clone())) };
-        let lane = || Lane { live: queue(), dead: queue() };
-        let seams = Seams {
+        let lane = || QueuePair { live: queue(), dead: queue() };
+        let deps = Deps {
             store: Arc::new(MemoryStore::new(clock.clone())),
             queues: Queues { calls: lane(), chunks: lane(), batches: lane() },
             clock: clock.clone(),
@@ -57,13 +58,13 @@ impl Ground {
             events: Arc::new(Silent),
         };
         let app = "asyncapp".parse().unwrap();
-        deploy(&seams, &app, "f", Kind::Async).await;
-        Ground { seams, app }
+        deploy(&deps, &app, "f", Kind::Async).await;
+        Ground { deps, app }
     }
 
     /// The same world through another store.
-    pub fn through(&self, store: impl Store + 'static) -> Seams {
-        Seams { store: Arc::new(store), ..self.seams.clone() }
+    pub fn through(&self, store: impl Store + 'static) -> Deps {
+        Deps { store: Arc::new(store), ..self.deps.clone() }
     }
 
     pub fn request(&self, source: Box<dyn Source>) -> BatchRequest {
@@ -76,11 +77,11 @@ impl Ground {
     }
 
     pub async fn submit(&self, source: Box<dyn Source>) -> afn::Result<Submitted> {
-        submit(&self.seams, self.request(source), &|_| {}).await
+        submit(&self.deps, self.request(source), &|_| {}).await
     }
 
     pub async fn keys(&self, prefix: String) -> Vec<String> {
-        let listed = self.seams.store.list_all(List::all(prefix)).await.unwrap();
+        let listed = self.deps.store.list_all(List::all(prefix)).await.unwrap();
         listed.entries.into_iter().map(|entry| entry.key).collect()
     }
 
@@ -88,8 +89,9 @@ impl Ground {
     pub async fn records(&self, batch: BatchId) -> Vec<Record> {
         let mut records: Vec<Record> = Vec::new();
         for name in self.keys(key::chunks(&self.app, batch)).await {
-            let object = self.seams.store.get(&name, Range::All).await.unwrap();
-            let facts: ChunkFacts = note::decode(&name, object.info.note.as_deref().unwrap()).unwrap();
+            let object = self.deps.store.get(&Key::text(&name), ByteRange::Whole(u64::MAX)).await.unwrap();
+            let facts: ChunkFacts =
+                metadata::decode(&name, object.info.metadata.as_deref().unwrap()).unwrap();
             let chunk = chunk::decode(&name, object.body).unwrap();
             let (first, last) = (chunk.first().unwrap().number, chunk.last().unwrap().number);
             assert_eq!((facts.first, facts.last), (first, last));
@@ -109,13 +111,12 @@ impl Ground {
     }
 
     pub async fn read<T: serde::de::DeserializeOwned>(&self, key: Key) -> Option<T> {
-        let key = key.to_string();
-        let object = self.seams.store.find(&key).await.unwrap()?;
+        let object = self.deps.store.find(&key, u64::MAX).await.unwrap()?;
         Some(object::decode(&key, &object.body).unwrap())
     }
 
     pub async fn delete(&self, key: Key) {
-        self.seams.store.delete(&[key.to_string()]).await.unwrap();
+        self.deps.store.delete(&[key]).await.unwrap();
     }
 
     pub async fn sealed(&self, batch: BatchId) -> Option<Sealed> {
@@ -127,7 +128,7 @@ impl Ground {
     }
 
     /// Takes every message off a queue.
-    pub async fn messages(&self, lane: &Lane) -> Vec<Message> {
+    pub async fn messages(&self, lane: &QueuePair) -> Vec<Message> {
         let mut messages = Vec::new();
         loop {
             let (none, hour) = (Duration::ZERO, Duration::from_secs(3_600));
@@ -140,19 +141,19 @@ impl Ground {
     }
 
     pub async fn ranges(&self) -> Vec<RangeMessage> {
-        let messages = self.messages(&self.seams.queues.chunks).await.into_iter();
+        let messages = self.messages(&self.deps.queues.chunks).await.into_iter();
         let mut ranges: Vec<RangeMessage> = messages
             .map(|message| match message {
                 Message::Range(range) => range,
                 other => panic!("not a range: {other:?}"),
             })
             .collect();
-        ranges.sort_by_key(|range| range.first);
+        ranges.sort_by_key(|range| range.calls.first().unwrap());
         ranges
     }
 
     pub async fn supervisors(&self) -> usize {
-        self.messages(&self.seams.queues.batches).await.len()
+        self.messages(&self.deps.queues.batches).await.len()
     }
 
     /// Decides calls of one chunk as a worker would.
@@ -178,14 +179,14 @@ impl Ground {
             worker_version: "".into(),
         };
         let rows: Vec<Row> = calls.into_iter().map(row).collect();
-        let mut log = Log::open(&*self.seams.store, chunk).await.unwrap();
-        log.append(&*self.seams.store, &rows, &Default::default()).await.unwrap();
+        let mut log = Log::open(&*self.deps.store, chunk).await.unwrap();
+        let addition = Addition { rows, worker: "w".to_owned(), ..Addition::default() };
+        log.append(&*self.deps.store, &addition).await.unwrap();
     }
 
     /// Ends a batch as its supervisor would.
     pub async fn end(&self, batch: BatchId) {
         let summary = Summary {
-            v: 1,
             calls: 0,
             counts: Default::default(),
             run_ms: 0,
@@ -193,8 +194,8 @@ impl Ground {
             parts: 0,
             cancelled: None,
         };
-        let key = Key::Summary(self.app.clone(), batch).to_string();
-        self.seams.store.put(&key, PutObject::create(object::encode(&summary))).await.unwrap();
+        let key = Key::Summary(self.app.clone(), batch);
+        self.deps.store.put(&key, PutObject::create(object::encode(&summary))).await.unwrap();
     }
 }
 

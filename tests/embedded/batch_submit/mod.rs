@@ -23,7 +23,7 @@ async fn a_batch_lies_in_chunks_each_with_its_message() {
     let ground = Ground::new().await;
     let told = Mutex::new(Vec::new());
     let tell = |progress: Progress| told.lock().unwrap().push(progress);
-    let submitted = submit(&ground.seams, ground.request(lines(1_000)), &tell).await.unwrap();
+    let submitted = submit(&ground.deps, ground.request(lines(1_000)), &tell).await.unwrap();
     assert_eq!((submitted.calls, submitted.chunks, &submitted.end), (1_000, 12, &End::Source));
     let batch = submitted.batch;
 
@@ -34,7 +34,8 @@ async fn a_batch_lies_in_chunks_each_with_its_message() {
     assert!(records.iter().all(|record| record.source_line == Some(record.number)));
 
     let ranges = ground.ranges().await;
-    let covered: Vec<(u64, u64)> = ranges.iter().map(|range| (range.first, range.last)).collect();
+    let covered: Vec<(u64, u64)> =
+        ranges.iter().map(|range| (range.calls.first().unwrap(), range.calls.last().unwrap())).collect();
     let widths = [64, 64, 64, 64, 64, 64, 64, 64, 128, 128, 128, 104];
     let mut next = 1;
     let expected: Vec<(u64, u64)> = widths
@@ -45,15 +46,19 @@ async fn a_batch_lies_in_chunks_each_with_its_message() {
         })
         .collect();
     assert_eq!(covered, expected);
-    assert!(ranges.iter().all(|range| range.chunk == range.last && !range.again && range.shares == 8));
+    assert!(
+        ranges
+            .iter()
+            .all(|range| range.chunk == range.calls.last().unwrap() && !range.again && range.shares == 8)
+    );
 
-    let supervise = ground.messages(&ground.seams.queues.batches).await;
+    let supervise = ground.messages(&ground.deps.queues.batches).await;
     assert!(matches!(&supervise[..], [Message::Supervise(message)] if message.batch == batch));
     let sealed = ground.sealed(batch).await.unwrap();
     assert_eq!((sealed.last, sealed.calls()), (1_000, 1_000));
     let body: Batch = ground.read(Key::Batch(ground.app.clone(), batch)).await.unwrap();
     assert_eq!((body.source.location.as_str(), body.source.format.as_str()), ("x.txt", "lines"));
-    assert!(ground.seams.store.exists(&Key::Pointer(batch).to_string()).await.unwrap());
+    assert!(ground.deps.store.exists(&Key::Pointer(batch)).await.unwrap());
 
     let told = told.into_inner().unwrap();
     assert_eq!((told[0].batch, told[0].calls), (batch, 0));
@@ -68,14 +73,14 @@ async fn one_record_is_a_batch_and_none_is_an_answer() {
     assert_eq!((one.calls, one.chunks), (1, 1));
     assert_eq!(ground.ranges().await.len(), 1);
 
-    let before = ground.seams.store.list_all(List::all("")).await.unwrap().entries.len();
+    let before = ground.deps.store.list_all(List::all("")).await.unwrap().entries.len();
     for (format, empty) in [("lines", ""), ("jsonl", " \n\n"), ("csv", "a,b\n")] {
         let error = ground.submit(text(empty, format.parse().unwrap(), "x")).await.unwrap_err();
         assert_eq!(error.message(), "the source `x` has no records", "{format}");
     }
-    let after = ground.seams.store.list_all(List::all("")).await.unwrap().entries.len();
+    let after = ground.deps.store.list_all(List::all("")).await.unwrap().entries.len();
     assert_eq!(before, after, "nothing is left behind");
-    assert!(ground.messages(&ground.seams.queues.batches).await.len() == 1);
+    assert!(ground.messages(&ground.deps.queues.batches).await.len() == 1);
 }
 
 #[tokio::test]
@@ -90,7 +95,7 @@ async fn a_bad_record_is_recorded_or_stops() {
 
     let mut request = ground.request(source());
     request.options.on_bad_record = OnBadRecord::Stop;
-    let stopped = submit(&ground.seams, request, &|_| {}).await.unwrap();
+    let stopped = submit(&ground.deps, request, &|_| {}).await.unwrap();
     let End::BadRecord(bad) = &stopped.end else { panic!("{stopped:?}") };
     assert_eq!((stopped.calls, bad.line), (2, Some(3)));
     assert_eq!(ground.records(stopped.batch).await.len(), 2);
@@ -98,7 +103,7 @@ async fn a_bad_record_is_recorded_or_stops() {
 
     let mut request = ground.request(text("x\n1\n", "jsonl".parse().unwrap(), "x.jsonl"));
     request.options.on_bad_record = OnBadRecord::Stop;
-    let error = submit(&ground.seams, request, &|_| {}).await.unwrap_err();
+    let error = submit(&ground.deps, request, &|_| {}).await.unwrap_err();
     assert_eq!(error.message(), "x.jsonl:1:1: not JSON: expected value");
 }
 
@@ -114,8 +119,8 @@ async fn a_payload_too_big_for_its_chunk_lies_beside_it() {
         (records[0].payload.as_ref(), records[1].payload.len(), &records[2].input),
         (b"a".as_slice(), 0, &None)
     );
-    let key = Key::Input(ground.app.clone(), batch, 2).to_string();
-    assert_eq!(ground.seams.store.find(&key).await.unwrap().unwrap().body, big);
+    let key = Key::Input(ground.app.clone(), batch, 2);
+    assert_eq!(ground.deps.store.find(&key, u64::MAX).await.unwrap().unwrap().body, big);
 }
 
 #[tokio::test]
@@ -158,13 +163,13 @@ async fn all_of_it_can_move_between_threads() {
         value
     }
     let ground = Ground::new().await;
-    let submitted = moves(submit(&ground.seams, ground.request(lines(3)), &|_| {})).await.unwrap();
+    let submitted = moves(submit(&ground.deps, ground.request(lines(3)), &|_| {})).await.unwrap();
     let batch = submitted.batch;
-    let request = afn::submit::resume::ResumeRequest { batch, source: Some(lines(3)), bucket: None };
-    moves(afn::submit::resume::resume(&ground.seams, request, &|_| {})).await.unwrap();
-    moves(afn::submit::seal::seal(&ground.seams, batch, "x")).await.unwrap();
-    moves(afn::submit::cancel_batch::cancel_call(&ground.seams, batch.call(1), "x")).await.unwrap();
+    let request = afn::submit::resume::ResumeRequest { batch, source: Some(lines(3)) };
+    moves(afn::submit::resume::resume(&ground.deps, request, &|_| {})).await.unwrap();
+    moves(afn::submit::seal::seal(&ground.deps, batch, "x")).await.unwrap();
+    moves(afn::submit::cancel_batch::cancel_call(&ground.deps, batch.call(1), "x")).await.unwrap();
     let options = afn::submit::batch::BatchOptions::default();
-    moves(afn::submit::retry::retry(&ground.seams, batch, options, &|_| {})).await.unwrap_err();
-    moves(afn::submit::cancel_batch::cancel(&ground.seams, batch, "x", "x")).await.unwrap();
+    moves(afn::submit::retry::retry(&ground.deps, batch, options, &|_| {})).await.unwrap_err();
+    moves(afn::submit::cancel_batch::cancel(&ground.deps, batch, "x", "x")).await.unwrap();
 }

@@ -11,18 +11,18 @@ use afn::model::{BatchId, State};
 use afn::seam::fault::{FaultStore, Rates, SeededFaults};
 use afn::seam::retry::{Policy, RetryStore};
 use afn::seam::rng::{RngExt as _, SeededRng};
-use afn::seam::store::{ETag, List, Listed, Object, ObjectInfo, PutObject, Range, Store, StoreError};
-use afn::seam::{Seams, StoreExt as _};
+use afn::seam::store::{ByteRange, ETag, List, ListPage, Object, ObjectInfo, PutObject, Store, StoreError};
+use afn::seam::{Deps, StoreExt as _};
 use afn::submit::batch::{End, submit};
-use afn::submit::resume::{Found, ResumeRequest, Resumed, resume};
+use afn::submit::resume::{ResumeRequest, Resumed, SubmissionState, resume};
 use afn::submit::source::{Source, text};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::ground::{Ground, lines, text_of};
 
-async fn resume_with(seams: &Seams, batch: BatchId, source: Option<Box<dyn Source>>) -> afn::Result<Resumed> {
-    resume(seams, ResumeRequest { batch, source, bucket: None }, &|_| {}).await
+async fn resume_with(deps: &Deps, batch: BatchId, source: Option<Box<dyn Source>>) -> afn::Result<Resumed> {
+    resume(deps, ResumeRequest { batch, source }, &|_| {}).await
 }
 
 /// Dropped after so many polls: a process that dies there.
@@ -62,38 +62,41 @@ fn killed_anywhere_and_resumed_nothing_is_lost_or_doubled() {
             let count = 1 + rng.below(900);
             let ground = Ground::new().await;
             let faults = Arc::new(SeededFaults::new(rng.clone(), Rates { late: 0, ..Rates::bad_day() }));
-            let clock = ground.seams.clock.clone();
-            let bad = FaultStore::new(ground.seams.store.clone(), clock.clone(), faults.clone());
-            let seams = ground.through(RetryStore::new(Arc::new(bad), clock, rng.clone(), Policy::default()));
+            let clock = ground.deps.clock.clone();
+            let bad = FaultStore::new(ground.deps.store.clone(), clock.clone(), faults.clone());
+            let deps = ground.through(RetryStore::new(Arc::new(bad), clock, rng.clone(), Policy::default()));
 
             let batch: Mutex<Option<BatchId>> = Mutex::new(None);
             let know = |progress: afn::submit::batch::Progress| {
                 *batch.lock().unwrap() = Some(progress.batch);
             };
             let polls = 1 + rng.below(25);
-            let first = mortal(polls, submit(&seams, ground.request(lines(count)), &know)).await;
+            let first = mortal(polls, submit(&deps, ground.request(lines(count)), &know)).await;
             let Some(id) = *batch.lock().unwrap() else { return };
             begun += 1;
             let mut done = matches!(first, Some(Ok(_)));
             killed += u64::from(first.is_none());
             while !done && rng.below(3) > 0 {
                 let polls = 1 + rng.below(25);
-                let again = mortal(polls, resume_with(&seams, id, Some(lines(count)))).await;
+                let again = mortal(polls, resume_with(&deps, id, Some(lines(count)))).await;
                 done = matches!(again, Some(Ok(_)));
                 killed += u64::from(again.is_none());
             }
             injected += faults.injected().values().sum::<u64>();
             faults.heal();
             let messages_before = ground.ranges().await;
-            let resumed = resume_with(&seams, id, Some(lines(count))).await.unwrap();
-            assert_eq!(resumed.found == Found::Sealed, done, "seed {seed}");
+            let resumed = resume_with(&deps, id, Some(lines(count))).await.unwrap();
+            assert_eq!(resumed.found == SubmissionState::Sealed, done, "seed {seed}");
 
             ground.assert_lines(id, count).await;
             let sealed = ground.sealed(id).await.unwrap();
             assert_eq!((sealed.last, sealed.calls()), (count, count), "seed {seed}");
             // Nothing is decided: all that is stored was sent again, or sent first by the last to go on.
             let messages = ground.ranges().await;
-            let covered: Vec<(u64, u64)> = messages.iter().map(|range| (range.first, range.last)).collect();
+            let covered: Vec<(u64, u64)> = messages
+                .iter()
+                .map(|range| (range.calls.first().unwrap(), range.calls.last().unwrap()))
+                .collect();
             let mut next = 1;
             for (first, last) in covered {
                 assert_eq!(first, next, "seed {seed}");
@@ -101,7 +104,9 @@ fn killed_anywhere_and_resumed_nothing_is_lost_or_doubled() {
             }
             assert_eq!(next, count + 1, "seed {seed}");
             for message in messages.iter().filter(|message| !message.again) {
-                let sent = messages_before.iter().any(|before| before.first == message.first);
+                let sent = messages_before
+                    .iter()
+                    .any(|before| before.calls.first().unwrap() == message.calls.first().unwrap());
                 assert!(!sent, "seed {seed}: sent as if for the first time: {message:?}");
             }
             assert!(ground.supervisors().await >= 2, "seed {seed}");
@@ -121,7 +126,7 @@ struct Pausing {
 
 #[async_trait]
 impl Store for Pausing {
-    async fn put(&self, key: &str, object: PutObject) -> Result<ETag, StoreError> {
+    async fn put(&self, key: &Key, object: PutObject) -> Result<ETag, StoreError> {
         let before = self.puts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |puts| puts.checked_sub(1));
         if before.is_err() {
             self.waiting.fetch_add(1, Ordering::SeqCst);
@@ -132,19 +137,19 @@ impl Store for Pausing {
         self.inner.put(key, object).await
     }
 
-    async fn get(&self, key: &str, range: Range) -> Result<Object, StoreError> {
+    async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
         self.inner.get(key, range).await
     }
 
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
         self.inner.head(key).await
     }
 
-    async fn list(&self, request: &List) -> Result<Listed, StoreError> {
+    async fn list(&self, request: &List) -> Result<ListPage, StoreError> {
         self.inner.list(request).await
     }
 
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+    async fn delete(&self, keys: &[Key]) -> Result<(), StoreError> {
         self.inner.delete(keys).await
     }
 }
@@ -155,19 +160,19 @@ async fn a_submitter_that_was_only_paused_goes_on_beside_a_resume() {
         let ground = Ground::new().await;
         let (open, opened) = tokio::sync::watch::channel(false);
         let pausing = Arc::new(Pausing {
-            inner: ground.seams.store.clone(),
+            inner: ground.deps.store.clone(),
             puts: puts.into(),
             reached: Notify::new(),
             waiting: 0.into(),
             opened,
         });
-        let seams = Seams { store: pausing.clone(), ..ground.seams.clone() };
+        let deps = Deps { store: pausing.clone(), ..ground.deps.clone() };
         let request = ground.request(lines(1_000));
         let batch: Mutex<Option<BatchId>> = Mutex::new(None);
         let know = |progress: afn::submit::batch::Progress| {
             *batch.lock().unwrap() = Some(progress.batch);
         };
-        let submitter = submit(&seams, request, &know);
+        let submitter = submit(&deps, request, &know);
         let other = async {
             pausing.reached.notified().await;
             // Until nothing of it moves.
@@ -175,10 +180,13 @@ async fn a_submitter_that_was_only_paused_goes_on_beside_a_resume() {
             let id = batch.lock().unwrap().expect("it has begun");
             assert!(ground.records(id).await.len() < 1_000);
             let (one, two) = tokio::join!(
-                resume_with(&ground.seams, id, Some(lines(1_000))),
-                resume_with(&ground.seams, id, Some(lines(1_000))),
+                resume_with(&ground.deps, id, Some(lines(1_000))),
+                resume_with(&ground.deps, id, Some(lines(1_000))),
             );
-            assert_eq!((one.unwrap().found, two.unwrap().found), (Found::InPart, Found::InPart));
+            assert_eq!(
+                (one.unwrap().found, two.unwrap().found),
+                (SubmissionState::Partial, SubmissionState::Partial)
+            );
             ground.assert_lines(id, 1_000).await;
             open.send_replace(true);
         };
@@ -189,8 +197,12 @@ async fn a_submitter_that_was_only_paused_goes_on_beside_a_resume() {
         ground.assert_lines(submitted.batch, 1_000).await;
         // Whoever came second to a chunk says so: it may run already.
         let ranges = ground.ranges().await;
-        for (first, last) in ranges.iter().map(|range| (range.first, range.last)) {
-            let to_it = ranges.iter().filter(|range| (range.first, range.last) == (first, last));
+        for (first, last) in
+            ranges.iter().map(|range| (range.calls.first().unwrap(), range.calls.last().unwrap()))
+        {
+            let to_it = ranges
+                .iter()
+                .filter(|range| (range.calls.first().unwrap(), range.calls.last().unwrap()) == (first, last));
             assert_eq!(to_it.filter(|range| !range.again).count(), 1);
         }
     }
@@ -216,13 +228,13 @@ async fn a_changed_source_is_found_out_and_nothing_of_it_is_stored() {
         let batch = ground.submit(lines(400)).await.unwrap().batch;
         ground.unseal(batch).await;
         ground.delete(Key::Chunk(ground.app.clone(), batch, 128)).await;
-        let error = resume_with(&ground.seams, batch, Some(text_with(change))).await.unwrap_err();
+        let error = resume_with(&ground.deps, batch, Some(text_with(change))).await.unwrap_err();
         assert!(error.message().contains("the source has changed: records "), "{what}: {error}");
         assert!(error.hint_text().unwrap().contains("afn batch seal"), "{what}");
         assert_eq!(ground.records(batch).await.len(), 400 - 64, "{what}");
         assert_eq!(ground.sealed(batch).await, None, "{what}");
         // With the source as it was the batch goes on.
-        resume_with(&ground.seams, batch, Some(lines(400))).await.unwrap();
+        resume_with(&ground.deps, batch, Some(lines(400))).await.unwrap();
         ground.assert_lines(batch, 400).await;
     }
 }
@@ -240,26 +252,31 @@ async fn what_is_not_wholly_decided_is_sent_again() {
         if !sealed {
             ground.unseal(batch).await;
         }
-        let resumed = resume_with(&ground.seams, batch, Some(lines(256))).await.unwrap();
+        let resumed = resume_with(&ground.deps, batch, Some(lines(256))).await.unwrap();
         assert_eq!(
             (resumed.found, resumed.sent_again),
-            (if sealed { Found::Sealed } else { Found::InPart }, 2)
+            (if sealed { SubmissionState::Sealed } else { SubmissionState::Partial }, 2)
         );
         assert_eq!(resumed.submitted.is_some(), !sealed);
         let ranges = ground.ranges().await;
-        let sent: Vec<(u64, u64, bool)> =
-            ranges.iter().map(|range| (range.first, range.last, range.again)).collect();
+        let sent: Vec<(u64, u64, bool)> = ranges
+            .iter()
+            .map(|range| (range.calls.first().unwrap(), range.calls.last().unwrap(), range.again))
+            .collect();
         assert_eq!(sent, [(65, 128, true), (129, 192, true)]);
         assert_eq!(ground.supervisors().await, 1);
         assert_eq!(ground.sealed(batch).await.unwrap().last, 256);
     }
     ground.end(batch).await;
-    let resumed = resume_with(&ground.seams, batch, None).await.unwrap();
-    assert_eq!((resumed.found, resumed.sent_again, ground.supervisors().await), (Found::Over, 0, 1));
+    let resumed = resume_with(&ground.deps, batch, None).await.unwrap();
+    assert_eq!(
+        (resumed.found, resumed.sent_again, ground.supervisors().await),
+        (SubmissionState::Finished, 0, 1)
+    );
 }
 
 #[tokio::test]
-async fn a_source_is_opened_again_by_what_the_batch_says() {
+async fn nothing_is_opened_because_a_batch_in_the_store_names_it() {
     let ground = Ground::new().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.txt");
@@ -268,22 +285,23 @@ async fn a_source_is_opened_again_by_what_the_batch_says() {
     let batch = ground.submit(source).await.unwrap().batch;
     ground.unseal(batch).await;
     ground.delete(Key::Chunk(ground.app.clone(), batch, 192)).await;
-    resume_with(&ground.seams, batch, None).await.unwrap();
+    let error = resume_with(&ground.deps, batch, None).await.unwrap_err();
+    assert!(error.message().contains("which was not submitted from here"), "{error}");
+    let hint = format!("`afn batch resume {batch} --input {}`", file.display());
+    assert!(error.hint_text().unwrap().ends_with(&hint), "{error:?}");
+    assert!(ground.sealed(batch).await.is_none());
+    let source = afn::submit::source::open(file.to_str().unwrap(), None, None, None).await.unwrap();
+    resume_with(&ground.deps, batch, Some(source)).await.unwrap();
     ground.assert_lines(batch, 300).await;
     assert!(ground.sealed(batch).await.is_some());
 
-    ground.unseal(batch).await;
-    std::fs::remove_file(&file).unwrap();
-    let error = resume_with(&ground.seams, batch, None).await.unwrap_err();
-    assert!(error.message().contains("cannot be resumed: cannot read"), "{error}");
-
     let piped = ground.submit(text("a\n", "lines".parse().unwrap(), "-")).await.unwrap().batch;
     ground.unseal(piped).await;
-    let error = resume_with(&ground.seams, piped, None).await.unwrap_err();
+    let error = resume_with(&ground.deps, piped, None).await.unwrap_err();
     assert!(error.message().contains("came from the standard input"), "{error}");
     assert!(error.hint_text().unwrap().contains(&format!("afn batch seal {piped}")));
-    assert!(!ground.seams.store.exists(&Key::Sealed(ground.app.clone(), piped).to_string()).await.unwrap());
+    assert!(!ground.deps.store.exists(&Key::Sealed(ground.app.clone(), piped)).await.unwrap());
 
-    let nobody: BatchId = BatchId::new(ground.seams.now(), 5);
-    assert!(resume_with(&ground.seams, nobody, None).await.is_err());
+    let nobody: BatchId = BatchId::new(ground.deps.now(), 5);
+    assert!(resume_with(&ground.deps, nobody, None).await.is_err());
 }

@@ -11,7 +11,7 @@ use afn::seam::StoreExt as _;
 use afn::seam::queue::{Outgoing, Queue as _};
 use afn::seam::store::List;
 use afn::submit::resume::{ResumeRequest, resume};
-use afn::worker::Stop;
+use afn::worker::Phase;
 use afn::worker::delete::gc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -28,12 +28,12 @@ pub async fn weeks_later(stage: &Stage, seen: &mut Seen) -> Verdict {
     // Nothing is old enough yet, whatever the clock of this machine says.
     let hasty = stage.world.process("hasty deleter");
     hasty.clock.step(A_YEAR_MS);
-    let _ = gc(&hasty.seams, false).await;
+    let _ = gc(&hasty.deps, false).await;
     seen.look(stage).await?;
 
-    tokio::time::sleep(Duration::from_millis(limits::DELETE_AFTER_MS) + Duration::from_secs(3600)).await;
+    tokio::time::sleep(limits::DELETE_AFTER + Duration::from_secs(3600)).await;
     let deleter = stage.world.process("deleter");
-    if let Err(error) = gc(&deleter.seams, false).await {
+    if let Err(error) = gc(&deleter.deps, false).await {
         return Err(Invariant::Liveness.broken(format!("deletion fails: {error}")));
     }
     stage.world.guard.verdict()?;
@@ -73,14 +73,14 @@ async fn nothing_comes_back(stage: &Stage, over: BTreeSet<BatchId>) -> Verdict {
     }
     for batch in over.iter().copied() {
         let late = stage.world.process("late resumer");
-        let request = ResumeRequest { batch, source: None, bucket: None };
-        if let Ok(resumed) = resume(&late.seams, request, &|_| {}).await {
+        let request = ResumeRequest { batch, source: None };
+        if let Ok(resumed) = resume(&late.deps, request, &|_| {}).await {
             return Err(Invariant::NothingGoesEarly.broken(format!("what is gone was resumed: {resumed:?}")));
         }
     }
     let process = stage.world.process("late worker");
     let (deaths, _died) = mpsc::unbounded_channel();
-    let (_stop, stopped) = watch::channel(Stop::Run);
+    let (_stop, stopped) = watch::channel(Phase::Run);
     let mut running = JoinSet::new();
     running.spawn(stage.worker(1, &process, deaths).run(stopped));
     tokio::time::sleep(A_WHILE).await;

@@ -41,7 +41,7 @@ impl Stage {
         let Some(call) = call else { return };
         let process = self.world.process(&format!("canceller {index}"));
         self.told().cancel_asked.push(call);
-        if let Ok(outcome) = cancel(&process.seams, &self.app, call, "the simulation").await {
+        if let Ok(outcome) = cancel(&process.deps, &self.app, call, "the simulation").await {
             self.told().cancelled.insert(call, outcome);
         }
     }
@@ -62,7 +62,7 @@ impl Stage {
             process.line.fuse(requests);
         }
         let begun = self.world.clock.now();
-        let Ok(accepted) = submit(&process.seams, request).await else { return };
+        let Ok(accepted) = submit(&process.deps, request).await else { return };
         let call = accepted.call;
         let sent = accepted.sent || self.was_left(call, begun, plan.delay).await;
         let mut told = self.told();
@@ -72,8 +72,8 @@ impl Stage {
 
     /// Whether a call is stored so long that whoever repeats it makes good what the first one may have failed to do.
     async fn was_left(&self, call: CallId, at: Time, delay: Duration) -> bool {
-        let key = Key::Payload(self.app.clone(), call).to_string();
+        let key = Key::Payload(self.app.clone(), call);
         let Ok(stored) = self.world.store.head(&key).await else { return true };
-        at.since_ms(stored.modified_at) >= limits::UNSENT_AFTER_MS + delay.as_millis() as u64
+        at.since_ms(stored.modified_at) >= limits::ms(limits::UNSENT_AFTER) + delay.as_millis() as u64
     }
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afn::executor::scripted::Scripted;
-use afn::seam::executor::Mismatch;
+use afn::model::Version;
+use afn::seam::executor::{Execution, Executor, Fault, Invocation, Mismatch};
 use afn::seam::rng::{RngExt as _, SeededRng};
-use afn::worker::{Config, Stop, Worker};
+use afn::worker::{Config, Phase, Worker};
+use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -23,15 +25,45 @@ pub enum Order {
     StepClock(i64),
 }
 
+/// Tells the stage which executions came to their end.
+struct Witnessed {
+    inner: Scripted,
+    stage: Stage,
+}
+
+#[async_trait]
+impl Executor for Witnessed {
+    fn suits(&self, version: &Version) -> Result<(), Mismatch> {
+        Executor::suits(&self.inner, version)
+    }
+
+    async fn run(&self, work: Invocation) -> Result<Execution, Fault> {
+        let run = self.inner.run(work).await?;
+        self.stage.has_ended(&run.log);
+        Ok(run)
+    }
+
+    async fn probe(&self) -> Result<(), String> {
+        Executor::probe(&self.inner).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
 impl Stage {
     /// Runs one worker after another until told to end, and kills the one that a call takes along.
     pub async fn machine(self, index: usize, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut life = 0;
+        if index > 0 && index + self.plan.late >= self.plan.workers {
+            tokio::time::sleep(Duration::from_millis(20_000 + self.world.rng.below(200_000))).await;
+        }
         'lives: loop {
             life += 1;
             let process = self.world.process(&format!("worker {index}.{life}"));
             let (deaths, mut died) = mpsc::unbounded_channel();
-            let (stop, stopped) = watch::channel(Stop::Run);
+            let (stop, stopped) = watch::channel(Phase::Run);
             let mut running = JoinSet::new();
             running.spawn(self.worker(index, &process, deaths).run(stopped));
             let mut restored: Option<tokio::time::Instant> = None;
@@ -40,7 +72,7 @@ impl Stage {
                     biased;
                     order = orders.recv() => match order {
                         Some(Order::Kill) => break,
-                        Some(Order::Drain) => drop(stop.send_replace(Stop::Drain)),
+                        Some(Order::Drain) => drop(stop.send_replace(Phase::Drain)),
                         Some(Order::Freeze(time)) => {
                             process.gate.set_open(false);
                             tokio::time::sleep(time).await;
@@ -67,6 +99,7 @@ impl Stage {
                 }
             }
             self.world.journal.note(|| format!("worker {index} dies"));
+            self.died(&process.name);
             running.shutdown().await;
             // Its sandboxes, its connections and its clock are gone with it.
             process.gate.set_open(false);
@@ -77,21 +110,24 @@ impl Stage {
     pub fn worker(&self, index: usize, process: &Process, deaths: mpsc::UnboundedSender<usize>) -> Worker {
         let (stage, sick) = (self.clone(), self.clone());
         let arm = index % 2 == 1 || self.plan.workers == 1;
-        let executor = Scripted::new(process.clock.clone(), move |work| stage.execute(index, work, &deaths))
-            .suits(move |version| match version.arch.as_deref() {
-                Some("arm64") if !arm => {
-                    Err(Mismatch("linux/arm64, this worker runs linux/amd64".to_owned()))
-                }
-                _ => Ok(()),
-            })
-            .probe(move || match sick.is_sick(index) && !sick.plan.sick_in_secret {
-                true => Err("docker is down".to_owned()),
-                false => Ok(()),
-            });
+        let name = process.name.clone();
+        let executor =
+            Scripted::new(process.clock.clone(), move |work| stage.execute(index, &name, work, &deaths))
+                .suits(move |version| match version.arch.as_deref() {
+                    Some("arm64") if !arm => {
+                        Err(Mismatch("linux/arm64, this worker runs linux/amd64".to_owned()))
+                    }
+                    _ => Ok(()),
+                })
+                .probe(move || match sick.is_sick(index) && !sick.plan.sick_in_secret {
+                    true => Err("docker is down".to_owned()),
+                    false => Ok(()),
+                });
         let mut config = Config::new(process.name.clone(), self.plan.slots);
         config.visibility = self.plan.visibility;
         config.reconcile = self.plan.resend;
-        Worker::new(process.seams.clone(), Arc::new(executor), config)
+        let executor = Witnessed { inner: executor, stage: self.clone() };
+        Worker::new(process.deps.clone(), Arc::new(executor), config)
     }
 
     /// Disturbs workers at random times, until its time is over.
@@ -115,7 +151,10 @@ impl Stage {
             plan(Some(Order::Drain));
         }
         plan(Some(Order::Freeze(Duration::from_millis(rng.below(15_000)))));
-        plan(Some(Order::StepClock(rng.below(7_200_000) as i64 - 3_600_000)));
+        let step = Order::StepClock(rng.below(7_200_000) as i64 - 3_600_000);
+        if !self.plan.calm {
+            plan(Some(step));
+        }
         if self.plan.purge {
             plan(None);
         }

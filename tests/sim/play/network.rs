@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use afn::backend::memory::{MemoryQueue, MemoryStore};
+use afn::layout::Key;
 use afn::limits;
 use afn::seam::Clock;
 use afn::seam::queue::{Depth, Outgoing, Queue, QueueError, Receipt, Received};
-use afn::seam::store::{ETag, List, Listed, Object, ObjectInfo, PutObject, Range, Store, StoreError};
+use afn::seam::store::{ByteRange, ETag, List, ListPage, Object, ObjectInfo, PutObject, Store, StoreError};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
@@ -27,33 +28,33 @@ pub struct Recorded {
 
 #[async_trait]
 impl Store for Recorded {
-    async fn put(&self, key: &str, object: PutObject) -> Result<ETag, StoreError> {
+    async fn put(&self, key: &Key, object: PutObject) -> Result<ETag, StoreError> {
         let mode = object.mode.clone();
         let answer = self.inner.put(key, object).await;
         let done = if answer.is_ok() { "done" } else { "refused" };
         if answer.is_ok() {
             self.guard.put(key, &mode);
-            self.guard.decided(&self.inner, key).await;
+            self.guard.written(&self.inner, key).await;
         }
         self.journal.note(|| format!("{} put {key}: {done}", self.clock.monotonic().as_millis()));
         answer
     }
 
-    async fn get(&self, key: &str, range: Range) -> Result<Object, StoreError> {
+    async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
         self.inner.get(key, range).await
     }
 
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
         self.inner.head(key).await
     }
 
     /// Page by page, each as it is when it is asked for: no snapshot.
-    async fn list(&self, request: &List) -> Result<Listed, StoreError> {
+    async fn list(&self, request: &List) -> Result<ListPage, StoreError> {
         let page = request.page().min(self.page);
         self.inner.list(&List { max: page, ..request.clone() }).await
     }
 
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+    async fn delete(&self, keys: &[Key]) -> Result<(), StoreError> {
         self.journal.note(|| format!("delete {keys:?}"));
         self.guard.before_delete(&self.inner, keys, self.clock.now()).await;
         self.inner.delete(keys).await
@@ -66,6 +67,7 @@ pub struct Redrive {
     pub inner: MemoryQueue,
     pub dead: MemoryQueue,
     pub journal: Journal,
+    pub guard: Guard,
     pub clock: Arc<SimClock>,
 }
 
@@ -80,6 +82,7 @@ impl Queue for Redrive {
     async fn send(&self, messages: Vec<Outgoing>) -> Result<Vec<Result<(), QueueError>>, QueueError> {
         for message in &messages {
             self.note(|| format!("sent {} for {:?}", message.body, message.delay));
+            self.guard.arrived(&message.body);
         }
         self.inner.send(messages).await
     }
@@ -254,7 +257,7 @@ impl<T: ?Sized> Way<T> {
 
 #[async_trait]
 impl Store for Way<dyn Store> {
-    async fn put(&self, key: &str, object: PutObject) -> Result<ETag, StoreError> {
+    async fn put(&self, key: &Key, object: PutObject) -> Result<ETag, StoreError> {
         let answer = self.store(self.inner.put(key, object)).await;
         if let Over::Line(line, clock) = &self.over
             && line.is(Cut::Writes)
@@ -265,19 +268,19 @@ impl Store for Way<dyn Store> {
         answer
     }
 
-    async fn get(&self, key: &str, range: Range) -> Result<Object, StoreError> {
+    async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
         self.store(self.inner.get(key, range)).await
     }
 
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
         self.store(self.inner.head(key)).await
     }
 
-    async fn list(&self, request: &List) -> Result<Listed, StoreError> {
+    async fn list(&self, request: &List) -> Result<ListPage, StoreError> {
         self.store(self.inner.list(request)).await
     }
 
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+    async fn delete(&self, keys: &[Key]) -> Result<(), StoreError> {
         self.store(self.inner.delete(keys)).await
     }
 }
@@ -305,7 +308,13 @@ impl Queue for Way<dyn Queue> {
         wait: Duration,
         visibility: Duration,
     ) -> Result<Vec<Received>, QueueError> {
-        self.queue(self.inner.receive(max, wait, visibility)).await
+        let received = self.queue(self.inner.receive(max, wait, visibility)).await?;
+        if let Over::Gate(_, Some(Sends { process, guard, clock, .. })) = &self.over {
+            for message in &received {
+                guard.received(process, &message.body, clock.monotonic());
+            }
+        }
+        Ok(received)
     }
 
     async fn extend(&self, receipt: &Receipt, visibility: Duration) -> Result<(), QueueError> {

@@ -13,7 +13,7 @@ use afn::submit::cancel_batch::{cancel, cancel_call};
 use afn::submit::resume::{ResumeRequest, resume};
 use afn::submit::retry::retry;
 use afn::submit::seal::seal;
-use afn::submit::source::{self, Item, Origin, Source};
+use afn::submit::source::{self, Origin, Source, SourceRecord};
 use async_trait::async_trait;
 use tokio::task::JoinSet;
 
@@ -29,7 +29,7 @@ struct Trickle {
     inner: Box<dyn Source>,
     first: usize,
     wait: Duration,
-    rest: Vec<Item>,
+    rest: Vec<SourceRecord>,
 }
 
 #[async_trait]
@@ -38,7 +38,7 @@ impl Source for Trickle {
         self.inner.origin()
     }
 
-    async fn next(&mut self) -> Result<Vec<Item>> {
+    async fn next(&mut self) -> Result<Vec<SourceRecord>> {
         if !self.rest.is_empty() {
             tokio::time::sleep(self.wait).await;
             return Ok(std::mem::take(&mut self.rest));
@@ -85,7 +85,7 @@ impl Stage {
         let know = |progress: Progress| {
             self.told().batches.insert(progress.batch, index);
         };
-        let submitted = submit(&process.seams, self.request(index), &know).await;
+        let submitted = submit(&process.deps, self.request(index), &know).await;
         self.world.journal.note(|| format!("batch {index}: {submitted:?}"));
         if let Ok(submitted) = submitted {
             self.told().batches.insert(submitted.batch, index);
@@ -146,7 +146,7 @@ impl Stage {
 
     async fn resume(&self, index: usize, batch: BatchId, process: &Process) -> Result<()> {
         let source = (!self.plan.batches[index].stdin).then(|| self.source(index));
-        let resumed = resume(&process.seams, ResumeRequest { batch, source, bucket: None }, &|_| {}).await;
+        let resumed = resume(&process.deps, ResumeRequest { batch, source }, &|_| {}).await;
         self.world.journal.note(|| format!("{}: {resumed:?}", process.name));
         resumed.map(drop)
     }
@@ -161,7 +161,7 @@ impl Stage {
     async fn cancel_batch(&self, batch: BatchId) {
         self.told().cancelled_batches.insert(batch);
         let process = self.world.process(&format!("canceller of {batch}"));
-        let _ = cancel(&process.seams, batch, "the simulation", "cancelled by the simulation").await;
+        let _ = cancel(&process.deps, batch, "the simulation", "cancelled by the simulation").await;
     }
 
     async fn cancels_call(self, index: usize, number: u64, after: Duration) {
@@ -169,13 +169,13 @@ impl Stage {
         let Some(call) = self.batch_of(index).map(|batch| batch.call(number)) else { return };
         self.told().cancelled_calls.insert(call);
         let process = self.world.process(&format!("canceller of {call}"));
-        let cancelled = cancel_call(&process.seams, call, "the simulation").await;
+        let cancelled = cancel_call(&process.deps, call, "the simulation").await;
         self.world.journal.note(|| format!("{call}: {cancelled:?}"));
     }
 
     async fn is_over(&self, index: usize) -> bool {
         let Some(batch) = self.batch_of(index) else { return false };
-        let summary = Key::Summary(self.app.clone(), batch).to_string();
+        let summary = Key::Summary(self.app.clone(), batch);
         self.world.store.exists(&summary).await.expect("the store never fails")
     }
 
@@ -187,7 +187,7 @@ impl Stage {
         let BatchPlan { chunking, .. } = self.plan.batches[index];
         let options = BatchOptions { chunking, ..BatchOptions::default() };
         let process = self.world.process(&format!("retrier {index}"));
-        let retried = retry(&process.seams, batch, options, &know).await;
+        let retried = retry(&process.deps, batch, options, &know).await;
         self.world.journal.note(|| format!("retry of {batch}: {retried:?}"));
         if let Ok(retried) = retried {
             self.told().retries.insert(retried.batch, batch);
@@ -204,7 +204,7 @@ impl Stage {
                 self.cancel_batch(batch).await;
             } else {
                 self.told().sealed_batches.insert(batch);
-                while seal(&process.seams, batch, "the simulation").await.is_err() {
+                while seal(&process.deps, batch, "the simulation").await.is_err() {
                     tokio::time::sleep(AGAIN).await;
                 }
             }

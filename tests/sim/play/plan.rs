@@ -17,10 +17,23 @@ pub enum Way {
     /// Takes its worker along, every time.
     Kills,
     CannotStart,
+    /// Even workers find out, once it has begun, that they cannot run it. There is an odd one.
+    Elsewhere,
 }
 
-/// The functions there are; their routes are their names.
+/// The functions that single calls are drawn for; their routes are their names.
 pub const FUNCTIONS: [&str; 4] = ["once", "patient", "long", "arm"];
+/// Has more attempts than any of them.
+pub const STUBBORN: &str = "stubborn";
+
+/// How often a function's calls are tried.
+pub fn attempts_max(function: &str) -> u32 {
+    match function {
+        "patient" => 3,
+        STUBBORN => 5,
+        _ => 1,
+    }
+}
 
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -39,12 +52,21 @@ pub struct Plan {
     /// All queues lose all that they hold.
     pub purge: bool,
     pub drains: u64,
+    /// So many workers, the last ones, join late.
+    pub late: usize,
     /// How many workers, from the first on, cannot run anything for a while.
     pub sick: usize,
     /// A sick worker says that it is well whenever it is asked.
     pub sick_in_secret: bool,
+    /// Nothing is lost and nobody dies: there are only drains, sick workers, mismatches and failures, so that every
+    /// execution can be accounted for.
+    pub calm: bool,
+    /// Workers die of the calls that kill them and of nothing else, so that the cost of such a call can be counted.
+    pub only_killers: bool,
     /// Deletion is looked at too.
     pub weeks_later: bool,
+    /// Messages of another store lie on the queues.
+    pub strangers: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -104,7 +126,7 @@ impl Plan {
         }
         let calls = (0..rng.below(9)).map(|_| CallPlan::draw(rng)).collect();
         let batches = (0..rng.below(3)).map(|_| BatchPlan::draw(rng)).collect();
-        let plan = Plan {
+        let mut plan = Plan {
             rates,
             page: [1_000, 1_000, 40, 6][rng.below(4) as usize],
             workers: 1 + rng.below(4) as usize,
@@ -116,11 +138,148 @@ impl Plan {
             disturbances: rng.below(4),
             purge: chance(6),
             drains: rng.below(3),
+            late: 0,
             sick: if chance(4) { 1 + rng.below(4) as usize } else { 0 },
             sick_in_secret: chance(2),
+            calm: false,
+            only_killers: false,
             weeks_later: chance(3),
+            strangers: false,
         };
-        if chance(15) { plan.of_a_backlog() } else { plan }
+        // Drawn last, so that the days are otherwise those of before.
+        let backlog = chance(15);
+        plan.strangers = chance(6);
+        if let Some(batch) = plan.batches.first_mut().filter(|_| chance(6)) {
+            // Its source is silent for so long that its supervisor rests.
+            let (_, dies) = (batch.trickles.take(), batch.dies_after.take());
+            batch.trickles = Some((1 + rng.below(20) as usize, Duration::from_secs(660 + rng.below(900))));
+            batch.dies_after = dies.filter(|_| chance(2)).map(|dies| dies * 30);
+        }
+        let plan = if backlog { plan.of_a_backlog() } else { plan };
+        match rng.below(16) {
+            0 | 1 => plan.widened(rng),
+            2..=4 => plan.widened(rng).of_a_calm_day(),
+            5 => plan.of_a_mixed_fleet(),
+            6 => plan.of_a_killer(rng),
+            7 => plan.of_a_lost_submitter(rng),
+            _ => plan,
+        }
+    }
+
+    /// Names of the functions that the day needs.
+    pub fn functions(&self) -> Vec<&'static str> {
+        let is_stubborn = self.batches.iter().any(|batch| batch.function == STUBBORN)
+            || self.calls.iter().any(|call| call.function == STUBBORN);
+        FUNCTIONS.into_iter().chain(is_stubborn.then_some(STUBBORN)).collect()
+    }
+
+    /// Mismatches midway in ranges, many drains, workers that come late, calls with many attempts, batches for which not
+    /// every worker suits.
+    fn widened(mut self, rng: &SeededRng) -> Plan {
+        self.workers = self.workers.max(2);
+        self.drains = rng.below(8);
+        self.late = rng.below(3) as usize;
+        self.batches.extend((0..rng.below(3)).map(|_| BatchPlan::draw(rng)));
+        for batch in &mut self.batches {
+            batch.function = ["patient", "once", "long", STUBBORN, STUBBORN, "arm"][rng.below(6) as usize];
+            batch.takes = Duration::from_millis([0, 200, 5_000, 20_000, 29_000][rng.below(5) as usize]);
+            let elsewhere = rng.below(2) == 0;
+            for way in &mut batch.ways {
+                match rng.below(16) {
+                    0 | 1 => *way = Way::FailsFirst(1 + rng.below(4) as u32),
+                    2 if elsewhere => *way = Way::Elsewhere,
+                    3 if *way == Way::Kills => *way = Way::Answers,
+                    _ => {}
+                }
+            }
+        }
+        for call in &mut self.calls {
+            match rng.below(4) {
+                0 => {
+                    (call.function, call.way) = (STUBBORN, Way::FailsFirst(1 + rng.below(6) as u32));
+                    call.takes = call.takes.min(Duration::from_secs(25));
+                }
+                1 => call.way = Way::Elsewhere,
+                _ => {}
+            }
+        }
+        self
+    }
+
+    /// More than an hour of work for the one worker of two that suits.
+    fn of_a_mixed_fleet(mut self) -> Plan {
+        (self.workers, self.slots, self.purge, self.sick) = (2, 1, false, 0);
+        self.batches.truncate(1);
+        for batch in &mut self.batches {
+            batch.function = "arm";
+            batch.ways = vec![Way::Answers; 200];
+            batch.takes = Duration::from_secs(25);
+        }
+        self
+    }
+
+    /// Fair weather, and one call that takes its worker along: a second one may take a worker along that has sent the first anew
+    /// and not yet deleted its old message.
+    fn of_a_killer(mut self, rng: &SeededRng) -> Plan {
+        self.rates = Rates::default();
+        (self.workers, self.slots) = (2, 1 + rng.below(3) as usize);
+        (self.only_killers, self.purge, self.strangers) = (true, false, false);
+        (self.disturbances, self.drains, self.sick) = (0, 0, 0);
+        let is_single = rng.below(2) == 0;
+        self.calls =
+            is_single.then(|| CallPlan { way: Way::Kills, ..CallPlan::draw(rng) }).into_iter().collect();
+        self.batches = vec![BatchPlan::draw(rng)];
+        for call in &mut self.calls {
+            (call.cancel_after, call.twice, call.dies_after, call.cut_after) = (None, None, None, None);
+        }
+        for batch in &mut self.batches {
+            batch.ways = vec![Way::Answers; 2 + rng.below(20) as usize];
+            let killer = rng.below(batch.ways.len() as u64) as usize;
+            batch.ways[killer] = if is_single { Way::Answers } else { Way::Kills };
+            batch.takes = Duration::from_secs([1, 5, 20][rng.below(3) as usize]);
+            (batch.dies_after, batch.cut_after, batch.pauses, batch.retry) = (None, None, None, false);
+            (batch.cancel_after, batch.cancel_call, batch.max_failures) = (None, None, None);
+            batch.resumes.clear();
+        }
+        self
+    }
+
+    /// Its connection is cut while chunks are on their way, some of which arrive; then the batch is cancelled.
+    fn of_a_lost_submitter(mut self, rng: &SeededRng) -> Plan {
+        self.rates = Rates::bad_day();
+        self.purge = false;
+        self.batches = vec![BatchPlan::draw(rng)];
+        for batch in &mut self.batches {
+            batch.ways = vec![Way::Answers; 60];
+            (batch.takes, batch.trickles, batch.pauses) = (Duration::ZERO, None, None);
+            (batch.chunking.calls_min, batch.chunking.chunks_per_doubling) = (1, 16);
+            (batch.dies_after, batch.cut_after) = (None, Some(8 + rng.below(60)));
+            (batch.cancel_after, batch.cancel_call, batch.max_failures) =
+                (Some(Duration::from_secs(60 + rng.below(60))), None, None);
+            batch.resumes.clear();
+        }
+        self
+    }
+
+    fn of_a_calm_day(mut self) -> Plan {
+        self.rates = Rates::default();
+        (self.calm, self.purge, self.disturbances) = (true, false, 0);
+        let tame = |way: &mut Way| {
+            if matches!(way, Way::Kills | Way::RunsTooLong) {
+                *way = Way::Fails;
+            }
+        };
+        for call in &mut self.calls {
+            tame(&mut call.way);
+            (call.cancel_after, call.twice, call.dies_after, call.cut_after) = (None, None, None, None);
+        }
+        for batch in &mut self.batches {
+            batch.ways.iter_mut().for_each(tame);
+            (batch.dies_after, batch.cut_after, batch.pauses, batch.retry) = (None, None, None, false);
+            (batch.cancel_after, batch.cancel_call, batch.max_failures) = (None, None, None);
+            batch.resumes.clear();
+        }
+        self
     }
 
     /// Hours of work for one slot: chunks wait longer than a lost one would (N6).

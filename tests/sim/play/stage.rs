@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use afn::catalog::{Catalog, Publish};
 use afn::executor::scripted::Act;
+use afn::layout::{CallMessage, Message, SuperviseMessage};
 use afn::model::{
-    AppName, BatchId, CallId, FunctionName, Kind, Limits, Outcome, Route, Source, State, Time, Version,
+    AppName, BatchId, CallId, FunctionName, Kind, Limits, MessageId, Outcome, Route, Source, State, Time,
+    Version,
 };
-use afn::seam::executor::{Fault, Work};
+use afn::seam::Clock as _;
+use afn::seam::executor::{Fault, Invocation, Mismatch};
 use afn::seam::rng::RngExt as _;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::plan::{FUNCTIONS, Plan, Way};
+use super::check::Invariant;
+use super::plan::{Plan, STUBBORN, Way, attempts_max};
 use super::world::World;
 
 /// How long a sick worker is sick.
@@ -35,11 +39,16 @@ pub fn planned(payload: &Bytes) -> Option<(usize, usize)> {
 /// One execution of a function, as the function itself saw it.
 #[derive(Debug, Clone)]
 pub struct Execution {
+    /// A process, which has a name that no other has.
+    pub worker: String,
     pub call: CallId,
     pub attempt: u32,
     /// What it answers, if it answers: different for every execution.
     pub body: String,
     pub ends: State,
+    pub begun: Duration,
+    /// None for one that still runs, or was cut off.
+    pub ended: Option<Duration>,
 }
 
 /// What callers were told.
@@ -70,16 +79,34 @@ pub struct Stage {
     pub app: AppName,
     pub told: Arc<Mutex<Told>>,
     pub executions: Arc<Mutex<Vec<Execution>>>,
+    /// Workers that calls took along.
+    pub dead: Arc<Mutex<BTreeSet<String>>>,
+    /// How long the calls of a function wait after their first failure.
+    pub backoffs: Arc<Mutex<BTreeMap<&'static str, Duration>>>,
 }
 
 impl Stage {
     pub async fn set(world: Arc<World>, plan: Plan) -> Stage {
         let app: AppName = "sim".parse().expect("a valid name");
-        let stage =
-            Stage { world, plan: Arc::new(plan), app, told: Arc::default(), executions: Arc::default() };
+        let stage = Stage {
+            world,
+            plan: Arc::new(plan),
+            app,
+            told: Arc::default(),
+            executions: Arc::default(),
+            dead: Arc::default(),
+            backoffs: Arc::default(),
+        };
         let deployer = stage.world.process("deployer");
-        for name in FUNCTIONS {
-            stage.publish(Catalog::new(deployer.seams.clone()), name).await;
+        for name in stage.plan.functions() {
+            stage.publish(Catalog::new(deployer.deps.clone()), name).await;
+        }
+        if stage.plan.strangers {
+            let (id, at) = (MessageId::new(Time(1), 1), stage.world.clock.now());
+            let call = CallMessage::new(id, stage.app.clone(), CallId::single(at, 5));
+            stage.world.stranger(0, &Message::Call(call)).await;
+            let batch = SuperviseMessage::new(id, stage.app.clone(), BatchId::new(at, 5 << 50));
+            stage.world.stranger(2, &Message::Supervise(batch)).await;
         }
         stage
     }
@@ -93,11 +120,15 @@ impl Stage {
     }
 
     async fn publish(&self, catalog: Catalog, name: &'static str) {
-        let (attempts_max, retry_backoff_ms, timeout_ms) = match name {
-            "patient" => (3, 2_000 + self.world.rng.below(15_000), 30_000),
-            "long" => (1, 1_000, 300_000),
-            _ => (1, 1_000, 30_000),
+        let (retry_backoff_ms, timeout_ms) = match name {
+            "patient" => (2_000 + self.world.rng.below(15_000), 30_000),
+            STUBBORN => (2_000 + self.world.rng.below(13_000), 30_000),
+            "long" => (1_000, 300_000),
+            _ => (1_000, 30_000),
         };
+        let attempts_max = attempts_max(name);
+        let backoff = Duration::from_millis(retry_backoff_ms);
+        self.backoffs.lock().expect("no holder panics").insert(name, backoff);
         let source = Source::Image { reference: name.to_owned(), digest: None };
         let limits = Limits { attempts_max, retry_backoff_ms, timeout_ms, ..Limits::default() };
         let version = Version {
@@ -139,13 +170,23 @@ impl Stage {
         worker < self.plan.sick && self.world.elapsed() < SICK
     }
 
-    pub fn execute(&self, worker: usize, work: &Work, deaths: &mpsc::UnboundedSender<usize>) -> Act {
+    pub fn execute(
+        &self,
+        worker: usize,
+        name: &str,
+        work: &Invocation,
+        deaths: &mpsc::UnboundedSender<usize>,
+    ) -> Act {
         let (way, takes) = self.way(&work.payload.to_bytes().expect("it is in memory"));
         if self.is_sick(worker) {
             return Act::fault(Fault::Worker("docker is down".to_owned()));
         }
         if way == Way::CannotStart {
             return Act::fault(Fault::Function("image not found: nosuch".to_owned()));
+        }
+        if way == Way::Elsewhere && worker.is_multiple_of(2) && self.plan.workers > 1 {
+            let mismatch = Mismatch("the image has no linux/amd64".to_owned());
+            return Act::fault(Fault::Mismatch(mismatch)).takes(takes / 3);
         }
         let body = format!("{} {} {:016x}", work.call, work.attempt, self.world.rng.u64());
         let fails = match way {
@@ -165,9 +206,42 @@ impl Stage {
             _ => (Act::answer(Bytes::from(body.clone())).takes(takes), State::Success),
         };
         act.log = Bytes::from(format!("log of {body}"));
-        let execution = Execution { call: work.call, attempt: work.attempt, body, ends };
-        self.world.journal.note(|| format!("worker {worker} executes {execution:?}"));
+        let begun = self.world.elapsed();
+        let (worker, call, attempt) = (name.to_owned(), work.call, work.attempt);
+        let execution = Execution { worker, call, attempt, body, ends, begun, ended: None };
+        self.world.journal.note(|| format!("{name} executes {execution:?}"));
         self.executions.lock().expect("no holder panics").push(execution);
+        self.suspects_run_one_by_one(name);
         act
+    }
+
+    pub fn died(&self, name: &str) {
+        self.dead.lock().expect("no holder panics").insert(name.to_owned());
+    }
+
+    /// Where nothing but calls takes workers along, a call that was lost twice is a suspect: at most one
+    /// such call runs on a worker.
+    fn suspects_run_one_by_one(&self, name: &str) {
+        let (dead, executions) = (self.dead.lock(), self.executions.lock());
+        let (dead, executions) = (dead.expect("no holder panics"), executions.expect("no holder panics"));
+        let open = || executions.iter().filter(|one| one.ended.is_none());
+        let losses =
+            |call: CallId| open().filter(|one| one.call == call && dead.contains(&one.worker)).count();
+        let suspects = open().filter(|one| one.worker == name && losses(one.call) >= 2);
+        let suspects: BTreeSet<CallId> = suspects.map(|one| one.call).collect();
+        if self.plan.only_killers && suspects.len() > 1 {
+            let what = format!("{name} runs suspects beside each other: {suspects:?}");
+            self.world.guard.broken(Invariant::Truthful.broken(what));
+        }
+    }
+
+    /// An execution has come to its end, which its log names.
+    pub fn has_ended(&self, log: &[u8]) {
+        let ended = Some(self.world.elapsed());
+        let mut executions = self.executions.lock().expect("no holder panics");
+        let its = |execution: &&mut Execution| log == format!("log of {}", execution.body).as_bytes();
+        if let Some(execution) = executions.iter_mut().rev().find(its) {
+            execution.ended = ended;
+        }
     }
 }

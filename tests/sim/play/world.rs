@@ -2,19 +2,22 @@
 //! process, a network that does. Time is tokio's paused clock; chance comes from one seed.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use afn::backend::memory::{MemoryQueue, MemoryStore};
 use afn::event::{Event, Listener};
-use afn::model::Time;
+use afn::layout::{Message, origin};
+use afn::model::{StoreId, Time};
 use afn::seam::fault::{FaultQueue, FaultStore, Rates, SeededFaults};
-use afn::seam::queue::{Depth, Lane, Receipt};
+use afn::seam::queue::{Depth, Outgoing, QueuePair, Receipt};
 use afn::seam::retry::{Policy, RetryQueue, RetryStore};
 use afn::seam::rng::{RngExt as _, SeededRng};
-use afn::seam::{Clock, Queue, Queues, Seams, Store};
+use afn::seam::{Clock, Deps, Queue, Queues, Store};
+use afn::store_id::{Origin, StampQueue};
 use async_trait::async_trait;
 
+use super::check::{Invariant, Verdict};
 use super::guard::Guard;
 use super::network::{Gate, Line, Over, Recorded, Redrive, Sends, Way};
 
@@ -94,6 +97,8 @@ pub struct World {
     /// `calls`, `chunks`, `batches`.
     pub queues: [MemoryQueue; 3],
     dead: MemoryQueue,
+    /// Messages of another store, whose workers share the queues and are all asleep.
+    strangers: Arc<Mutex<Vec<(usize, String)>>>,
     pub clock: Arc<SimClock>,
     faults: Arc<SeededFaults>,
     network_store: Arc<dyn Store>,
@@ -103,7 +108,7 @@ pub struct World {
 /// One process as the world sees it.
 pub struct Process {
     pub name: String,
-    pub seams: Seams,
+    pub deps: Deps,
     pub clock: Arc<SimClock>,
     pub gate: Gate,
     pub line: Line,
@@ -138,11 +143,13 @@ impl World {
                     inner: queues[index].clone(),
                     dead: dead.clone(),
                     journal: journal.clone(),
+                    guard: guard.clone(),
                     clock: clock.clone(),
                 });
                 Arc::new(FaultQueue::new(QUEUES[index], inner, clock.clone(), faults.clone()))
             }),
             dead,
+            strangers: Arc::default(),
             rng,
             journal,
             guard,
@@ -173,16 +180,18 @@ impl World {
                 Arc::new(Way { inner: self.network_queues[index].clone(), over: cable() });
             let queue: Arc<dyn Queue> = Arc::new(RetryQueue::new(queue, clock.clone(), rng.clone(), policy));
             let live = Arc::new(Way { inner: queue, over: Over::Gate(gate.clone(), Some(sends)) });
-            Lane { live, dead: Arc::new(self.dead.clone()) }
+            QueuePair { live, dead: Arc::new(self.dead.clone()) }
         };
-        let seams = Seams {
-            queues: Queues { calls: lane(0), chunks: lane(1), batches: lane(2) },
-            store: Arc::new(Way { inner: store, over: Over::Gate(gate.clone(), None) }),
-            clock: clock.clone(),
-            rng: rng.clone(),
-            events: Arc::new(Scribe { process: name.to_owned(), journal: self.journal.clone() }),
+        let store: Arc<dyn Store> = Arc::new(Way { inner: store, over: Over::Gate(gate.clone(), None) });
+        let events = Arc::new(Scribe { process: name.to_owned(), journal: self.journal.clone() });
+        let origin = Origin::new(store.clone(), clock.clone(), rng.clone(), events.clone());
+        let lane = |index: usize| {
+            let QueuePair { live, dead } = lane(index);
+            QueuePair { live: Arc::new(StampQueue::new(live, origin.clone())), dead }
         };
-        Process { name: name.to_owned(), seams, clock, gate, line }
+        let queues = Queues { calls: lane(0), chunks: lane(1), batches: lane(2) };
+        let deps = Deps { queues, store, clock: clock.clone(), rng: rng.clone(), events };
+        Process { name: name.to_owned(), deps, clock, gate, line }
     }
 
     pub fn elapsed(&self) -> Duration {
@@ -199,8 +208,34 @@ impl World {
         self.faults.injected().values().sum()
     }
 
-    /// Loses every message, as an operator's purge does.
+    fn strangers(&self) -> MutexGuard<'_, Vec<(usize, String)>> {
+        self.strangers.lock().expect("no holder panics")
+    }
+
+    /// A message of another store comes to a queue.
+    pub async fn stranger(&self, queue: usize, message: &Message) {
+        let body = origin::stamp(message.encode(), StoreId::new(EPOCH, 7));
+        self.queues[queue]
+            .send(vec![Outgoing::new(body.clone())])
+            .await
+            .expect("the queue itself never fails");
+        self.strangers().push((queue, body));
+    }
+
+    /// Invariant 4, of the other store: its messages are there until its own workers delete them.
+    pub fn strangers_are_there(&self) -> Verdict {
+        for (queue, stranger) in self.strangers().iter() {
+            if !self.queues[*queue].bodies().contains(stranger) {
+                let what = format!("a message of another store is gone: {stranger}");
+                return Err(Invariant::NothingLost.broken(what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Loses every message, as an operator's purge does; the other store's are sent again.
     pub async fn purge(&self) {
+        self.guard.purged();
         for queue in &self.queues {
             while let Ok(messages) = queue.receive(10, Duration::ZERO, Duration::from_secs(600)).await {
                 if messages.is_empty() {
@@ -210,14 +245,18 @@ impl World {
                 let _ = queue.delete(&receipts).await;
             }
         }
+        let strangers = self.strangers().clone();
+        for (queue, body) in strangers {
+            let sent = self.queues[queue].send(vec![Outgoing::new(body)]).await;
+            sent.expect("the queue itself never fails");
+        }
     }
 
-    pub async fn is_dry(&self) -> bool {
-        let mut dry = true;
-        for queue in &self.queues {
-            dry &= queue.depth().await.expect("the queue itself never fails").is_dry();
-        }
-        dry
+    /// Whether nothing of this store is on the queues.
+    pub fn is_dry(&self) -> bool {
+        let strangers = self.strangers();
+        let is_stranger = |body: &String| strangers.iter().any(|(_, stranger)| stranger == body);
+        self.queues.iter().flat_map(MemoryQueue::bodies).all(|body| is_stranger(&body))
     }
 
     pub async fn dead(&self) -> Depth {

@@ -1,49 +1,87 @@
-//! `afn batch …`: one file per command.
+//! `afn batch …`: the commands that only batches have. Commands that calls have too are in the files of those.
 
-mod cancel;
-mod list;
+use clap::Subcommand;
+
+use crate::cli::command::batch::report::BatchReportArgs;
+use crate::cli::command::batch::results::BatchResultsArgs;
+use crate::cli::command::batch::resume::BatchResumeArgs;
+use crate::cli::command::batch::retry::BatchRetryArgs;
+use crate::cli::command::batch::run::BatchRunArgs;
+use crate::cli::command::cancel::{self, BatchCancelArgs};
+use crate::cli::command::list::{self, BatchListArgs};
+use crate::cli::command::status;
+use crate::cli::command::submit::{self, BatchSubmitArgs};
+use crate::cli::command::wait::{self, BatchWaitArgs, BatchWatchArgs};
+use crate::cli::exit::ExitCode;
+use crate::cli::options::BatchArgs;
+use crate::cli::session::Session;
+use crate::error::Result;
+
 mod report;
 mod results;
 mod resume;
 mod retry;
 mod run;
-mod seal;
-mod status;
-pub mod submit;
-mod watch;
 
-use crate::cli::args::BatchCommand;
-use crate::cli::exit::ExitCode;
-use crate::cli::session::Session;
-use crate::cli::signal;
-use crate::error::Result;
+#[derive(Debug, Subcommand)]
+pub enum BatchCommand {
+    /// Run a function's folder or a command once for each record of a source, and collect the results.
+    ///
+    /// Deploys, submits, works and collects in one process. All progress is in the context's store: after a kill or a
+    /// stop, `afn batch resume` continues the batch.
+    #[command(visible_alias = "r")]
+    Run(Box<BatchRunArgs>),
 
-pub use cancel::cancel;
-pub use status::show;
-pub use watch::wait_for;
+    /// Submit a source as a batch and print its id; workers run it.
+    Submit(BatchSubmitArgs),
 
-pub async fn run(session: &Session, command: BatchCommand) -> Result<ExitCode> {
-    match command {
-        // They take signals as a wish to end well.
-        BatchCommand::Run(args) => run::run(session, *args).await,
-        BatchCommand::Resume(args) => resume::run(session, args).await,
-        command => signal::or_interrupted(dispatch(session, command)).await,
-    }
+    /// Show the progress of a batch, its cost, and why it does not move.
+    Status(BatchArgs),
+
+    /// Watch a batch until it is over.
+    Watch(BatchWatchArgs),
+
+    /// Wait until a batch is over; the exit code shows how it ended.
+    Wait(BatchWaitArgs),
+
+    /// Cancel a batch: calls that have not finished are stopped.
+    Cancel(BatchCancelArgs),
+
+    /// Continue a batch that stopped: submit the rest, send lost messages again. A batch of `batch run` is also worked on
+    /// and collected, to the file that was named then.
+    Resume(BatchResumeArgs),
+
+    /// End a batch whose source ended early with the calls that are stored.
+    Seal(BatchArgs),
+
+    /// Make a batch of the calls that failed. Repeated, it shows the batch that was made.
+    Retry(BatchRetryArgs),
+
+    /// Write a report: one HTML file with plots of calls, durations, failures and cost.
+    Report(BatchReportArgs),
+
+    /// Read the results, one row for each record, in the order of the source.
+    Results(BatchResultsArgs),
+
+    /// The batches of an app, newest first.
+    #[command(visible_alias = "ls")]
+    List(BatchListArgs),
 }
 
-async fn dispatch(session: &Session, command: BatchCommand) -> Result<ExitCode> {
+pub async fn run(session: &Session, command: BatchCommand) -> Result<ExitCode> {
     let done = match command {
-        BatchCommand::Run(_) | BatchCommand::Resume(_) => unreachable!("they are run without a bound above"),
-        BatchCommand::Watch(args) => return watch::watch(session, args).await,
-        BatchCommand::Wait(args) => return watch::wait(session, args).await,
-        BatchCommand::Submit(args) => submit::run(session, args).await,
-        BatchCommand::Status(args) => status::run(session, args).await,
-        BatchCommand::Cancel(args) => cancel::run(session, args).await,
-        BatchCommand::Seal(args) => seal::run(session, args).await,
+        BatchCommand::Run(args) => return run::run(session, *args).await,
+        BatchCommand::Resume(args) => return resume::run(session, args).await,
+        BatchCommand::Watch(args) => return wait::watch(session, args).await,
+        BatchCommand::Wait(args) => return wait::batch(session, args).await,
+        BatchCommand::Submit(args) => submit::batch(session, args).await,
+        BatchCommand::Status(args) => status::batch(session, args).await,
+        BatchCommand::Cancel(args) => cancel::batch(session, args).await,
+        BatchCommand::Seal(args) => resume::seal(session, args).await,
         BatchCommand::Retry(args) => retry::run(session, args).await,
         BatchCommand::Report(args) => report::run(session, args).await,
         BatchCommand::Results(args) => results::run(session, args).await,
-        BatchCommand::List(args) => list::run(session, args).await,
+        BatchCommand::List(args) => list::batches(session, args).await,
     };
     done.map(|()| ExitCode::Success)
 }

@@ -1,93 +1,130 @@
-//! `afn batch resume`
+//! `afn batch resume`, and `afn batch seal`
 
 use std::sync::Arc;
 
+use clap::Args;
 use tokio::sync::watch;
 
-use super::submit::remember;
-use crate::cli::args::{BatchResumeArgs, SourceFlags};
-use crate::cli::batch::job::Job;
-use crate::cli::batch::live::Live;
-use crate::cli::batch::place::Place;
+use crate::cli::batch::Job;
+use crate::cli::batch::follow::{self, LocalEvents};
 use crate::cli::batch::receipt::Receipts;
-use crate::cli::batch::{follow, source, which};
+use crate::cli::command::submit::{open_source, reopenable};
 use crate::cli::exit::ExitCode;
-use crate::cli::lines::plural;
+use crate::cli::find;
+use crate::cli::format::plural;
+use crate::cli::options::{BatchArgs, SourceFlags, WorkFlags};
+use crate::cli::parse::Output;
 use crate::cli::session::Session;
-use crate::cli::signal::{self, Stops};
+use crate::cli::signal::{self, StopSignals};
 use crate::error::{Error, Result};
-use crate::results;
-use crate::submit::resume::{Found, ResumeRequest, Resumed, resume};
+use crate::model::BatchId;
+use crate::results::{self, BatchView};
+use crate::submit::resume::{ResumeRequest, Resumed, SubmissionState, resume};
+use crate::submit::source::{Pass, Source};
+
+#[derive(Debug, Clone, Args)]
+pub struct BatchResumeArgs {
+    #[command(flatten)]
+    pub of: BatchArgs,
+
+    /// The same records, at their present location.
+    #[arg(long, short, value_name = "SOURCE")]
+    pub input: Option<String>,
+
+    /// For a batch of `batch run`: where the results go, instead of where the run put them.
+    #[arg(id = "output", long, short, value_name = "FILE")]
+    pub output: Option<Output>,
+
+    #[command(flatten)]
+    pub work: WorkFlags,
+}
 
 pub async fn run(session: &Session, args: BatchResumeArgs) -> Result<ExitCode> {
-    let stops = Stops::catch()?;
-    let live = Arc::new(Live::new(&session.printer));
-    let engine = session.open_with(live.clone()).await?;
-    let batch = which::batch(session, &engine, args.batch.batch)?;
-    let view = results::batch::load(&engine.seams, batch).await?;
-    let records = match (&args.input, &view.source) {
-        (None, _) => None,
-        (Some(input), Some(begun)) => {
-            let flags = SourceFlags { format: Some(begun.format.parse()?), ..SourceFlags::default() };
-            Some(source::open(session, input, &flags).await?)
-        }
-        (Some(_), None) => {
-            return Err(Error::conflict(format!("batch {batch} has finished and was deleted")));
-        }
+    let stops = StopSignals::catch()?;
+    let events = Arc::new(LocalEvents::new(&session.printer));
+    let engine = session.open_with(events.clone()).await?;
+    let batch = find::batch_in(session, &engine, args.of.batch)?;
+    let view = results::batch::load(&engine.deps, batch).await?;
+    let (source, run) = match Receipts::of(session)?.find(batch)? {
+        Some(receipt) => (receipt.source, receipt.run),
+        None => (None, None),
     };
-    let bucket = match (&records, &view.source) {
-        (None, Some(begun)) => source::bucket(session, &begun.location).await?,
-        _ => None,
-    };
-    let request = ResumeRequest { batch, source: records, bucket };
-    let known = Receipts::of(session)?.find(batch)?;
-    let run = known.and_then(|receipt| receipt.run);
+    let records = open_records(session, &view, args.input, source.clone()).await?;
+    let source = records.as_deref().and_then(reopenable).or(source);
+    let request = ResumeRequest { batch, source: records };
     let Some(mut run) = run else {
-        let resumed = signal::or_interrupted(resume(&engine.seams, request, &|_| {})).await?;
-        remember(session, &engine, &view.app, batch);
-        session.printer.line(told(&resumed))?;
+        let resumed = signal::or_interrupted(resume(&engine.deps, request, &|_| {})).await?;
+        Receipts::remember(session, &engine, &view.app, batch, source, None);
+        session.printer.line(summary(&resumed))?;
         return Ok(ExitCode::Success);
     };
-    if let Some(place) = Place::of(args.output.as_ref())? {
+    let destination = args.output.and_then(Output::into_destination);
+    if destination.is_some() {
         run.collected = false;
-        run.to_stdout = place == Place::Stdout;
-        run.output = place.into_path();
+        run.set_destination(destination);
     }
-    run.force |= args.force;
-    run.concurrency = args.concurrency.or(run.concurrency);
-    if let (Some(path), false) = (&run.output, run.collected) {
-        Place::File(path.clone()).check(run.force)?;
+    run.force |= args.work.force;
+    run.concurrency = args.work.concurrency.or(run.concurrency);
+    if let (Some(destination), false) = (run.destination(), run.collected) {
+        destination.check(run.force)?;
     }
     let (Some(function), Some(version)) = (&view.function, &view.version) else {
-        return Err(Error::conflict(format!("batch {batch} has finished and was deleted")));
+        return Err(deleted(batch));
     };
     let job = Job {
         session,
         engine: &engine,
         app: view.app.clone(),
         version: engine.catalog.version(&view.app, function, version).await?,
-        live,
-        style: follow::resolve(args.progress, &session.printer),
-        collected: run.collected,
+        events,
+        style: follow::resolve(args.work.progress.progress, &session.printer),
         run,
-        begun: engine.seams.clock.monotonic(),
+        source,
+        begun: engine.deps.clock.monotonic(),
+        batch: watch::Sender::new(None),
     };
-    let (known, _) = watch::channel(None);
-    job.begin(batch, &known);
+    job.begin(batch);
     let submission = async {
-        let resumed = resume(&engine.seams, request, &|_| {}).await?;
-        session.printer.note(told(&resumed));
+        let resumed = resume(&engine.deps, request, &|_| {}).await?;
+        session.printer.note(summary(&resumed));
         Ok(resumed.submitted)
     };
-    job.run(stops, &known, submission).await
+    job.run(stops, submission).await
 }
 
-fn told(resumed: &Resumed) -> String {
+/// Opens `--input`, else the source that the receipt names. `None` where the batch goes on without its source.
+async fn open_records(
+    session: &Session,
+    view: &BatchView,
+    input: Option<String>,
+    source: Option<String>,
+) -> Result<Option<Box<dyn Source>>> {
+    let input = match (input, source) {
+        (Some(_), _) if view.source.is_none() => {
+            return Err(deleted(view.batch));
+        }
+        (Some(input), _) => input,
+        // The source of a batch that is submitted completely may be gone.
+        (None, Some(source)) if view.sealed.is_none() => source,
+        (None, _) => return Ok(None),
+    };
+    let Some(begun) = &view.source else { return Ok(None) };
+    let pass = Some(begun.pass.parse()?).filter(|pass| *pass != Pass::Record);
+    let flags = SourceFlags { format: Some(begun.format.parse()?), pass, ..SourceFlags::default() };
+    let opened = open_source(session, &input, &flags).await;
+    opened.map(Some).map_err(|error| error.context(format!("batch {} cannot be resumed", view.batch)))
+}
+
+fn deleted(batch: BatchId) -> Error {
+    Error::conflict(format!("batch {batch} has finished and was deleted"))
+}
+
+fn summary(resumed: &Resumed) -> String {
     let batch = resumed.batch;
     match resumed.found {
-        Found::Over => return format!("{batch} is over"),
-        Found::Cancelled => return format!("{batch} was cancelled"),
-        Found::InPart | Found::Sealed => {}
+        SubmissionState::Finished => return format!("{batch} is over"),
+        SubmissionState::Cancelled => return format!("{batch} was cancelled"),
+        SubmissionState::Partial | SubmissionState::Sealed => {}
     }
     let again = format!("{} sent again", plural(resumed.sent_again, "chunk"));
     match &resumed.submitted {
@@ -96,4 +133,13 @@ fn told(resumed: &Resumed) -> String {
         }
         None => format!("{batch} was submitted whole; {again}"),
     }
+}
+
+/// Ends a batch whose source ended early.
+pub async fn seal(session: &Session, args: BatchArgs) -> Result<()> {
+    let (engine, batch) = find::batch(session, args.batch).await?;
+    let sealed = crate::submit::seal::seal(&engine.deps, batch, &session.user()?).await?;
+    // A submitter that died may have left chunks without a message.
+    resume(&engine.deps, ResumeRequest { batch, source: None }, &|_| {}).await?;
+    session.printer.done(format!("{batch} is sealed: {}", plural(sealed.calls(), "call")), &sealed)
 }

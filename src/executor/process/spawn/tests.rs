@@ -9,6 +9,10 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 
+fn start(dir: &Path) -> Spawner {
+    Spawner::start(&dir.join("run"), &dir.join("work"), None).unwrap()
+}
+
 /// A shell and what it has started; both write their number down.
 fn two_sleepers(dir: &Path) -> Command {
     let mut command = Command::new("/bin/sh");
@@ -47,8 +51,8 @@ async fn all_gone(pids: &[Pid]) {
 #[tokio::test]
 async fn a_group_is_killed_whole() {
     let dir = tempfile::tempdir().unwrap();
-    let spawner = Spawner::start().unwrap();
-    let group = spawner.spawn(two_sleepers(dir.path())).await.unwrap();
+    let spawner = start(dir.path());
+    let group = spawner.spawn(two_sleepers(dir.path()), Rights::Few(None)).await.unwrap();
     let pids = [number(&dir.path().join("a")).await, number(&dir.path().join("b")).await];
     assert!(pids.iter().all(|pid| is_alive(*pid)));
     group.stop().await;
@@ -58,10 +62,10 @@ async fn a_group_is_killed_whole() {
 #[tokio::test]
 async fn a_dropped_group_and_a_dropped_spawner_leave_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let spawner = Spawner::start().unwrap();
-    let run_dir = spawner.run_dir().to_owned();
+    let spawner = start(dir.path());
+    let run_dir = spawner.sockets().to_owned();
     assert!(run_dir.is_dir());
-    let group = spawner.spawn(two_sleepers(dir.path())).await.unwrap();
+    let group = spawner.spawn(two_sleepers(dir.path()), Rights::Few(None)).await.unwrap();
     let pids = [number(&dir.path().join("a")).await, number(&dir.path().join("b")).await];
     drop((spawner, group));
     all_gone(&pids).await;
@@ -71,10 +75,10 @@ async fn a_dropped_group_and_a_dropped_spawner_leave_nothing() {
 #[tokio::test]
 async fn what_a_process_leaves_behind_goes_when_it_ends() {
     let dir = tempfile::tempdir().unwrap();
-    let spawner = Spawner::start().unwrap();
+    let spawner = start(dir.path());
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg("sleep 1000 & echo $! >$0/b; exit 7").arg(dir.path());
-    let mut group = spawner.spawn(command).await.unwrap();
+    let mut group = spawner.spawn(command, Rights::Few(None)).await.unwrap();
     assert_eq!(group.wait().await.unwrap().code(), Some(7));
     all_gone(&[number(&dir.path().join("b")).await]).await;
     assert_eq!(group.wait().await.unwrap().code(), Some(7), "may be asked again");
@@ -82,11 +86,11 @@ async fn what_a_process_leaves_behind_goes_when_it_ends() {
 
 #[tokio::test]
 async fn a_process_has_a_session_of_its_own_gives_way_and_dumps_no_core() {
-    let spawner = Spawner::start().unwrap();
     let dir = tempfile::tempdir().unwrap();
+    let spawner = start(dir.path());
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg("cat /proc/$$/stat >$0/stat; ulimit -c >$0/core; kill -QUIT $$").arg(dir.path());
-    let mut group = spawner.spawn(command).await.unwrap();
+    let mut group = spawner.spawn(command, Rights::Few(None)).await.unwrap();
     assert_eq!(group.wait().await.unwrap().signal(), Some(Signal::QUIT.as_raw()));
     let stat = fs::read_to_string(dir.path().join("stat")).unwrap();
     let fields: Vec<&str> = stat.split(' ').collect();
@@ -103,9 +107,9 @@ async fn a_worker_killed_by_sigkill_leaves_nothing() {
     const WORKER_DIR: &str = "AFN_TEST_WORKER_DIR";
     if let Some(dir) = std::env::var_os(WORKER_DIR) {
         let dir = Path::new(&dir);
-        let spawner = Spawner::start().unwrap();
-        let _group = spawner.spawn(two_sleepers(dir)).await.unwrap();
-        fs::write(dir.join("run_dir.new"), spawner.run_dir().to_str().unwrap()).unwrap();
+        let spawner = start(dir);
+        let _group = spawner.spawn(two_sleepers(dir), Rights::Few(None)).await.unwrap();
+        fs::write(dir.join("run_dir.new"), spawner.sockets().to_str().unwrap()).unwrap();
         fs::rename(dir.join("run_dir.new"), dir.join("run_dir")).unwrap();
         return std::future::pending().await;
     }

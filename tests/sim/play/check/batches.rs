@@ -8,10 +8,11 @@ use afn::layout::part::{Part, Row, RowResult};
 use afn::layout::{Key, key, object};
 use afn::model::{BatchId, CallId, State};
 use afn::seam::StoreExt as _;
-use afn::seam::store::{ETag, List, Range, Store as _};
+use afn::seam::store::{ByteRange, ETag, List, Store as _};
 
 use super::super::plan::Way;
 use super::super::stage::{Execution, Stage, planned};
+use super::attempts::History;
 use super::{Invariant, Verdict, Violation};
 
 /// What can be read of one batch.
@@ -62,7 +63,11 @@ impl Seen {
                     | Key::Fired(..)
             );
             if of_interest {
-                let body = store.get(&entry.key, Range::All).await.expect("it was just listed").body;
+                let body = store
+                    .get(&entry.to_key(), ByteRange::Whole(u64::MAX))
+                    .await
+                    .expect("it was just listed")
+                    .body;
                 self.take_in(key, &entry.key, body)?;
                 self.facts.insert(entry.key, entry.etag);
                 there += 1;
@@ -158,6 +163,11 @@ impl Seen {
             summary_adds_up(*batch, seen)?;
             for row in seen.rows.values() {
                 true_row(stage, &executions, *batch, seen, row)?;
+                let (index, planned) = seen.records[&row.number];
+                let plan = &stage.plan.batches[index];
+                let call = batch.call(row.number);
+                let history = History::of(stage, &executions, call, plan.function, plan.ways[planned]);
+                history.check(row.status, row.attempts)?;
             }
             let (own, then) =
                 (stage.told().batches.get(batch).copied(), seen.fired.as_ref().map(|fired| fired.then));

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use afn::layout::{Key, key, object};
 use afn::model::{AttemptId, BatchId, CallId, Digest, Outcome, State, Stored};
 use afn::seam::StoreExt as _;
-use afn::seam::store::{ETag, List, Range, Store as _};
+use afn::seam::store::{ByteRange, ETag, List, Store as _};
 
 use super::super::plan::Way;
 use super::super::stage::{Execution, Stage};
+use super::attempts::History;
 use super::{Invariant, Verdict, Violation};
 
 /// All outcomes that could be read so far, and all calls that are stored.
@@ -33,7 +34,7 @@ impl Seen {
                         return Err(Invariant::OneOutcome.broken(what));
                     }
                     None => {
-                        let body = stage.world.store.get(&entry.key, Range::All).await;
+                        let body = stage.world.store.get(&entry.to_key(), ByteRange::Whole(u64::MAX)).await;
                         let body = body.expect("it was just listed").body;
                         let outcome = object::decode(&entry.key, &body).expect("a status can be read");
                         self.outcomes.insert(call, (entry.etag, outcome));
@@ -93,8 +94,9 @@ impl Seen {
         }
         let mut following: BTreeMap<BatchId, CallId> = BTreeMap::new();
         for call in &self.stored {
-            let key = Key::Payload(stage.app.clone(), *call).to_string();
-            let payload = stage.world.store.get(&key, Range::All).await.expect("it was listed").body;
+            let key = Key::Payload(stage.app.clone(), *call);
+            let payload =
+                stage.world.store.get(&key, ByteRange::Whole(u64::MAX)).await.expect("it was listed").body;
             let text = std::str::from_utf8(&payload).expect("all payloads are texts");
             let Ok(index) = text.parse() else {
                 let batch = follows(text);
@@ -106,6 +108,9 @@ impl Seen {
             };
             if let Some((_, outcome)) = self.outcomes.get(call) {
                 true_outcome(stage, &executions, index, *call, outcome).await?;
+                let plan = &stage.plan.calls[index];
+                let history = History::of(stage, &executions, *call, plan.function, plan.way);
+                history.check(outcome.status, outcome.attempts)?;
             }
         }
         Ok(())
@@ -147,7 +152,6 @@ async fn true_outcome(
                 return wrong("has the log of another execution");
             }
         }
-        State::Error if plan.function == "arm" && outcome.reason.as_deref().is_some_and(mismatched) => {}
         State::Error if plan.way == Way::CannotStart => {
             if outcome.reason.as_deref() != Some("image not found: nosuch") {
                 return wrong("does not say why");
@@ -188,10 +192,6 @@ async fn true_outcome(
     Ok(())
 }
 
-fn mismatched(reason: &str) -> bool {
-    reason.starts_with("no worker can run it: linux/arm64")
-}
-
 async fn read_log(stage: &Stage, call: CallId, outcome: &Outcome) -> Result<String, Violation> {
     let attempt = outcome
         .attempt
@@ -211,7 +211,7 @@ async fn read(
 }
 
 async fn text(stage: &Stage, key: &Key, stored: &Stored) -> Result<String, Violation> {
-    let object = stage.world.store.get(&key.to_string(), Range::All).await;
+    let object = stage.world.store.get(key, ByteRange::Whole(u64::MAX)).await;
     let body = object
         .map_err(|error| Invariant::Truthful.broken(format!("{key}, which an outcome names: {error}")))?
         .body;

@@ -1,5 +1,6 @@
 //! What must be true of the world, by the numbered invariants of ARCHITECTURE.md; told apart from what is done to it.
 
+pub mod attempts;
 pub mod batches;
 pub mod calls;
 pub mod evidence;

@@ -1,0 +1,27 @@
+//! Chunks and parts, whole and from the end: nothing makes them panic, or hold more than a table can.
+#![no_main]
+
+use afn::layout::chunk;
+use afn::layout::footer::Footer;
+use afn::layout::part::Part;
+use afn::layout::table::end_of;
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let file = Bytes::copy_from_slice(data);
+    if let Ok(records) = chunk::decode("x", file.clone()) {
+        assert!(records.windows(2).all(|two| two[0].number + 1 == two[1].number));
+    }
+    if let Ok(part) = Part::open("x", file) {
+        let _ = part.footer();
+        for group in 0..part.groups() {
+            let _ = part.rows(group);
+        }
+        let _ = part.row(1);
+    }
+    if let Ok(Ok(end)) = end_of("x", data) {
+        let _ = end.footer().and_then(|footer| Footer::decode("x", &footer));
+        let _ = end.greatest("worker");
+    }
+});

@@ -1,0 +1,119 @@
+//! Unpacked archives that are kept on this machine. One in use has a shared lock; removing one takes an exclusive lock. The
+//! least recently used are removed first.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW};
+
+use crate::folder;
+
+/// The prefix of a folder that is being removed, and that nobody uses any more.
+const GOING: &str = ".going-";
+
+/// The folder of an unpacked archive, which stays as long as this lives.
+pub struct CachedArchive {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl CachedArchive {
+    /// `None` when there is no such folder.
+    pub fn hold(path: &Path) -> io::Result<Option<CachedArchive>> {
+        loop {
+            let lock = match File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                opened => opened?,
+            };
+            rustix::fs::flock(&lock, FlockOperation::LockShared)?;
+            // It may have been renamed for removal before it was locked.
+            let is_it = |there: fs::Metadata| Ok::<_, io::Error>(there.ino() == lock.metadata()?.ino());
+            if fs::metadata(path).ok().map(is_it).transpose()? == Some(true) {
+                let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+                rustix::fs::futimens(&lock, &Timestamps { last_access: now, last_modification: now })?;
+                return Ok(Some(CachedArchive { path: path.to_owned(), _lock: lock }));
+            }
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Removes the folders that have not been used for longest, beyond `max`. Those in use stay, and what cannot be removed is
+/// left for the next time.
+pub fn evict(dir: &Path, max: usize) -> io::Result<()> {
+    let mut kept: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(GOING) {
+            let _ = folder::remove(&entry.path());
+        } else if !name.starts_with('.')
+            && let Ok(used) = entry.metadata().and_then(|folder| folder.modified())
+        {
+            kept.push((used, entry.path()));
+        }
+    }
+    kept.sort();
+    let excess = kept.len().saturating_sub(max);
+    for (_, folder) in kept.into_iter().take(excess) {
+        let Ok(lock) = File::open(&folder) else { continue };
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let going = dir.join(format!("{GOING}{name}"));
+        let renamed = fs::rename(&folder, &going);
+        // A caller that waits for the lock looks for the folder again, and need not wait for its removal.
+        drop(lock);
+        if renamed.is_ok() {
+            let _ = folder::remove(&going);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries =
+            fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = entries.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_least_recently_used_go_and_what_is_in_use_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        for (age, name) in ["new", "used", "old", "older", "held"].into_iter().enumerate() {
+            let folder = dir.path().join(name);
+            fs::create_dir_all(folder.join("deep")).unwrap();
+            let then = fs::metadata(&folder).unwrap().modified().unwrap();
+            let then = then - std::time::Duration::from_secs(age as u64 * 60);
+            File::open(&folder).unwrap().set_modified(then).unwrap();
+        }
+        fs::create_dir(dir.path().join(".unpack-x")).unwrap();
+        fs::create_dir(dir.path().join(".going-y")).unwrap();
+        // Use makes young.
+        drop(CachedArchive::hold(&dir.path().join("used")).unwrap().unwrap());
+        let held = dir.path().join("held");
+        let then = fs::metadata(&held).unwrap().modified().unwrap();
+        let kept = CachedArchive::hold(&held).unwrap().unwrap();
+        File::open(&held).unwrap().set_modified(then).unwrap();
+        evict(dir.path(), 2).unwrap();
+        assert_eq!(names(dir.path()), [".unpack-x", "held", "new", "used"]);
+        drop(kept);
+        evict(dir.path(), 2).unwrap();
+        assert_eq!(names(dir.path()), [".unpack-x", "new", "used"]);
+        assert!(CachedArchive::hold(&held).unwrap().is_none());
+    }
+}

@@ -1,0 +1,58 @@
+//! The JSON bodies that are persisted, each with its key: facts, and the definitions of the catalog.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Key;
+use super::batch::{Batch, Cancelled, Fired, Mark, Pointer, Retry, Sealed, Summary};
+use super::object::{IdempotencyKey, Reconciled, RouteTarget, Started, StoreIdentity, Unsuited};
+use crate::limits;
+use crate::model::{
+    App, AppName, BatchId, BatchRef, CallRef, DeliveryId, Digest, Function, FunctionName, MarkId, MessageId,
+    Outcome, Route, Version, VersionId,
+};
+
+/// A JSON body under a key that its id gives. It is written once, unless it is a definition.
+pub trait Fact: Serialize + DeserializeOwned + PartialEq + Send + Sync {
+    type Id: Sync;
+    const CONTENT_TYPE: &'static str = "application/json";
+    /// The most bytes that are written, and that a reader takes.
+    const BYTES_MAX: u64 = limits::FACT_BYTES_MAX;
+
+    fn key(id: &Self::Id) -> Key;
+}
+
+macro_rules! facts {
+    ($($fact:ty { $id:ty } $name:pat => $key:expr $(, $bytes_max:expr)?;)+) => {$(
+        impl Fact for $fact {
+            type Id = $id;
+            $(const BYTES_MAX: u64 = $bytes_max;)?
+
+            fn key($name: &$id) -> Key {
+                $key
+            }
+        }
+    )+};
+}
+
+facts! {
+    App { AppName } app => Key::App(app.clone());
+    RouteTarget { (AppName, Route) } (app, route) => Key::Route(app.clone(), route.clone());
+    Function { (AppName, FunctionName) } (app, name) => Key::Function(app.clone(), name.clone());
+    Version { (AppName, FunctionName, VersionId) } (app, name, version) =>
+        Key::Version(app.clone(), name.clone(), version.clone());
+    IdempotencyKey { (AppName, Digest) } (app, digest) => Key::Idempotency(app.clone(), digest.clone());
+    Started { (CallRef, DeliveryId) } (of, delivery) => Key::Started(of.app.clone(), of.call, *delivery);
+    Unsuited { (CallRef, MessageId) } (of, message) => Key::Unsuited(of.app.clone(), of.call, *message);
+    Outcome { CallRef } of => Key::Status(of.app.clone(), of.call);
+    Pointer { BatchId } batch => Key::Pointer(*batch);
+    Batch { BatchRef } of => Key::Batch(of.app.clone(), of.batch);
+    Sealed { BatchRef } of => Key::Sealed(of.app.clone(), of.batch), limits::SEALED_BYTES_MAX;
+    Cancelled { BatchRef } of => Key::Cancelled(of.app.clone(), of.batch);
+    Summary { BatchRef } of => Key::Summary(of.app.clone(), of.batch);
+    Fired { BatchRef } of => Key::Fired(of.app.clone(), of.batch);
+    Retry { (BatchRef, u32) } (of, number) => Key::Retry(of.app.clone(), of.batch, *number);
+    Mark { (BatchRef, u64, MarkId) } (of, last, mark) => Key::Mark(of.app.clone(), of.batch, *last, *mark);
+    StoreIdentity { () } () => Key::Store;
+    Reconciled { u64 } hour => Key::Reconciled(*hour);
+}

@@ -1,0 +1,61 @@
+//! The status of a batch, in one word.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::model::State;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchStatus {
+    /// Its source is being read; workers may be at it already.
+    Submitting,
+    /// Submitted whole, and nothing of it is decided.
+    Queued,
+    Running,
+    /// Cancel was asked for, and not everything is decided.
+    Cancelling,
+    /// Every call succeeded.
+    Success,
+    /// Everything is decided, and some calls failed.
+    Failed,
+    /// It was stopped before it came to its end.
+    Cancelled,
+}
+
+impl BatchStatus {
+    pub fn is_final(self) -> bool {
+        match self {
+            BatchStatus::Success | BatchStatus::Failed | BatchStatus::Cancelled => true,
+            BatchStatus::Submitting
+            | BatchStatus::Queued
+            | BatchStatus::Running
+            | BatchStatus::Cancelling => false,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BatchStatus::Submitting => "submitting",
+            BatchStatus::Queued => "queued",
+            BatchStatus::Running => "running",
+            BatchStatus::Cancelling => "cancelling",
+            BatchStatus::Success => "success",
+            BatchStatus::Failed => "failed",
+            BatchStatus::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for BatchStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Calls that failed by themselves.
+pub fn failed(counts: &BTreeMap<State, u64>) -> u64 {
+    [State::Error, State::Timeout, State::Killed].iter().filter_map(|state| counts.get(state)).sum()
+}

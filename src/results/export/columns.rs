@@ -1,0 +1,113 @@
+//! The columns that rows have in every format, and the columns of tables: those of CSV and Parquet.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::answer;
+use super::members::{self, Members};
+use super::row_columns::COLUMNS;
+use crate::layout::table::{Column, ColumnKind};
+use crate::model::Time;
+use crate::results::rows::{ResultRow, Rows};
+
+/// One value of a row. A body is text where it is UTF-8.
+#[derive(Debug, Clone)]
+pub(super) enum Cell<'a> {
+    Number(u64),
+    Time(Time),
+    Text(Cow<'a, str>),
+    Body(&'a Bytes),
+    Member(Value),
+}
+
+/// The first columns have a value in every row.
+const REQUIRED: usize = 3;
+
+/// The values of a row, in the order of [`COLUMNS`].
+pub(super) fn cells(row: &ResultRow) -> [Option<Cell<'_>>; COLUMNS.len()] {
+    let outcome = row.outcome.as_ref();
+    let number = |of: fn(&crate::layout::part::Row) -> u64| outcome.map(|row| Cell::Number(of(row)));
+    [
+        Some(Cell::Number(row.number)),
+        Some(Cell::Text(row.call.to_string().into())),
+        Some(Cell::Text(row.status.as_str().into())),
+        number(|row| row.attempts.into()),
+        number(|row| row.queued_ms),
+        number(|row| row.start_ms),
+        number(|row| row.run_ms),
+        outcome.and_then(|row| row.started_at).map(Cell::Time),
+        outcome.map(|row| Cell::Time(row.completed_at)),
+        outcome.map(|row| Cell::Text((&*row.worker).into())),
+        row.source.as_deref().map(|source| Cell::Text(source.into())),
+        answer(row).map(Cell::Body),
+        outcome.and_then(|row| row.error.as_deref()).map(|error| Cell::Text(error.into())),
+        row.input.as_ref().map(|record| Cell::Body(&record.payload)),
+    ]
+}
+
+/// The columns of a table. A body has two: one for text, and one for other bytes.
+pub(super) struct TableColumns {
+    has_source: bool,
+    has_input: bool,
+    /// The members of results that are JSON objects; those results are not in the column `result`.
+    members: Option<Members>,
+}
+
+impl TableColumns {
+    pub(super) fn new(rows: &Rows, members: Option<Members>) -> TableColumns {
+        TableColumns { has_source: rows.has_names(), has_input: rows.has_input(), members }
+    }
+
+    fn has(&self, column: &str) -> bool {
+        match column {
+            "source" => self.has_source,
+            "input" => self.has_input,
+            _ => true,
+        }
+    }
+
+    /// `binary`: the suffix of columns of bytes that are not text.
+    pub(super) fn columns(&self, binary: &str) -> Vec<Column> {
+        let mut columns = Vec::new();
+        for (index, (name, kind)) in COLUMNS.into_iter().enumerate().filter(|(_, (name, _))| self.has(name)) {
+            if name == "result" {
+                columns.extend(self.members.iter().flat_map(Members::columns));
+            }
+            let (name, required) = (name.to_owned(), index < REQUIRED);
+            if kind == ColumnKind::Binary {
+                columns.push(Column { name: name.clone(), kind: ColumnKind::Text, required });
+                columns.push(Column { name: name + binary, kind, required });
+            } else {
+                columns.push(Column { name, kind, required });
+            }
+        }
+        columns
+    }
+
+    /// The values of a row, in the order of the columns.
+    pub(super) fn cells<'r>(&self, row: &'r ResultRow) -> Vec<Option<Cell<'r>>> {
+        let mut cells = Vec::new();
+        for ((name, kind), mut cell) in COLUMNS.into_iter().zip(self::cells(row)) {
+            if !self.has(name) {
+                continue;
+            }
+            if name == "result"
+                && let Some(columns) = &self.members
+            {
+                let members = answer(row).and_then(|body| members::members(body));
+                if members.is_some() {
+                    cell = None;
+                }
+                cells.extend(columns.of(members).into_iter().map(|value| value.map(Cell::Member)));
+            }
+            match &cell {
+                Some(Cell::Body(bytes)) if std::str::from_utf8(bytes).is_err() => cells.extend([None, cell]),
+                _ if kind == ColumnKind::Binary => cells.extend([cell, None]),
+                _ => cells.push(cell),
+            }
+        }
+        cells
+    }
+}

@@ -1,0 +1,26 @@
+//! How the work on one message ended. The worker's main loop acts on it.
+
+use super::lease::Lease;
+
+/// How a message's work ended.
+pub enum Done {
+    /// All that it points to is decided: the message is to be deleted.
+    Finished(Lease),
+    /// New messages took the place of this one, which is to be deleted.
+    Replaced { lease: Lease, handed_back: bool },
+    /// The message lies on the queue again, or will.
+    Left,
+    /// What it points to does not suit this worker.
+    Mismatched(Mismatched),
+}
+
+/// What became of a message that does not suit this worker.
+pub struct Mismatched {
+    /// A new message took the place of this one, which is to be deleted. None: it was put back.
+    pub lease: Option<Lease>,
+    /// The message's id, or the calls of a range.
+    pub name: String,
+    /// The same of the message that lies on the queue now.
+    pub new_name: String,
+    pub why: String,
+}

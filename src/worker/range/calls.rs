@@ -1,0 +1,219 @@
+//! The calls of a range that have no outcome yet, shared by the range and its runners: calls to begin, calls that wait for
+//! a retry, running calls, and the results of those that ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::context::{CallEnd, Interruption, OpenCall};
+use crate::layout::part::Row;
+use crate::limits;
+use crate::model::AttemptHistory;
+use crate::worker::prefetch::PrefetchClaim;
+
+pub struct CallQueue {
+    state: Mutex<State>,
+    /// Something has ended that cannot wait for the range's next look.
+    news: Notify,
+}
+
+struct State {
+    /// Not begun, by number.
+    todo: BTreeMap<u64, OpenCall>,
+    /// Short waits for a retry, each with the time when it is due. Held in memory only: if the worker is lost, these calls run again
+    /// with the history of the message.
+    waiting: BTreeMap<u64, (Duration, OpenCall)>,
+    /// The worker asks for its next range when few are left of this one.
+    claim: PrefetchClaim,
+    running: BTreeMap<u64, AttemptHistory>,
+    ended: Ended,
+    rows_bytes: u64,
+}
+
+/// What has ended since the range looked last.
+#[derive(Default)]
+pub struct Ended {
+    pub rows: Vec<Row>,
+    pub retries: Vec<(OpenCall, Duration)>,
+    pub interrupted: Vec<(OpenCall, Interruption)>,
+    /// Executions, and the time on a slot that they took.
+    pub executions: u64,
+    pub busy: Duration,
+}
+
+impl CallQueue {
+    pub fn new(todo: BTreeMap<u64, OpenCall>, claim: PrefetchClaim) -> Arc<CallQueue> {
+        let (waiting, running, ended) = Default::default();
+        let mut state = State { todo, waiting, claim, running, ended, rows_bytes: 0 };
+        state.update_claim();
+        Arc::new(CallQueue { state: Mutex::new(state), news: Notify::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+
+    /// Changes what was not begun.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let changed = change(&mut state);
+        state.update_claim();
+        changed
+    }
+
+    /// How many may begin now.
+    pub fn todo(&self) -> usize {
+        self.state().todo.len()
+    }
+
+    /// Those that may begin now.
+    pub fn numbers(&self) -> BTreeSet<u64> {
+        self.state().todo.keys().copied().collect()
+    }
+
+    /// Whether every call was begun, given away or has ended.
+    pub fn is_begun(&self) -> bool {
+        let state = self.state();
+        state.todo.is_empty() && state.waiting.is_empty()
+    }
+
+    /// The first that may begin, which begins now. None while the range has rows enough to record: they would pile up.
+    pub fn take(&self) -> Option<OpenCall> {
+        self.change(|state| {
+            if state.rows_bytes >= limits::FLUSH_BYTES {
+                return None;
+            }
+            let (number, open) = state.todo.pop_first()?;
+            state.running.insert(number, open.history);
+            Some(open)
+        })
+    }
+
+    pub fn give_back(&self, open: OpenCall) {
+        self.change(|state| state.todo.insert(open.record.number, open));
+    }
+
+    /// It waits here for its retry, without a slot.
+    pub fn wait(&self, open: OpenCall, due: Duration) {
+        self.state().waiting.insert(open.record.number, (due, open));
+    }
+
+    /// When the next retry that waits here is due.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.state().waiting.values().map(|(due, _)| *due).min()
+    }
+
+    /// Retries that are due may begin.
+    pub fn wake(&self, now: Duration) {
+        if self.next_due().is_none_or(|due| due > now) {
+            return;
+        }
+        self.change(|state| {
+            for (number, (_, open)) in state.waiting.extract_if(.., |_, (due, _)| *due <= now) {
+                state.todo.insert(number, open);
+            }
+        });
+    }
+
+    /// The later half of what was not begun.
+    pub fn split_off_half(&self) -> BTreeMap<u64, OpenCall> {
+        self.change(|state| {
+            let middle = state.todo.keys().nth(state.todo.len() / 2).copied();
+            middle.map(|middle| state.todo.split_off(&middle)).unwrap_or_default()
+        })
+    }
+
+    /// Whether a call that may begin was tried before.
+    pub fn has_retries(&self) -> bool {
+        self.state().todo.values().any(|open| open.history.attempts > 0)
+    }
+
+    /// Forgets those that are not to begin from this message.
+    pub fn retain_histories(&self, keep: impl Fn(u64, &AttemptHistory) -> bool) {
+        self.change(|state| state.todo.retain(|number, open| keep(*number, &open.history)));
+    }
+
+    /// Forgets those that are decided by now.
+    pub fn retain(&self, keep: impl Fn(u64) -> bool) {
+        self.change(|state| {
+            state.todo.retain(|number, _| keep(*number));
+            state.waiting.retain(|number, _| keep(*number));
+        });
+    }
+
+    pub fn take_todo(&self) -> BTreeMap<u64, OpenCall> {
+        self.change(|state| std::mem::take(&mut state.todo))
+    }
+
+    /// Those that wait for a retry here, each with the time when it is due.
+    pub fn take_waiting(&self) -> BTreeMap<u64, (Duration, OpenCall)> {
+        std::mem::take(&mut self.state().waiting)
+    }
+
+    /// Those that were begun and have not ended, with what they went through before.
+    pub fn take_running(&self) -> BTreeMap<u64, AttemptHistory> {
+        std::mem::take(&mut self.state().running)
+    }
+
+    pub fn take_ended(&self) -> Ended {
+        let mut state = self.state();
+        state.rows_bytes = 0;
+        std::mem::take(&mut state.ended)
+    }
+
+    /// Whether the range has taken in all that ended.
+    pub fn has_settled(&self) -> bool {
+        let ended = &self.state().ended;
+        ended.rows.is_empty() && ended.retries.is_empty() && ended.interrupted.is_empty()
+    }
+
+    /// A call has its row, after so long on a slot.
+    pub fn decided(&self, row: Row, busy: Duration) {
+        let mut state = self.state();
+        state.running.remove(&row.number);
+        state.ended.executions += 1;
+        state.ended.busy += busy;
+        state.rows_bytes += row.bytes();
+        state.ended.rows.push(row);
+        let is_full = state.rows_bytes >= limits::FLUSH_BYTES;
+        drop(state);
+        if is_full {
+            self.news.notify_one();
+        }
+    }
+
+    pub fn ended(&self, end: CallEnd, busy: Duration) {
+        let mut state = self.state();
+        match end {
+            CallEnd::Decided(row) => {
+                drop(state);
+                return self.decided(*row, busy);
+            }
+            CallEnd::Retry(open, wait) => {
+                state.running.remove(&open.record.number);
+                state.ended.executions += 1;
+                state.ended.busy += busy;
+                state.ended.retries.push((open, wait));
+            }
+            CallEnd::Interrupted(open, why) => {
+                state.running.remove(&open.record.number);
+                state.ended.interrupted.push((open, why));
+            }
+        }
+        drop(state);
+        self.news.notify_one();
+    }
+
+    /// Returns when something has ended that cannot wait for the range's next look.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+}
+
+impl State {
+    fn update_claim(&mut self) {
+        self.claim.set(self.todo.len() as u64);
+    }
+}

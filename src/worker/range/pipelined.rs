@@ -1,0 +1,174 @@
+//! The normal way to run a range. Calls begin as slots come free, and outcomes are recorded from time to time. When the
+//! rest takes long, half of it is offered to other workers.
+
+use std::time::Duration;
+
+use super::{Range, Stopped};
+use crate::layout::object::MarkKind;
+use crate::limits;
+use crate::worker::Abandoned;
+use crate::worker::phase::Phase;
+use crate::worker::quarantine::Level;
+use crate::worker::slots::{Class, Slot};
+
+/// A range that can begin nothing for so long because another call has the worker to itself goes to others.
+const CLOSED_MAX: Duration = limits::BEGIN_WITHIN;
+
+impl Range {
+    pub(super) async fn run_pipelined(&mut self) -> Result<(), Abandoned> {
+        let (shared, calls) = (self.shared.clone(), self.calls.clone());
+        if self.level == Level::Among && !calls.is_begun() {
+            self.mark(MarkKind::Among, calls.numbers()).await?;
+        }
+        let mut closed_since = None;
+        loop {
+            self.settle();
+            self.look_whether_cancelled().await;
+            calls.wake(shared.deps.clock.monotonic());
+            self.give_up_if_closed(&mut closed_since);
+            if !self.may_begin() && !self.cancelled && !calls.is_begun() {
+                self.stopped.get_or_insert(Stopped::HandOver);
+                self.give_rest().await;
+            }
+            self.forget_old_retries().await;
+            self.start_on_free_slots();
+            if self.flush_is_due() {
+                self.flush().await?;
+            }
+            if self.offer_is_due() {
+                self.offered = shared.deps.clock.monotonic();
+                self.offer_half().await;
+                self.start_on_free_slots();
+            }
+            let may_begin = self.may_begin();
+            if self.runners.is_empty() && calls.has_settled() && (calls.is_begun() || !may_begin) {
+                return Ok(());
+            }
+            // Who has all the slots need not line up for one.
+            let lines_up = may_begin && calls.todo() > 0 && self.runners.len() < shared.config.slots;
+            let next = self.next_look();
+            tokio::select! {
+                biased;
+                () = shared.phases.reached(Phase::HandBack) => return Ok(()),
+                Some(ended) = self.runners.join_next() => Range::joined(ended),
+                slot = shared.slots.take(Class::Chunk), if lines_up => self.start_next(slot),
+                () = shared.phases.reached(Phase::Drain), if may_begin => {}
+                () = calls.news() => {}
+                () = shared.deps.clock.sleep(next) => {}
+            }
+        }
+    }
+
+    /// Retries that have waited here for long: another message may have brought them further meanwhile. Tried once; what is
+    /// not known is decided by the append.
+    async fn forget_old_retries(&mut self) {
+        let now = self.shared.deps.clock.monotonic();
+        let is_old = now.saturating_sub(self.log_read) >= limits::RETRY_LOG_AGE;
+        if !is_old || !self.calls.has_retries() {
+            return;
+        }
+        self.log_read = now;
+        if self.log.catch_up(&*self.shared.deps.store).await.is_ok() {
+            let log = &self.log;
+            self.calls.retain_histories(|number, history| log.may_run(number, history));
+        }
+    }
+
+    /// While a call has the worker to itself nothing of this range can begin: others may be idle.
+    fn give_up_if_closed(&mut self, closed_since: &mut Option<Duration>) {
+        let is_closed =
+            self.shared.quarantine.is_closed() && self.runners.is_empty() && self.calls.todo() > 0;
+        let now = self.shared.deps.clock.monotonic();
+        match (is_closed, *closed_since) {
+            (false, _) => *closed_since = None,
+            (true, None) => *closed_since = Some(now),
+            (true, Some(since)) if now.saturating_sub(since) >= CLOSED_MAX => {
+                self.stopped.get_or_insert(Stopped::HandOver);
+            }
+            (true, Some(_)) => {}
+        }
+    }
+
+    fn start_on_free_slots(&mut self) {
+        let may_begin = self.may_begin() && !self.shared.quarantine.is_closed();
+        while may_begin && self.calls.todo() > 0 && !self.shared.slots.wanted(Class::Call) {
+            let Some(slot) = self.shared.slots.try_take() else { break };
+            let Some(open) = self.calls.take() else { break };
+            self.start(open, slot);
+        }
+    }
+
+    fn start_next(&mut self, slot: Slot) {
+        if let Some(open) = self.calls.take() {
+            self.start(open, slot);
+        }
+    }
+
+    /// How long what has ended may wait to be recorded.
+    fn flush_interval(&self) -> Duration {
+        if self.level == Level::Among {
+            return limits::FLUSH_MIN;
+        }
+        // What is left is over soon: its end is seen early enough. And a log that several write to is written to less often
+        // by each.
+        let is_whole = self.message.shares == limits::SHARES;
+        let soonest = match is_whole && self.is_worth_sharing() {
+            true => limits::ms(limits::FLUSH_MIN),
+            false => limits::ms(limits::FLUSH_REST_MIN),
+        };
+        self.paced(3, soonest)
+    }
+
+    fn flush_is_due(&self) -> bool {
+        let since = self.shared.deps.clock.monotonic().saturating_sub(self.flushed);
+        let has_news = !self.addition.rows.is_empty() || !self.addition.pending.is_empty();
+        // Whoever is to run a retry must know of it before this worker is gone.
+        let is_leaving = self.stopped.is_some() && !self.addition.pending.is_empty();
+        self.rows_bytes >= limits::FLUSH_BYTES || is_leaving || (has_news && since >= self.flush_interval())
+    }
+
+    fn offer_is_due(&self) -> bool {
+        let since = self.shared.deps.clock.monotonic().saturating_sub(self.offered);
+        self.may_begin() && since >= self.offer_interval() && self.is_worth_sharing()
+    }
+
+    /// How long to wait between two offers: whether others are idle costs a request to know.
+    fn offer_interval(&self) -> Duration {
+        self.paced(4, limits::ms(limits::OFFER_MIN))
+    }
+
+    /// A share of the time that the range takes already.
+    fn paced(&self, divisor: u32, soonest_ms: u64) -> Duration {
+        let elapsed = self.shared.deps.clock.monotonic().saturating_sub(self.begun);
+        (elapsed / divisor).clamp(Duration::from_millis(soonest_ms), limits::FLUSH_MAX)
+    }
+
+    fn cancel_look_interval(&self) -> Duration {
+        let elapsed_ms = self.shared.deps.clock.monotonic().saturating_sub(self.begun).as_millis() as u64;
+        let wait_ms =
+            (elapsed_ms / 10).clamp(limits::ms(limits::CANCEL_LOOK_MIN), limits::ms(limits::CANCEL_LOOK_MAX));
+        Duration::from_millis(wait_ms)
+    }
+
+    /// How long nothing is due, unless something ends.
+    fn next_look(&self) -> Duration {
+        let has_news = !self.addition.rows.is_empty() || !self.addition.pending.is_empty();
+        let offers = self.may_begin() && self.is_worth_sharing();
+        let closed = self.calls.todo() > 0 && self.shared.quarantine.is_closed();
+        let now = self.shared.deps.clock.monotonic();
+        let flush = self.flushed + self.flush_interval();
+        let due = [
+            has_news.then_some(flush),
+            // A runner adds rows without waking this loop, so look again at the next flush, but no sooner than `FLUSH_MIN`.
+            (!self.runners.is_empty()).then(|| flush.max(now + limits::FLUSH_MIN)),
+            offers.then(|| self.offered + self.offer_interval()),
+            self.calls.next_due(),
+            closed.then(|| now + CLOSED_MAX),
+            self.calls.has_retries().then(|| self.log_read + limits::RETRY_LOG_AGE),
+            // Whether the batch was cancelled, and whether the lease is still young enough.
+            Some(now + self.cancel_look_interval()),
+        ];
+        let due = due.into_iter().flatten().min().unwrap_or(now);
+        due.saturating_sub(now).max(Duration::from_millis(1))
+    }
+}

@@ -1,0 +1,404 @@
+//! From a leased message to calls that may run. It reads marks, chunk and log. It leaves out calls that are decided, wait
+//! for a retry or left the message, and it decides calls that cannot run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::Range;
+use super::calls::CallQueue;
+use super::context::{CallContext, OpenCall};
+use crate::event::Event;
+use crate::layout::batch::Cancelled;
+use crate::layout::chunk::{self, Record};
+use crate::layout::object::{self, MarkKind, Unsuited};
+use crate::layout::part::Row;
+use crate::layout::{Key, Message, RangeMessage};
+use crate::limits;
+use crate::model::{AttemptHistory, DeliveryId, Digest, MarkId, State, Time};
+use crate::outcomes::log::Addition;
+use crate::outcomes::{Chunk, Log};
+use crate::planted::planted;
+use crate::seam::StoreExt as _;
+use crate::seam::executor::Mismatch;
+use crate::seam::store::{List, PutObject, StoreError};
+use crate::submit::send;
+use crate::worker::batches::BatchSnapshot;
+use crate::worker::definitions::Resolved;
+use crate::worker::done::{self, Done};
+use crate::worker::lease::Lease;
+use crate::worker::marks::{self, EarlierMark, MarkLocation};
+use crate::worker::prefetch::PrefetchClaim;
+use crate::worker::quarantine::{self, Judgement, Level};
+use crate::worker::{Abandoned, Shared};
+
+pub enum Prepared {
+    Ready(Box<Range>),
+    Done(Done),
+}
+
+/// A message on its way to its calls.
+struct Preparation {
+    shared: Arc<Shared>,
+    lease: Lease,
+    message: RangeMessage,
+    place: MarkLocation,
+    delivery: DeliveryId,
+    snapshot: BatchSnapshot,
+    lost: Vec<EarlierMark>,
+}
+
+pub async fn prepare(
+    shared: Arc<Shared>,
+    lease: Lease,
+    message: RangeMessage,
+) -> Result<Prepared, Abandoned> {
+    let (app, batch) = (message.app.clone(), message.batch);
+    let Some(snapshot) = shared.batches.snapshot(&app, batch).await? else {
+        return Ok(Prepared::Done(Done::Finished(lease)));
+    };
+    if snapshot.over || !snapshot.belongs(message.chunk) {
+        return Ok(Prepared::Done(Done::Finished(lease)));
+    }
+    let place = MarkLocation::Chunk(app, batch, message.chunk);
+    let delivery = DeliveryId { message: message.id, delivery: lease.delivery };
+    let lost = marks::of_earlier_deliveries(&shared, &place, delivery).await?;
+    let preparation = Preparation {
+        shared: shared.clone(),
+        lease,
+        message,
+        place: place.clone(),
+        delivery,
+        snapshot,
+        lost,
+    };
+    let prepared = preparation.prepare().await;
+    if prepared.is_err() && delivery.delivery > 1 {
+        // Nobody was lost while reading: a mark of this delivery must not tell so. Tried once.
+        let _ = marks::void(&shared, &place, delivery).await;
+    }
+    prepared
+}
+
+impl Preparation {
+    async fn prepare(self) -> Result<Prepared, Abandoned> {
+        if let Some(cancelled) = self.snapshot.cancelled.clone() {
+            return self.cancel(&cancelled).await.map(Prepared::Done);
+        }
+        let (app, batch) = (&self.message.app, &self.snapshot.batch);
+        let resolved = self.shared.definitions.resolve(app, &batch.function, &batch.version).await?;
+        if let Resolved::Ready(version, _) = &resolved
+            && let Err(mismatch) = self.shared.executor.suits(version)
+        {
+            return self.put_back_mismatched(mismatch).await.map(Prepared::Done);
+        }
+        if let Some(reason) = self.mark_reading_or_give_up().await? {
+            return self.decide_unread(State::Error, reason).await.map(Prepared::Done);
+        }
+        let key = Key::Chunk(self.message.app.clone(), self.message.batch, self.message.chunk);
+        // A chunk is stored before its message is sent and deleted after the batch was over.
+        let Some(object) = self.shared.deps.store.find(&key, limits::CHUNK_OBJECT_BYTES_MAX).await? else {
+            return Ok(Prepared::Done(Done::Finished(self.lease)));
+        };
+        let created_at = object.info.modified_at;
+        let records = match chunk::decode(&key, object.body) {
+            Ok(records) => records,
+            Err(error) if self.lease.delivery <= limits::PUT_BACK_COUNT_MAX => return Err(error.into()),
+            Err(error) => {
+                let reason = format!("its chunk could not be read: {error}");
+                return self.decide_unread(State::Error, reason).await.map(Prepared::Done);
+            }
+        };
+        let log = self.open_log().await?;
+        let (version, definition) = match resolved {
+            Resolved::Ready(version, definition) => (version, definition),
+            Resolved::Gone(reason) => {
+                return self.decide(log, created_at, State::Error, reason).await.map(Prepared::Done);
+            }
+        };
+        let context = Arc::new(CallContext {
+            app: self.message.app.clone(),
+            batch_id: self.message.batch,
+            batch: self.snapshot.batch.clone(),
+            version,
+            definition,
+            created_at,
+            delivery: self.delivery,
+            worker: self.shared.config.name.as_str().into(),
+            worker_version: env!("CARGO_PKG_VERSION").into(),
+        });
+        self.range(context, log, records).await
+    }
+
+    /// From the third delivery on, writes a `Reading` mark before the objects are read. Returns the reason to give up once too many
+    /// workers were lost while they read.
+    async fn mark_reading_or_give_up(&self) -> Result<Option<String>, Abandoned> {
+        let is_reading = |mark: &EarlierMark| mark.kind == MarkKind::Reading;
+        if self.lease.delivery < 3 || !self.lost.iter().all(is_reading) {
+            return Ok(None);
+        }
+        if self.lost.len() >= limits::READING_LOSSES_MAX {
+            let workers = self.lost.len();
+            return Ok(Some(format!(
+                "its chunk could not be read, {workers} workers were lost while reading it"
+            )));
+        }
+        let id = MarkId { delivery: self.delivery, n: 0 };
+        marks::put(&self.shared, &self.place, id, MarkKind::Reading, Vec::new()).await?;
+        Ok(None)
+    }
+
+    async fn open_log(&self) -> Result<Log, Abandoned> {
+        let last = planted!(self.message.chunk, LogPerRange => self.message.calls.last().unwrap_or(self.message.chunk));
+        let chunk = Chunk::of(&self.message.app, self.message.batch, &self.snapshot.batch, last);
+        let is_first = self.lease.delivery == 1 && !self.message.again;
+        match is_first {
+            true => Ok(Log::fresh(chunk)),
+            false => Ok(Log::open(&*self.shared.deps.store, chunk).await?),
+        }
+    }
+
+    /// Decides all calls of the message without reading its chunk.
+    async fn decide_unread(self, status: State, reason: String) -> Result<Done, Abandoned> {
+        let key = Key::Chunk(self.message.app.clone(), self.message.batch, self.message.chunk);
+        let created_at = match self.shared.deps.store.head(&key).await {
+            Ok(info) => info.modified_at,
+            Err(StoreError::NotFound) => return Ok(Done::Finished(self.lease)),
+            Err(error) => return Err(error.into()),
+        };
+        let log = self.open_log().await?;
+        self.decide(log, created_at, status, reason).await
+    }
+
+    /// Decides all calls of the message without running them.
+    async fn decide(
+        self,
+        mut log: Log,
+        created_at: Time,
+        status: State,
+        reason: String,
+    ) -> Result<Done, Abandoned> {
+        let now = self.shared.deps.now();
+        let worker: Arc<str> = self.shared.config.name.as_str().into();
+        let mut addition = Addition { worker: worker.to_string(), ..Addition::default() };
+        for run in self.message.calls.iter() {
+            for number in (run.first..=run.last).filter(|number| !log.decided().contains(*number)) {
+                let row =
+                    Row::without_run(number, status, Some(reason.clone()), created_at, now, worker.clone());
+                addition.rows.push(Row { attempts: run.value.attempts, ..row });
+            }
+        }
+        log.append(&*self.shared.deps.store, &addition).await?;
+        self.shared.written.record(self.message.batch, &log);
+        Ok(Done::Finished(self.lease))
+    }
+
+    async fn cancel(self, cancelled: &Cancelled) -> Result<Done, Abandoned> {
+        self.decide_unread(State::Cancelled, cancelled.reason.clone()).await
+    }
+
+    /// This version cannot run here. The message goes back for a moment: a mismatch never decides a call, unless none of
+    /// the batch was started within two weeks.
+    async fn put_back_mismatched(mut self, mismatch: Mismatch) -> Result<Done, Abandoned> {
+        let (app, batch, why) = (self.message.app.clone(), self.message.batch, mismatch.to_string());
+        self.shared.emit(Event::BatchMismatched { app, batch, why: why.clone() });
+        if planted!(self.is_not_started_for_too_long().await?, MismatchDecides => true) {
+            return self.decide_unread(State::Error, format!("not started within 14 days: {why}")).await;
+        }
+        record_mismatch(&self.shared, &self.message, why.clone()).await;
+        let wait = limits::MISMATCH_PUT_BACK;
+        if self.lease.delivery <= limits::PUT_BACK_COUNT_MAX {
+            let name = self.message.name();
+            self.lease.give_back(wait).await?;
+            return Ok(Done::Mismatched(done::Mismatched { lease: None, new_name: name.clone(), name, why }));
+        }
+        // Put back too often, a message comes near the queue's own limit (N1).
+        let losses = self.losses();
+        let numbers = self.message.calls.iter().flat_map(|run| run.first..=run.last);
+        let each = numbers.map(|number| (number, losses(number)));
+        self.message.losses = each.filter(|(_, marks)| !marks.is_empty()).collect();
+        self.message.id = send::message_id(&self.shared.deps);
+        self.message.again = true;
+        let name = self.message.name();
+        let message = Message::Range(self.message);
+        send::send(&self.shared.deps.queues.chunks, &message, wait).await?;
+        Ok(Done::Mismatched(done::Mismatched { lease: Some(self.lease), new_name: name.clone(), name, why }))
+    }
+
+    async fn is_not_started_for_too_long(&self) -> Result<bool, Abandoned> {
+        if !self.shared.is_too_late_to_start(self.snapshot.batch.created_at).await? {
+            return Ok(false);
+        }
+        let outcomes = crate::layout::key::outcomes(&self.message.app, self.message.batch);
+        let page = self.shared.deps.store.list(&List::all(outcomes)).await?;
+        Ok(page.entries.is_empty())
+    }
+
+    /// The names of lost marks that name a call: what the message carries, and what this message's own marks say.
+    fn losses(&self) -> impl Fn(u64) -> Vec<MarkId> + use<> {
+        let carried = self.message.losses.clone();
+        let lost: Vec<EarlierMark> =
+            self.lost.iter().filter(|mark| mark.kind.names_losses()).cloned().collect();
+        move |number| {
+            let known = carried.get(number).cloned().unwrap_or_default();
+            let found = lost.iter().filter(|mark| mark.names(number)).map(|mark| mark.id);
+            quarantine::more_losses(known, found)
+        }
+    }
+
+    /// Puts the range together, and sends away the suspects among calls that are none.
+    async fn range(
+        self,
+        context: Arc<CallContext>,
+        log: Log,
+        records: Vec<Record>,
+    ) -> Result<Prepared, Abandoned> {
+        let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
+        // The calls that left this message under an earlier delivery.
+        let given: Vec<&EarlierMark> = self.lost.iter().filter(|mark| mark.kind == MarkKind::Given).collect();
+        let (mut refused, mut todo) = (Vec::new(), BTreeMap::new());
+        for record in records {
+            let number = record.number;
+            let Some(history) = self.message.calls.get(number).copied() else { continue };
+            if given.iter().any(|mark| mark.names(number)) || !log.may_run(number, &history) {
+                continue;
+            }
+            match record.refused.is_some() {
+                true => refused.push(record),
+                false => drop(todo.insert(number, OpenCall { record, history })),
+            }
+        }
+        let names = self.losses();
+        let mut losses = BTreeMap::new();
+        let mut condemned = Vec::new();
+        for number in todo.keys().copied().collect::<Vec<_>>() {
+            match quarantine::judge(&self.shared, &self.place, names(number), Some(number)).await? {
+                Judgement::Runs(marks) if marks.is_empty() => {}
+                Judgement::Runs(marks) => drop(losses.insert(number, marks)),
+                Judgement::Condemned(reason) => {
+                    let history = todo.remove(&number).map(|open| open.history).unwrap_or_default();
+                    condemned.push((number, history, reason));
+                }
+            }
+        }
+        let Preparation { shared, lease, message, place, .. } = self;
+        if lease.delivery > 1 {
+            shared.emit(Event::RangeRedelivered {
+                app: message.app.clone(),
+                batch: message.batch,
+                first: message.calls.first().unwrap_or_default(),
+                last: message.calls.last().unwrap_or_default(),
+                delivery: lease.delivery,
+                suspects: losses.len() as u64,
+            });
+        }
+        let now = shared.deps.clock.monotonic();
+        let calls = CallQueue::new(todo, PrefetchClaim::new(shared.prefetch.clone()));
+        let addition = Addition { worker: shared.config.name.clone(), ..Addition::default() };
+        let mut range = Range {
+            lease,
+            message,
+            place,
+            context,
+            log,
+            calls,
+            runners: JoinSet::new(),
+            addition,
+            rows_bytes: 0,
+            begun: now,
+            bytes,
+            flushed: now,
+            log_read: now,
+            offered: now,
+            executions: 0,
+            busy: Duration::ZERO,
+            level: Level::Normal,
+            losses,
+            marks: 0,
+            is_marked: false,
+            has_given: false,
+            waits_elsewhere: false,
+            cancelled: false,
+            stopped: None,
+            mismatch: None,
+            shared,
+        };
+        range.refuse(refused);
+        for (number, history, reason) in condemned {
+            range.condemn(number, history, reason);
+        }
+        range.separate_suspects().await?;
+        Ok(Prepared::Ready(Box::new(range)))
+    }
+}
+
+/// Tells `status` why nobody runs it: one small object per reason, as far as this worker remembers.
+pub(super) async fn record_mismatch(shared: &Shared, message: &RangeMessage, why: String) {
+    let reason = Digest::of(why.as_bytes());
+    if !shared.batches.is_first_mention(message.batch, &reason) {
+        return;
+    }
+    let key = Key::BatchUnsuited(message.app.clone(), message.batch, reason);
+    let unsuited = Unsuited { why, worker: shared.config.name.clone(), at: shared.deps.now() };
+    // For people: tried once.
+    let _ = shared.deps.store.put(&key, PutObject::create(object::encode(&unsuited))).await;
+}
+
+impl Range {
+    fn condemn(&mut self, number: u64, history: AttemptHistory, reason: String) {
+        let row = self.context.row_without_run(&self.shared, number, State::Killed, Some(reason), history);
+        self.push(row);
+    }
+
+    /// A range runs at one level. Calls at `Sole` or `Alone` are sent away, one message for each unit. If the message is exactly one unit,
+    /// it runs here.
+    async fn separate_suspects(&mut self) -> Result<(), Abandoned> {
+        let delivery = self.lease.delivery;
+        let level = |losses: usize| Level::of(losses, delivery);
+        let todo = self.calls.take_todo();
+        let level_of = |number: &u64| level(self.losses.get(number).map_or(0, Vec::len));
+        let suspects: BTreeMap<u64, AttemptHistory> = todo
+            .iter()
+            .filter(|(number, _)| level_of(number).is_suspect())
+            .map(|(number, open)| (*number, open.history))
+            .collect();
+        self.level = level(0);
+        let mut units: Vec<(Level, BTreeMap<u64, AttemptHistory>)> = Vec::new();
+        for (number, history) in suspects {
+            let (its, most) = (level_of(&number), self.unit_calls(level_of(&number)));
+            match units.last_mut() {
+                Some((unit, calls)) if *unit == its && calls.len() < most => {
+                    calls.insert(number, history);
+                }
+                _ => units.push((its, BTreeMap::from([(number, history)]))),
+            }
+        }
+        let is_unit = units.len() == 1 && units[0].1.len() == todo.len();
+        todo.into_values().for_each(|open| self.calls.give_back(open));
+        if is_unit {
+            self.level = units[0].0;
+            return Ok(());
+        }
+        if units.is_empty() {
+            return Ok(());
+        }
+        let units: Vec<_> = units.into_iter().map(|(_, calls)| calls).collect();
+        let gone: BTreeSet<u64> = units.iter().flat_map(|unit| unit.keys().copied()).collect();
+        self.give_units(units).await?;
+        self.calls.retain(|number| !gone.contains(&number));
+        self.has_given = true;
+        if !self.calls.is_begun() {
+            self.mark(MarkKind::Given, gone).await?;
+        }
+        Ok(())
+    }
+
+    /// At `Sole`, as many calls as take [`limits::UNIT`] on one slot, or one if the log has no mean. At `Alone`, one.
+    fn unit_calls(&self, level: Level) -> usize {
+        let mean_ms = self.log.mean_ms().filter(|_| level == Level::Sole);
+        let calls = mean_ms.map_or(1, |mean_ms| limits::ms(limits::UNIT) / mean_ms.max(1));
+        calls.clamp(1, limits::CHUNK_CALLS_MAX) as usize
+    }
+}

@@ -1,0 +1,86 @@
+//! Runs a unit of suspects, which are the only suspects on their worker. They are marked before they run and recorded right
+//! after, so that another loss names no other calls.
+
+use super::{Range, Stopped};
+use crate::layout::object::MarkKind;
+use crate::limits;
+use crate::worker::Abandoned;
+use crate::worker::phase::Phase;
+use crate::worker::quarantine::{self, Level};
+use crate::worker::slots::Class;
+
+impl Range {
+    pub(super) async fn run_unit(&mut self) -> Result<(), Abandoned> {
+        // Refused records and condemned calls.
+        self.flush().await?;
+        if self.calls.is_begun() {
+            return Ok(());
+        }
+        let shared = self.shared.clone();
+        if self.lease.delivery > 2 {
+            // It was read, and may wait long. Should this worker be lost meanwhile, it was not lost while reading.
+            self.mark(MarkKind::Running, []).await?;
+        }
+        let permit = tokio::select! {
+            biased;
+            () = shared.phases.reached(Phase::Drain) => None,
+            permit = quarantine::enter(&shared, self.level, Class::Chunk, self.message.alone_since) => permit,
+        };
+        let Some(permit) = permit else {
+            self.wait_elsewhere();
+            return Ok(());
+        };
+        self.mark(self.level.mark_kind(), self.calls.numbers()).await?;
+        while self.may_begin()
+            && let Some(open) = self.calls.take()
+        {
+            let begun = shared.deps.clock.monotonic();
+            let context = self.context.clone();
+            let end = tokio::select! {
+                biased;
+                () = shared.phases.reached(Phase::HandBack) => return Ok(()),
+                () = self.is_cancelled_meanwhile() => None,
+                end = context.run(&shared, open) => Some(end),
+            };
+            let Some(end) = end else {
+                self.look_whether_cancelled().await;
+                return Ok(());
+            };
+            let busy = shared.deps.clock.monotonic().saturating_sub(begun);
+            self.calls.ended(end, busy);
+            self.settle();
+            // A unit is one execution of each of its calls: a retry, however soon, is a message of its own.
+            for (due, open) in self.calls.take_waiting().into_values() {
+                self.make_pending(&open, due.saturating_sub(begun + busy));
+            }
+        }
+        // Before another suspect may run here, and take this worker along.
+        let flushed = self.flush().await;
+        drop(permit);
+        flushed
+    }
+
+    /// Returns when the batch was cancelled.
+    async fn is_cancelled_meanwhile(&self) {
+        loop {
+            self.shared.deps.clock.sleep(limits::CANCEL_LOOK_MIN).await;
+            let snapshot = self.shared.batches.snapshot(&self.message.app, self.message.batch).await;
+            if matches!(snapshot, Ok(Some(snapshot)) if snapshot.cancelled.is_some()) {
+                return;
+            }
+        }
+    }
+
+    /// This worker is busy with another suspect, or with other calls: another worker may be sooner.
+    fn wait_elsewhere(&mut self) {
+        self.stopped.get_or_insert(Stopped::HandOver);
+        if self.shared.phases.now() != Phase::Run {
+            return;
+        }
+        self.waits_elsewhere = true;
+        if self.level == Level::Alone {
+            let began = self.shared.deps.now().minus_ms(limits::ms(limits::SUSPECT_WAIT));
+            self.message.alone_since.get_or_insert(began);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Calls of a batch that wait for a retry have no message. The supervisor sends them when they are due, those of one chunk
+//! together. A supervisor whose predecessor was lost does not know what that one sent, and waits first.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Abandoned, Shared};
+use crate::layout::chunk::chunk_first_min;
+use crate::layout::{Message, PendingCall, RangeMessage, Run, Runs};
+use crate::limits;
+use crate::model::{AttemptHistory, BatchRef, Time};
+use crate::outcomes::{Log, Logs};
+use crate::submit::send;
+
+/// What one supervisor has sent.
+#[derive(Debug)]
+pub struct Retries {
+    /// By number: the attempts that had ended when the call was sent.
+    sent: BTreeMap<u64, u32>,
+    /// What was due before this, another supervisor may have sent.
+    since: Time,
+    /// Another supervisor may be at work: its retries are seen by what comes of them.
+    is_extra: bool,
+}
+
+impl Retries {
+    /// `sent`: what the supervisor before has told that it had sent.
+    pub fn new(since: Time, is_extra: bool, sent: &Runs<AttemptHistory>) -> Retries {
+        let each = |run: &Run<AttemptHistory>| {
+            let attempts = run.value.attempts;
+            (run.first..=run.last).map(move |number| (number, attempts))
+        };
+        Retries { sent: sent.iter().flat_map(each).collect(), since, is_extra }
+    }
+
+    fn is_sent(&self, number: u64, call: &PendingCall) -> bool {
+        self.sent.get(&number).is_some_and(|attempts| *attempts >= call.history.attempts)
+    }
+
+    /// When a call is to be sent. What another supervisor may have sent gets its time to show itself.
+    fn send_at(&self, call: &PendingCall, mean_ms: u64) -> Time {
+        let uncertain_ms = limits::ms(limits::UNCERTAIN) + 2 * mean_ms;
+        match call.due < self.since || self.is_extra {
+            true => call.due.max(self.since).plus_ms(uncertain_ms),
+            false => call.due,
+        }
+    }
+
+    /// Sends what is due. All of it at once in a batch that was cancelled: a worker has to decide it.
+    pub async fn send_due(
+        &mut self,
+        shared: &Shared,
+        of: &BatchRef,
+        logs: &Logs,
+        is_cancelled: bool,
+    ) -> Result<(), Abandoned> {
+        let (now, mean_ms) = (shared.deps.now(), logs.mean_ms());
+        for log in logs.belonging(None) {
+            self.sent.retain(|number, _| !log.decided().contains(*number));
+            let due = |(number, call): &(&u64, &PendingCall)| {
+                (is_cancelled || self.send_at(call, mean_ms) <= now) && !self.is_sent(**number, call)
+            };
+            let calls: Runs<AttemptHistory> =
+                log.pending().iter().filter(due).map(|(number, call)| (*number, call.history)).collect();
+            if calls.is_empty() {
+                continue;
+            }
+            send_range(shared, of, log, calls.clone()).await?;
+            let attempts: BTreeMap<u64, AttemptHistory> = calls.into();
+            self.sent.extend(attempts.into_iter().map(|(number, history)| (number, history.attempts)));
+        }
+        Ok(())
+    }
+
+    /// When the next of those is to be sent that were not.
+    pub fn next_due(&self, logs: &Logs) -> Option<Time> {
+        let mean_ms = logs.mean_ms();
+        let waiting = logs.belonging(None).flat_map(Log::pending);
+        let open = waiting.filter(|(number, call)| !self.is_sent(**number, call));
+        open.map(|(_, call)| self.send_at(call, mean_ms)).min()
+    }
+
+    /// What was sent and nothing has come of, for the next supervisor.
+    pub fn outstanding(&self) -> Runs<AttemptHistory> {
+        let history = |attempts: u32| AttemptHistory { attempts, ..AttemptHistory::default() };
+        let runs: Runs<AttemptHistory> =
+            self.sent.iter().map(|(number, attempts)| (*number, history(*attempts))).collect();
+        if runs.iter().len() > limits::RETRIED_RUNS_MAX { Runs::default() } else { runs }
+    }
+}
+
+/// The calls of a chunk that nothing has come of, but for those whose retry is not due yet. `first` may lie far below the
+/// chunk, where chunks are missing.
+pub fn undecided(log: &Log, first: u64, last: u64, now: Time) -> Runs<AttemptHistory> {
+    let history = |number: u64| match log.pending().get(&number) {
+        Some(call) if call.due > now => None,
+        Some(call) => Some((number, call.history)),
+        None => Some((number, AttemptHistory::default())),
+    };
+    log.decided().open(first.max(chunk_first_min(last))..=last).filter_map(history).collect()
+}
+
+/// Sends calls of one chunk in one message. It names no loss marks: a call that failed without taking its worker along is no suspect.
+pub async fn send_range(
+    shared: &Shared,
+    of: &BatchRef,
+    log: &Log,
+    calls: Runs<AttemptHistory>,
+) -> Result<(), Abandoned> {
+    let message = send::range_message(&shared.deps, of, log.last(), calls);
+    let message = RangeMessage { again: true, ..message };
+    send::send(&shared.deps.queues.chunks, &Message::Range(message), Duration::ZERO).await?;
+    Ok(())
+}

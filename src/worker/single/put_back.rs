@@ -1,0 +1,126 @@
+//! Puts a single call back on the queue: it was not begun, was cut off, waits for a retry or for a worker of its own, or
+//! does not suit this worker.
+
+use std::time::Duration;
+
+use super::{SingleCall, losses};
+use crate::event::Event;
+use crate::layout::object;
+use crate::layout::{CallMessage, Message};
+use crate::limits;
+use crate::model::{CallFacts, CallRef, DeliveryId, MessageId, State, Time};
+use crate::seam::StoreExt as _;
+use crate::seam::executor::Mismatch;
+use crate::submit::send;
+use crate::worker::done::{Done, Mismatched};
+use crate::worker::lease::Lease;
+use crate::worker::marks::{self, MarkLocation};
+use crate::worker::phase::Phase;
+use crate::worker::quarantine::Level;
+use crate::worker::record::AttemptOutput;
+use crate::worker::{Abandoned, Shared};
+
+/// It has not begun: others may have it at once. As a new message, or it would look to them as if this worker had been
+/// lost with it; one that came before is given back, since its marks go by its id.
+pub(super) async fn hand_on(shared: &Shared, lease: Lease, mut message: CallMessage) -> Done {
+    let delivery = DeliveryId { message: message.id, delivery: lease.delivery };
+    let is_anew = lease.delivery == 1 || lease.delivery > limits::PUT_BACK_COUNT_MAX;
+    // Put back too often, a message comes near the queue's own limit (N1). It takes the names of its lost marks along.
+    let place = MarkLocation::Call(message.app.clone(), message.call);
+    if is_anew && let Ok(lost) = marks::of_earlier_deliveries(shared, &place, delivery).await {
+        message.losses = losses(&message, &lost).into_iter().map(|mark| mark.delivery).collect();
+        message.id = send::message_id(&shared.deps);
+        if send::send(&shared.deps.queues.calls, &Message::Call(message), Duration::ZERO).await.is_ok() {
+            return Done::Replaced { lease, handed_back: false };
+        }
+    }
+    let _ = lease.give_back(Duration::ZERO).await;
+    Done::Left
+}
+
+impl SingleCall {
+    /// This worker is busy with other calls, or with another suspect: another worker may be sooner.
+    pub(super) async fn wait_elsewhere(mut self) -> Result<Done, Abandoned> {
+        if !self.level.is_suspect() || self.shared.phases.now() > Phase::Run {
+            return self.replace(Duration::ZERO, true).await;
+        }
+        if self.level == Level::Alone {
+            let began = self.shared.deps.now().minus_ms(limits::ms(limits::SUSPECT_WAIT));
+            self.message.alone_since.get_or_insert(began);
+        }
+        self.replace(limits::SUSPECT_WAIT, false).await
+    }
+
+    pub(super) async fn replace(self, delay: Duration, handed_back: bool) -> Result<Done, Abandoned> {
+        let (lease, _) = self.send_anew(delay).await?;
+        Ok(Done::Replaced { lease, handed_back })
+    }
+
+    /// Sends a message that carries all that is known, in place of the present one, which may be deleted once the send
+    /// is acknowledged. Returns the id of the new one.
+    async fn send_anew(self, delay: Duration) -> Result<(Lease, MessageId), Abandoned> {
+        // The worker outlived what it ran. A crash between the send and the deletion brings the old message again, without a mark.
+        if self.marked {
+            marks::void(&self.shared, &self.place, self.delivery).await?;
+        }
+        let mut message = self.message;
+        let id = send::message_id(&self.shared.deps);
+        (message.id, message.again, message.history) = (id, false, self.history);
+        send::send(&self.shared.deps.queues.calls, &Message::Call(message), delay).await?;
+        Ok((self.lease, id))
+    }
+
+    /// A queue that delivers before the time is up (a re-sent message, a clock that runs ahead).
+    pub(super) async fn put_back_until(self, not_before: Time) -> Result<Done, Abandoned> {
+        let wait_ms = not_before.since_ms(self.shared.deps.now()).min(limits::ms(limits::DELAY_MAX));
+        self.replace(Duration::from_millis(wait_ms), false).await
+    }
+
+    /// This version cannot run here. The message goes back for a moment: a mismatch never decides a call, unless it was not
+    /// started within two weeks.
+    pub(super) async fn put_back_mismatched(
+        self,
+        facts: CallFacts,
+        mismatch: Mismatch,
+    ) -> Result<Done, Abandoned> {
+        self.report_mismatch(&mismatch).await?;
+        if self.history.attempts == 0 && self.shared.is_too_late_to_start(facts.created_at).await? {
+            let reason = format!("not started within 14 days: {mismatch}");
+            let outcome = self.outcome(&facts, State::Error, Some(reason));
+            return self.finish(outcome, AttemptOutput::default()).await;
+        }
+        let wait = limits::MISMATCH_PUT_BACK;
+        if self.lease.delivery <= limits::PUT_BACK_COUNT_MAX {
+            let (name, why) = (self.message.id.to_string(), mismatch.to_string());
+            self.lease.give_back(wait).await?;
+            return Ok(Done::Mismatched(Mismatched { lease: None, new_name: name.clone(), name, why }));
+        }
+        self.replace_mismatched(mismatch).await
+    }
+
+    /// It turned out only as it was started.
+    pub(super) async fn replace_after_mismatch(self, mismatch: Mismatch) -> Result<Done, Abandoned> {
+        self.report_mismatch(&mismatch).await?;
+        self.replace_mismatched(mismatch).await
+    }
+
+    async fn replace_mismatched(self, mismatch: Mismatch) -> Result<Done, Abandoned> {
+        let (name, why) = (self.message.id.to_string(), mismatch.to_string());
+        let (lease, id) = self.send_anew(limits::MISMATCH_PUT_BACK).await?;
+        Ok(Done::Mismatched(Mismatched { lease: Some(lease), name, new_name: id.to_string(), why }))
+    }
+
+    /// The first worker that cannot run it says so, for `status`.
+    async fn report_mismatch(&self, mismatch: &Mismatch) -> Result<(), Abandoned> {
+        let (app, call) = (self.message.app.clone(), self.message.call);
+        self.shared.emit(Event::CallMismatched { app: app.clone(), call, why: mismatch.to_string() });
+        if self.lease.delivery > 1 {
+            return Ok(());
+        }
+        let worker = self.shared.config.name.clone();
+        let unsuited = object::Unsuited { why: mismatch.to_string(), worker, at: self.shared.deps.now() };
+        let of = CallRef { app, call };
+        self.shared.deps.store.put_fact(&(of, self.message.id), &unsuited).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,16 @@
+//! The `afn` command as people and scripts meet it: the real binary on an embedded context of its own, without Docker,
+//! LocalStack or network.
+
+#[cfg(feature = "aws")]
+mod account;
+mod batch;
+mod calls;
+mod context;
+mod definitions;
+mod hostile_text;
+mod operate;
+mod privacy;
+mod secrets;
+mod usage;
+mod workers;
+mod world;
