@@ -259,16 +259,18 @@ pub const FLUSH_MIN: Duration = Duration::from_secs(3);
 /// The same, when it is shared, or what is left takes too little time to be.
 pub const FLUSH_REST_MIN: Duration = Duration::from_secs(30);
 pub const FLUSH_MAX: Duration = Duration::from_secs(300);
-/// A slow range is offered to others every clamp(elapsed / 4, this, [`FLUSH_MAX`]).
-pub const OFFER_MIN: Duration = Duration::from_secs(3);
-/// A range is split when its rest takes at least this long.
-pub const SPLIT_REST: Duration = Duration::from_secs(10);
-/// The last empty receive on `chunks` is younger than this, or others may be as busy as we are.
-pub const SPLIT_EMPTY_RECEIVE: Duration = Duration::from_secs(20);
+/// A range is split when its rest takes at least this long, but for what begins within this time.
+pub const SPLIT_REST: Duration = Duration::from_secs(2);
+/// The longest time between two looks whether to split.
+pub const SPLIT_LOOK_MAX: Duration = Duration::from_secs(15);
+/// A piece of a range takes at least so long with all slots of a worker.
+pub const PIECE_MIN: Duration = Duration::from_secs(1);
+/// The last empty receive on `chunks` is younger than this, or messages may wait there.
+pub const EMPTY_RECEIVE: Duration = Duration::from_secs(20);
+/// The next range is asked for when the slots are likely to be free for it within this: it hides two requests.
+pub const RECEIVE_AHEAD: Duration = Duration::from_millis(250);
 /// Ranges are received together that are worked off in this time, at the pace of the last one.
 pub const RANGES_AHEAD: Duration = Duration::from_millis(500);
-/// How often a chunk can be split in all: ranges of one log that live at once (H18).
-pub const SHARES: u32 = 8;
 /// Calls of one range message.
 pub const RANGE_CALLS_MAX: u64 = 65_536;
 /// Runs of retries that a supervisor names to its successor; of more the successor waits whether they come back.
@@ -445,7 +447,7 @@ relations! {
     ms(VISIBILITY_MIN) <= ms(VISIBILITY) && ms(VISIBILITY) <= ms(VISIBILITY_MAX),
         "a worker may be told to use the default lease";
     ms(VISIBILITY_MAX) <= ms(LEASE_MAX), "a lease is never longer than the queue lets it be";
-    ms(FLUSH_MIN) <= ms(FLUSH_REST_MIN) && ms(FLUSH_REST_MIN) <= ms(FLUSH_MAX) && ms(OFFER_MIN) <= ms(FLUSH_MAX),
+    ms(FLUSH_MIN) <= ms(FLUSH_REST_MIN) && ms(FLUSH_REST_MIN) <= ms(FLUSH_MAX),
         "the paces of a range lie between their bounds";
     ms(SUBMIT_LINGER_MIN) <= ms(SUBMIT_LINGER_MAX), "a pause of a pipe has bounds in order";
     RETRY_BACKOFF_MS_MAX <= ms(DELAY_MAX), "a retry's wait fits a delayed message";

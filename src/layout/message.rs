@@ -66,8 +66,12 @@ pub struct RangeMessage {
     pub chunk: u64,
     /// Exactly these calls (H13), each with the executions that had ended when the message was sent.
     pub calls: Runs<AttemptHistory>,
-    /// Halved by a split; with 1 the range is not split (H18).
-    pub shares: u32,
+    /// How long one of these calls took on a slot, by those that had ended when the message was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_ms: Option<u64>,
+    /// A worker was lost with these calls under an earlier message, and no mark names them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lost_before: bool,
     /// Some of it may be decided or may run: the log is to be read first. A submitter's own first messages have it not.
     #[serde(default, skip_serializing_if = "is_false")]
     pub again: bool,
@@ -86,7 +90,7 @@ impl RangeMessage {
         if !self.calls.first().zip(self.calls.last()).is_some_and(|(first, last)| is_within(first, last)) {
             return Err(format!("it has no calls, or calls outside chunk {chunk}"));
         }
-        within("shares", self.shares.into(), 0..=limits::SHARES.into())
+        within("mean_ms", self.mean_ms.unwrap_or(0), 0..=limits::ms(limits::LEASE_MAX))
     }
 }
 
@@ -164,8 +168,18 @@ impl RangeMessage {
         chunk: u64,
         calls: Runs<AttemptHistory>,
     ) -> RangeMessage {
-        let (shares, losses) = (limits::SHARES, Runs::default());
-        RangeMessage { id, app, batch, chunk, calls, shares, again: false, losses, alone_since: None }
+        RangeMessage {
+            id,
+            app,
+            batch,
+            chunk,
+            calls,
+            mean_ms: None,
+            lost_before: false,
+            again: false,
+            losses: Runs::default(),
+            alone_since: None,
+        }
     }
 }
 

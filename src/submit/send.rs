@@ -41,13 +41,25 @@ pub async fn send_all(lane: &QueuePair, messages: &[Message], delay: Duration) -
     Ok(())
 }
 
+/// As many as fit into a request. Returns of each whether the queue has acknowledged it.
+pub async fn send_each(lane: &QueuePair, messages: &[Message]) -> Vec<bool> {
+    match lane.live.send(outgoing(messages, Duration::ZERO)).await {
+        Ok(answers) => answers.iter().map(Result::is_ok).collect(),
+        Err(_) => vec![false; messages.len()],
+    }
+}
+
 async fn send_some(lane: &QueuePair, messages: &[Message], delay: Duration) -> Result<()> {
+    for answer in lane.live.send(outgoing(messages, delay)).await? {
+        answer?;
+    }
+    Ok(())
+}
+
+fn outgoing(messages: &[Message], delay: Duration) -> Vec<Outgoing> {
     let outgoing = messages.iter().map(|message| {
         let group = Some(message.app().to_string());
         Outgoing { delay, group, ..Outgoing::new(message.encode()) }
     });
-    for answer in lane.live.send(outgoing.collect()).await? {
-        answer?;
-    }
-    Ok(())
+    outgoing.collect()
 }

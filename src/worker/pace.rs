@@ -21,6 +21,11 @@ impl Pace {
         self.mean_us.store(mean.max(1), Relaxed);
     }
 
+    /// `None` while no call has ended.
+    pub fn mean(&self) -> Option<Duration> {
+        Some(Duration::from_micros(self.mean_us.load(Relaxed))).filter(|mean| !mean.is_zero())
+    }
+
     /// 0 while no call has ended.
     pub fn mean_ms(&self) -> u64 {
         self.mean_us.load(Relaxed) / 1_000

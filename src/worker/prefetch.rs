@@ -1,5 +1,6 @@
-//! Counts the calls that this worker holds and has not begun. While there are enough for its slots, it receives no other
-//! chunk. It also remembers whether the queue of chunks was empty, which decides whether a range is split.
+//! Counts the calls that this worker holds and has not begun. It receives another range only when a slot is free for it, or
+//! is likely to be by the time the range is here: what it held for longer, others could begin. It also remembers whether the
+//! queue of ranges was empty.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -23,8 +24,19 @@ struct State {
     /// The last receive on `chunks` came back empty then; `None`: it brought something.
     empty_at: Option<Duration>,
     last: Option<Last>,
-    /// With how many ranges held and slots there was no room when it was asked.
-    refused: Option<(usize, usize)>,
+    /// With what there was no room when it was asked.
+    refused: Option<Capacity>,
+}
+
+/// What a worker has to run calls with.
+#[derive(Debug, Clone, Copy)]
+pub struct Capacity {
+    /// Ranges that it holds.
+    pub held: usize,
+    pub slots: usize,
+    pub free: usize,
+    /// How long calls take on a slot; `None` while none has ended.
+    pub mean: Option<Duration>,
 }
 
 /// The last range that was finished.
@@ -41,12 +53,12 @@ impl Prefetch {
         self.state.lock().expect("no holder of this lock panics")
     }
 
-    /// How many chunks to receive now. 0 while a held range has not reported its calls, or while there is a call in hand for each
-    /// slot. Otherwise 1, or more if ranges are small and end quickly.
-    pub fn room(&self, held: usize, slots: usize) -> usize {
+    /// How many ranges to receive now. 0 while a held range has not reported its calls, or while what was not begun keeps the
+    /// slots busy for longer than a receive takes. Otherwise 1, or more if ranges are small and end quickly.
+    pub fn room(&self, capacity: Capacity) -> usize {
         let mut state = self.state();
-        if !state.has_room(held, slots) {
-            state.refused = Some((held, slots));
+        if !state.has_room(capacity) {
+            state.refused = Some(capacity);
             return 0;
         }
         state.refused = None;
@@ -73,14 +85,19 @@ impl Prefetch {
     }
 
     pub fn saw_empty_queue(&self, now: Duration) -> bool {
-        let young = limits::SPLIT_EMPTY_RECEIVE;
+        let young = limits::EMPTY_RECEIVE;
         self.state().empty_at.is_some_and(|at| now.saturating_sub(at) < young)
     }
 }
 
 impl State {
-    fn has_room(&self, held: usize, slots: usize) -> bool {
-        self.ranges == held && self.calls < slots as u64 && held <= slots
+    fn has_room(&self, Capacity { held, slots, free, mean }: Capacity) -> bool {
+        let is_idle = free > 0 && self.calls == 0;
+        let is_idle_soon = || {
+            let busy = mean.map(|mean| mean * (self.calls as u32 + 1) / slots as u32);
+            self.calls < slots as u64 && busy.is_some_and(|busy| busy < limits::RECEIVE_AHEAD)
+        };
+        self.ranges == held && held <= slots && (is_idle || is_idle_soon())
     }
 }
 
@@ -101,7 +118,7 @@ impl PrefetchClaim {
         let mut state = self.prefetch.state();
         state.calls = state.calls - self.calls + calls;
         self.calls = calls;
-        if state.refused.is_some_and(|(held, slots)| state.has_room(held, slots)) {
+        if state.refused.is_some_and(|capacity| state.has_room(capacity)) {
             state.refused = None;
             self.prefetch.roomy.notify_one();
         }

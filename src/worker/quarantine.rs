@@ -31,9 +31,9 @@ pub enum Level {
 impl Level {
     /// `losses`: the lost marks that name the call. The first loss of a message leaves none, so a message that came again
     /// counts as one.
-    pub fn of(losses: usize, delivery: u32) -> Level {
+    pub fn of(losses: usize, came_again: bool) -> Level {
         match losses {
-            0 if delivery <= 1 => Level::Normal,
+            0 if !came_again => Level::Normal,
             0 => Level::Among,
             1 => Level::Sole,
             _ => Level::Alone,
@@ -195,10 +195,10 @@ mod tests {
 
     #[test]
     fn every_loss_makes_a_call_more_suspect() {
-        let levels: Vec<Level> = [(0, 1), (0, 2), (0, 9), (1, 1), (1, 3), (2, 1), (4, 1)]
-            .map(|(losses, delivery)| Level::of(losses, delivery))
+        let levels: Vec<Level> = [(0, false), (0, true), (1, false), (1, true), (2, false), (4, false)]
+            .map(|(losses, came_again)| Level::of(losses, came_again))
             .into();
         use Level::*;
-        assert_eq!(levels, [Normal, Among, Among, Sole, Sole, Alone, Alone]);
+        assert_eq!(levels, [Normal, Among, Sole, Sole, Alone, Alone]);
     }
 }

@@ -17,6 +17,7 @@ use super::done::Done;
 use super::health::{self, Streak};
 use super::lease::{self, Lease};
 use super::phase::Phase;
+use super::prefetch::Capacity;
 use super::receive::{Polled, Receiver};
 use super::single;
 use super::slots::Class;
@@ -191,6 +192,7 @@ impl WorkerLoop {
                 polled = chunks.polled() => self.take(QueueName::Chunks, polled).await,
                 polled = batches.polled() => self.take(QueueName::Batches, polled).await,
                 () = self.shared.prefetch.has_room_again(), if working => {}
+                () = self.shared.slots.freed(), if working => {}
                 () = self.shared.calls_first.asked() => self.poll_calls_first(),
                 why = self.shared.health.reported() => self.fell_sick(why),
                 () = over(&mut grace), if self.shared.phases.now() == Phase::Drain => {
@@ -209,8 +211,8 @@ impl WorkerLoop {
         while self.deletions.join_next().await.is_some() {}
     }
 
-    /// Begins whatever receive there is room for. Every message taken is a lease that runs: none is taken ahead, but the
-    /// one that gets the next slot, and ranges that take no time.
+    /// Begins whatever receive there is room for. Every message taken is a lease that runs: none is taken ahead, but what
+    /// gets a slot at once, and ranges that take no time.
     fn poll(&mut self) {
         if !self.recovery.is_empty() {
             return;
@@ -227,7 +229,13 @@ impl WorkerLoop {
             free => free,
         };
         self.receivers[QueueName::Calls].poll(shared, room, wait);
-        let chunks = if is_closed { 0 } else { shared.prefetch.room(self.held[QueueName::Chunks], slots) };
+        let capacity = Capacity {
+            held: self.held[QueueName::Chunks],
+            slots,
+            free: shared.slots.free(),
+            mean: shared.pace.mean(),
+        };
+        let chunks = if is_closed { 0 } else { shared.prefetch.room(capacity) };
         self.receivers[QueueName::Chunks].poll(shared, chunks, wait);
         let supervisors = limits::SUPERVISORS_BUSY_MAX.saturating_sub(self.held[QueueName::Batches]).min(1);
         self.receivers[QueueName::Batches].poll(shared, supervisors, wait);

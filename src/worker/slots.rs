@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// Every so many slots given while both wait, one goes to a chunk.
 const CHUNK_TURN: u32 = 8;
@@ -22,6 +22,7 @@ pub struct Slots {
     /// How many wait, those included that gave up: what nobody waits for is known without the lock.
     calls_waiting: AtomicUsize,
     chunks_waiting: AtomicUsize,
+    freed: Notify,
 }
 
 #[derive(Debug)]
@@ -55,8 +56,8 @@ impl SlotTicket {
 impl Slots {
     pub fn new(count: usize) -> Arc<Slots> {
         let state = State { free: count, calls: VecDeque::new(), chunks: VecDeque::new(), given_to_calls: 0 };
-        let (calls_waiting, chunks_waiting) = Default::default();
-        Arc::new(Slots { state: Mutex::new(state), calls_waiting, chunks_waiting })
+        let (calls_waiting, chunks_waiting, freed) = Default::default();
+        Arc::new(Slots { state: Mutex::new(state), calls_waiting, chunks_waiting, freed })
     }
 
     /// After every change of who waits.
@@ -71,6 +72,11 @@ impl Slots {
 
     pub fn free(&self) -> usize {
         self.state().free
+    }
+
+    /// Returns when a slot has become free that nobody waited for.
+    pub async fn freed(&self) {
+        self.freed.notified().await;
     }
 
     /// Whether somebody waits for a slot.
@@ -137,6 +143,7 @@ impl Slots {
                 match next {
                     None => {
                         state.free += 1;
+                        self.freed.notify_one();
                         return;
                     }
                     Some((Class::Call, next)) => {

@@ -374,10 +374,12 @@ fn range_messages() -> impl Strategy<Value = RangeMessage> {
     let marks = proptest::collection::vec(marks, 1..=limits::LOSSES_MAX);
     let calls = proptest::collection::btree_map(numbers_of_a_chunk(), histories(), 1..9);
     let losses = proptest::collection::btree_map(numbers_of_a_chunk(), marks, 0..4);
-    let rest = (0..=limits::SHARES, any::<bool>(), proptest::option::of(times()));
+    let pace = (proptest::option::of(0..=limits::ms(limits::LEASE_MAX)), any::<bool>());
+    let rest = (pace, any::<bool>(), proptest::option::of(times()));
     (messages(), apps(), batches(), calls, losses, rest).prop_map(
-        |(id, app, batch, calls, losses, (shares, again, alone_since))| RangeMessage {
-            shares,
+        |(id, app, batch, calls, losses, ((mean_ms, lost_before), again, alone_since))| RangeMessage {
+            mean_ms,
+            lost_before,
             again,
             losses: losses.into_iter().collect(),
             alone_since,

@@ -400,6 +400,12 @@ impl World {
         rows
     }
 
+    /// How many parts the logs of a batch have.
+    pub async fn parts(&self, batch: BatchId) -> usize {
+        let listed = self.store.list_all(List::all(key::outcomes(&self.app, batch))).await;
+        listed.expect("listed").entries.len()
+    }
+
     /// How long from now on until the batch is over; `None` if `max` goes by before.
     pub async fn over(&self, batch: BatchId, max: Duration) -> Option<Duration> {
         self.stored(&Key::Summary(self.app.clone(), batch), max).await

@@ -117,11 +117,11 @@ impl CallQueue {
         });
     }
 
-    /// The later half of what was not begun.
-    pub fn split_off_half(&self) -> BTreeMap<u64, OpenCall> {
+    /// What was not begun but the first `kept`.
+    pub fn split_off(&self, kept: usize) -> BTreeMap<u64, OpenCall> {
         self.change(|state| {
-            let middle = state.todo.keys().nth(state.todo.len() / 2).copied();
-            middle.map(|middle| state.todo.split_off(&middle)).unwrap_or_default()
+            let first = state.todo.keys().nth(kept).copied();
+            first.map(|first| state.todo.split_off(&first)).unwrap_or_default()
         })
     }
 

@@ -1,7 +1,7 @@
-//! Sends calls of a range away as new messages: half of a slow range to idle workers, the rest on a drain or hand-over,
+//! Sends calls of a range away as new messages: pieces of a slow range to idle workers, the rest on a drain or hand-over,
 //! suspects in messages of their own. The range gives a call up only when the send was acknowledged (H12).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::context::OpenCall;
@@ -11,8 +11,10 @@ use crate::layout::{Message, PendingCall, RangeMessage};
 use crate::limits;
 use crate::model::AttemptHistory;
 use crate::planted::planted;
+use crate::seam::{Rng, RngExt as _};
 use crate::submit::send;
 use crate::worker::Abandoned;
+use crate::worker::quarantine::Level;
 
 impl Range {
     /// A message for exactly these calls, with all that is known of them.
@@ -23,6 +25,8 @@ impl Range {
         RangeMessage {
             id: send::message_id(&self.shared.deps),
             calls: histories.iter().map(|(number, its)| (*number, history(its))).collect(),
+            mean_ms: self.mean_ms(),
+            lost_before: self.level == Level::Among,
             again: true,
             losses: planted!(
                 losses.map(|(number, marks)| (*number, marks.clone())).collect(),
@@ -72,55 +76,98 @@ impl Range {
         }
     }
 
-    /// Sends calls away; they stay here if the send was not acknowledged. Returns whether they left.
+    /// Sends calls away in one message.
     async fn give(&mut self, calls: BTreeMap<u64, OpenCall>, delay: Duration) -> bool {
         if calls.is_empty() {
             return true;
         }
-        let histories: BTreeMap<u64, AttemptHistory> =
-            calls.iter().map(|(number, open)| (*number, open.history)).collect();
-        if self.send(self.message_for(&histories), delay).await.is_err() {
-            calls.into_values().for_each(|open| self.calls.give_back(open));
-            return false;
+        let histories = histories(&calls);
+        let has_left = self.send(self.message_for(&histories), delay).await.is_ok();
+        self.leave(vec![(calls, has_left)]).await
+    }
+
+    /// What was acknowledged has left; the rest stays. Returns whether all has left.
+    async fn leave(&mut self, sent: Vec<(BTreeMap<u64, OpenCall>, bool)>) -> bool {
+        let mut gone = BTreeSet::new();
+        let mut has_all_left = true;
+        for (calls, has_left) in sent {
+            has_all_left &= has_left;
+            match has_left {
+                true => gone.extend(calls.into_keys()),
+                false => calls.into_values().for_each(|open| self.calls.give_back(open)),
+            }
         }
         // If this worker is lost, its message comes again with all its calls, and these are not to run from it. Where nothing is
         // left of the range, the message is deleted at once.
-        if !self.runners.is_empty() || !self.calls.is_begun() {
-            let _ = self.mark(MarkKind::Given, histories.into_keys()).await;
+        if !gone.is_empty() && (!self.runners.is_empty() || !self.calls.is_begun()) {
+            let _ = self.mark(MarkKind::Given, gone).await;
         }
-        true
+        has_all_left
     }
 
-    /// Gives half of the calls not begun to others when what is left takes long and nothing else waits for whoever is idle
-    /// (H19).
-    pub(super) async fn offer_half(&mut self) {
-        if !self.is_worth_sharing() || !self.is_queue_empty().await {
+    /// Cuts what would begin late here into pieces for others, while nothing else waits for whoever is idle (H19).
+    pub(super) async fn split(&mut self) {
+        if !self.is_worth_splitting() || !self.is_queue_empty().await {
             return;
         }
-        // Taken out first, or it would be begun while the message is on its way.
-        let half = self.calls.split_off_half();
-        let shares = self.message.shares;
-        self.message.shares = shares / 2;
-        if half.is_empty() || !self.give(half, Duration::ZERO).await {
-            self.message.shares = shares;
-        }
+        // Taken out first, or it would be begun while the messages are on their way.
+        let rest = self.calls.split_off(self.begins_within(limits::SPLIT_REST));
+        let pieces = self.pieces(rest);
+        let messages: Vec<Message> =
+            pieces.iter().map(|piece| Message::Range(self.message_for(&histories(piece)))).collect();
+        let acknowledged = send::send_each(&self.shared.deps.queues.chunks, &messages).await;
+        let acknowledged = planted!(acknowledged, AmbiguousSplitBelieved => vec![true; acknowledged.len()]);
+        self.leave(pieces.into_iter().zip(acknowledged).collect()).await;
     }
 
-    /// Whether what is left takes so long that half of it should be somebody else's, as far as can be told.
-    pub(super) fn is_worth_sharing(&self) -> bool {
-        let (slots, todo) = (self.shared.config.slots as u64, self.calls.todo() as u64);
-        if self.message.shares < 2 || todo < 2 * slots || self.level != super::Level::Normal {
+    /// Whether the last of what was not begun begins so late that others should have it, as far as can be told.
+    pub(super) fn is_worth_splitting(&self) -> bool {
+        let todo = self.calls.todo();
+        if todo == 0 || self.level.is_suspect() {
             return false;
         }
-        let mean_ms = (self.busy.as_millis() as u64).checked_div(self.executions);
-        mean_ms.is_none_or(|mean_ms| mean_ms * todo / slots >= limits::ms(limits::SPLIT_REST))
+        // Other calls have all the slots.
+        let is_stuck = self.runners.is_empty();
+        is_stuck || self.takes_ms(todo) >= limits::ms(limits::SPLIT_REST)
     }
 
-    /// As the worker's last receive found it, or as the queue says: who has work in hand receives nothing.
+    /// How long so many calls take with all slots of a worker like this one. While none has ended, each takes at least as
+    /// long as the range is here.
+    fn takes_ms(&self, calls: usize) -> u64 {
+        let here_ms = self.shared.deps.clock.monotonic().saturating_sub(self.begun).as_millis() as u64;
+        let mean_ms = self.mean_ms().unwrap_or(here_ms);
+        mean_ms.saturating_mul(calls as u64) / self.shared.config.slots as u64
+    }
+
+    /// How long a call takes on a slot; `None` while none has ended.
+    fn mean_ms(&self) -> Option<u64> {
+        (self.busy.as_millis() as u64).checked_div(self.executions).or(self.message.mean_ms)
+    }
+
+    /// How many calls begin here within this time; none while it is not known how long they take.
+    fn begins_within(&self, time: Duration) -> usize {
+        match self.mean_ms() {
+            _ if self.runners.is_empty() => 0,
+            None => 0,
+            Some(mean_ms) => (limits::ms(time) * self.shared.config.slots as u64 / mean_ms.max(1)) as usize,
+        }
+    }
+
+    /// At most as many pieces as fit into a request, and each worth a message.
+    fn pieces(&self, rest: BTreeMap<u64, OpenCall>) -> Vec<BTreeMap<u64, OpenCall>> {
+        let worth = (self.takes_ms(rest.len()) / limits::ms(limits::PIECE_MIN)) as usize;
+        let count = worth.clamp(1, limits::QUEUE_BATCH_MAX).min(rest.len());
+        let mut pieces: Vec<BTreeMap<u64, OpenCall>> = (0..count).map(|_| BTreeMap::new()).collect();
+        let calls = rest.len();
+        for (index, (number, open)) in rest.into_iter().enumerate() {
+            pieces[index * count / calls].insert(number, open);
+        }
+        pieces
+    }
+
     async fn is_queue_empty(&self) -> bool {
-        let deps = &self.shared.deps;
-        self.shared.prefetch.saw_empty_queue(deps.clock.monotonic())
-            || matches!(deps.queues.chunks.live.depth().await, Ok(depth) if depth.visible == 0)
+        let depth = self.shared.deps.queues.chunks.live.depth().await;
+        depth.is_ok_and(|depth| depth.visible == 0)
     }
 
     /// The end of the range: records what has ended, and sends what has not as a new message. Returns whether there was
@@ -161,4 +208,37 @@ impl Range {
         send::send_all(&self.shared.deps.queues.chunks, &outgoing, limits::UNIT_DELAY).await?;
         Ok(())
     }
+}
+
+/// When to look whether to split a range: 1, 2, 4, 8 and 16 s after it was begun, and then every 15 s. Each range stretches
+/// these times by a factor of its own, or all would look at the same moment, and see what the first has just sent.
+pub struct SplitLooks {
+    per_mille: u64,
+    done: u32,
+}
+
+impl SplitLooks {
+    pub fn new(rng: &dyn Rng) -> SplitLooks {
+        SplitLooks { per_mille: 800 + rng.below(401), done: 0 }
+    }
+
+    /// Since the range was begun.
+    pub fn next(&self) -> Duration {
+        let (doublings, further) = (self.done.min(4), self.done.saturating_sub(4));
+        let next = Duration::from_secs(1 << doublings) + limits::SPLIT_LOOK_MAX * further;
+        next * self.per_mille as u32 / 1_000
+    }
+
+    /// Whether a look is due; looks that were missed are not made up for.
+    pub fn is_due(&mut self, elapsed: Duration) -> bool {
+        let is_due = elapsed >= self.next();
+        while elapsed >= self.next() {
+            self.done += 1;
+        }
+        is_due
+    }
+}
+
+fn histories(calls: &BTreeMap<u64, OpenCall>) -> BTreeMap<u64, AttemptHistory> {
+    calls.iter().map(|(number, open)| (*number, open.history)).collect()
 }

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use self::calls::CallQueue;
 use self::context::{CallContext, Interruption, OpenCall};
+use self::give::SplitLooks;
 use self::prepare::Prepared;
 use super::batches::BatchSnapshot;
 use super::done::{Done, Mismatched};
@@ -74,8 +75,7 @@ struct Range {
     flushed: Duration,
     /// When the log was last read.
     log_read: Duration,
-    /// When half of it was last offered to others.
-    offered: Duration,
+    split_looks: SplitLooks,
     /// Executions that ended here: how many, and their time on a slot.
     executions: u64,
     busy: Duration,

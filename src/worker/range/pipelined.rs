@@ -1,5 +1,5 @@
-//! The normal way to run a range. Calls begin as slots come free, and outcomes are recorded from time to time. When the
-//! rest takes long, half of it is offered to other workers.
+//! The normal way to run a range. Calls begin as slots come free, and outcomes are recorded from time to time. What would
+//! begin late goes to others in pieces.
 
 use std::time::Duration;
 
@@ -35,9 +35,8 @@ impl Range {
             if self.flush_is_due() {
                 self.flush().await?;
             }
-            if self.offer_is_due() {
-                self.offered = shared.deps.clock.monotonic();
-                self.offer_half().await;
+            if self.split_looks.is_due(self.elapsed()) && self.may_begin() {
+                self.split().await;
                 self.start_on_free_slots();
             }
             let may_begin = self.may_begin();
@@ -106,17 +105,16 @@ impl Range {
 
     /// How long what has ended may wait to be recorded.
     fn flush_interval(&self) -> Duration {
-        if self.level == Level::Among {
+        if self.lease.delivery > 1 {
             return limits::FLUSH_MIN;
         }
         // What is left is over soon: its end is seen early enough. And a log that several write to is written to less often
         // by each.
-        let is_whole = self.message.shares == limits::SHARES;
-        let soonest = match is_whole && self.is_worth_sharing() {
-            true => limits::ms(limits::FLUSH_MIN),
-            false => limits::ms(limits::FLUSH_REST_MIN),
+        let soonest = match !self.message.again && self.is_worth_splitting() {
+            true => limits::FLUSH_MIN,
+            false => limits::FLUSH_REST_MIN,
         };
-        self.paced(3, soonest)
+        (self.elapsed() / 3).clamp(soonest, limits::FLUSH_MAX)
     }
 
     fn flush_is_due(&self) -> bool {
@@ -127,33 +125,19 @@ impl Range {
         self.rows_bytes >= limits::FLUSH_BYTES || is_leaving || (has_news && since >= self.flush_interval())
     }
 
-    fn offer_is_due(&self) -> bool {
-        let since = self.shared.deps.clock.monotonic().saturating_sub(self.offered);
-        self.may_begin() && since >= self.offer_interval() && self.is_worth_sharing()
-    }
-
-    /// How long to wait between two offers: whether others are idle costs a request to know.
-    fn offer_interval(&self) -> Duration {
-        self.paced(4, limits::ms(limits::OFFER_MIN))
-    }
-
-    /// A share of the time that the range takes already.
-    fn paced(&self, divisor: u32, soonest_ms: u64) -> Duration {
-        let elapsed = self.shared.deps.clock.monotonic().saturating_sub(self.begun);
-        (elapsed / divisor).clamp(Duration::from_millis(soonest_ms), limits::FLUSH_MAX)
+    /// Since the range was begun.
+    fn elapsed(&self) -> Duration {
+        self.shared.deps.clock.monotonic().saturating_sub(self.begun)
     }
 
     fn cancel_look_interval(&self) -> Duration {
-        let elapsed_ms = self.shared.deps.clock.monotonic().saturating_sub(self.begun).as_millis() as u64;
-        let wait_ms =
-            (elapsed_ms / 10).clamp(limits::ms(limits::CANCEL_LOOK_MIN), limits::ms(limits::CANCEL_LOOK_MAX));
-        Duration::from_millis(wait_ms)
+        (self.elapsed() / 10).clamp(limits::CANCEL_LOOK_MIN, limits::CANCEL_LOOK_MAX)
     }
 
     /// How long nothing is due, unless something ends.
     fn next_look(&self) -> Duration {
         let has_news = !self.addition.rows.is_empty() || !self.addition.pending.is_empty();
-        let offers = self.may_begin() && self.is_worth_sharing();
+        let splits = self.may_begin() && self.calls.todo() > 0 && !self.level.is_suspect();
         let closed = self.calls.todo() > 0 && self.shared.quarantine.is_closed();
         let now = self.shared.deps.clock.monotonic();
         let flush = self.flushed + self.flush_interval();
@@ -161,7 +145,7 @@ impl Range {
             has_news.then_some(flush),
             // A runner adds rows without waking this loop, so look again at the next flush, but no sooner than `FLUSH_MIN`.
             (!self.runners.is_empty()).then(|| flush.max(now + limits::FLUSH_MIN)),
-            offers.then(|| self.offered + self.offer_interval()),
+            splits.then(|| self.begun + self.split_looks.next()),
             self.calls.next_due(),
             closed.then(|| now + CLOSED_MAX),
             self.calls.has_retries().then(|| self.log_read + limits::RETRY_LOG_AGE),

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use super::Range;
 use super::calls::CallQueue;
 use super::context::{CallContext, OpenCall};
+use super::give::SplitLooks;
 use crate::event::Event;
 use crate::layout::batch::Cancelled;
 use crate::layout::chunk::{self, Record};
@@ -311,7 +312,7 @@ impl Preparation {
             bytes,
             flushed: now,
             log_read: now,
-            offered: now,
+            split_looks: SplitLooks::new(&*shared.deps.rng),
             executions: 0,
             busy: Duration::ZERO,
             level: Level::Normal,
@@ -356,7 +357,7 @@ impl Range {
     /// it runs here.
     async fn separate_suspects(&mut self) -> Result<(), Abandoned> {
         let delivery = self.lease.delivery;
-        let level = |losses: usize| Level::of(losses, delivery);
+        let level = |losses: usize| Level::of(losses, delivery > 1 || self.message.lost_before);
         let todo = self.calls.take_todo();
         let level_of = |number: &u64| level(self.losses.get(number).map_or(0, Vec::len));
         let suspects: BTreeMap<u64, AttemptHistory> = todo

@@ -166,7 +166,7 @@ impl SingleCall {
         planted!((), ReceiveCountCondemns => if self.lease.delivery > 3 {
             return Ok(Some("its worker was lost".to_owned()));
         });
-        self.level = Level::of(losses.len(), self.lease.delivery);
+        self.level = Level::of(losses.len(), self.lease.delivery > 1);
         self.message.losses = losses.into_iter().map(|mark| mark.delivery).collect();
         Ok(None)
     }

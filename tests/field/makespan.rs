@@ -1,0 +1,216 @@
+//! How long batches take against the ideal, which is the total run time over the slots that live. Each test prints its
+//! figure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use afn::executor::scripted::Act;
+use afn::model::BatchId;
+
+use super::script::{Execution, Script, answers, falls_sick, h, ms, s};
+use super::world::{Running, World};
+
+fn fleet(world: &World, workers: usize, slots: usize, script: &Script) -> Vec<Running> {
+    (0..workers).map(|n| world.start(&format!("w{n}"), slots, script)).collect()
+}
+
+async fn world() -> World {
+    let world = World::new();
+    world.publish(1, s(1), h(5)).await;
+    world
+}
+
+/// What a batch took against its ideal.
+async fn ratio(world: &World, what: &str, batch: BatchId, ideal: Duration) -> f64 {
+    let (begun, before) = (world.elapsed(), world.counts.snapshot());
+    world.over(batch, 20 * ideal).await.expect("over");
+    let took = world.elapsed() - begun;
+    let ratio = took.as_secs_f64() / ideal.as_secs_f64();
+    let (parts, spent) = (world.parts(batch).await, world.spent(before));
+    let executions = world.executions().len();
+    println!(
+        "{what}: {ratio:.3} × the ideal of {ideal:?}; {parts} parts, {executions} executions, {spent:?}"
+    );
+    ratio
+}
+
+async fn makespan(workers: usize, slots: usize, calls: u64, each: Duration) -> f64 {
+    let world = world().await;
+    let _fleet = fleet(&world, workers, slots, &Script::always(answers(each)));
+    // All of them poll.
+    tokio::time::sleep(ms(10)).await;
+    let batch = world.batch(calls, 0).await;
+    let ideal = each * (calls as u32).div_ceil((workers * slots) as u32);
+    let what = format!("{calls} calls of {each:?} on {workers} workers of {slots} slots");
+    ratio(&world, &what, batch, ideal).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_an_hour_use_every_slot() {
+    for (workers, slots) in [(64, 1), (4, 16)] {
+        let ratio = makespan(workers, slots, 64, h(1)).await;
+        assert!(ratio <= 1.05, "{workers} × {slots}: {ratio}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_ten_minutes_use_every_slot() {
+    for (workers, slots) in [(250, 1), (16, 4)] {
+        let ratio = makespan(workers, slots, 1_000, s(600)).await;
+        assert!(ratio <= 1.1, "{workers} × {slots}: {ratio}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_calls_end_together() {
+    for (calls, each, most) in [(1_000, ms(100), 1.2), (1_000, s(1), 1.06)] {
+        let ratio = makespan(4, 4, calls, each).await;
+        assert!(ratio <= most, "{each:?}: {ratio}");
+    }
+}
+
+/// Workers that come late: how long until each begins its first call.
+#[tokio::test(start_paused = true)]
+async fn a_fleet_that_grows_is_used() {
+    for (slots, each, chunk) in [(4, s(60), 2_000), (4, s(60), 500), (1, s(600), 64)] {
+        let world = world().await;
+        let script = Script::always(answers(each));
+        let _first = world.start("first", slots, &script);
+        world.batch(2_000, chunk).await;
+        tokio::time::sleep(s(1_800)).await;
+        let joined = world.elapsed();
+        let _late = fleet(&world, 40, slots, &script);
+        tokio::time::sleep(s(1_200)).await;
+        let executions = world.executions();
+        let first = |n: usize| {
+            let name = format!("w{n}");
+            executions
+                .iter()
+                .find(|execution| execution.worker == name)
+                .map(|execution| execution.at - joined)
+        };
+        let waits: Vec<Option<Duration>> = (0..40).map(first).collect();
+        let longest = waits.iter().flatten().max();
+        println!("40 workers join a batch of 2000 × {each:?} in chunks of {chunk}: within {longest:?}");
+        let all_soon = waits.iter().all(|wait| wait.is_some_and(|wait| wait <= s(16)));
+        assert!(all_soon, "{each:?} in {chunk}: {waits:?}");
+    }
+}
+
+/// One worker begins, three more come at once, and something befalls the first.
+async fn one_chunk(calls: u64, each: Duration, killed: Option<Duration>, first: &Script) -> f64 {
+    let world = world().await;
+    let script = Script::always(answers(each));
+    let mut workers = vec![world.start("first", 4, first)];
+    let batch = world.batch(calls, calls).await;
+    tokio::time::sleep(ms(50)).await;
+    workers.extend(fleet(&world, 3, 4, &script));
+    if let Some(after) = killed {
+        tokio::time::sleep(after).await;
+        workers.remove(0).kill().await;
+        workers.push(world.start("again", 4, &script));
+    }
+    let gone = killed.unwrap_or_default();
+    let ideal = each * calls as u32 / 16;
+    let what = format!("one chunk of {calls} × {each:?} on 4 × 4, its worker killed after {killed:?}");
+    let over = ratio(&world, &what, batch, ideal).await;
+    over + gone.as_secs_f64() / ideal.as_secs_f64()
+}
+
+/// A visibility of a minute is what a lost lease costs, and its calls run twice.
+#[tokio::test(start_paused = true)]
+async fn a_chunk_whose_worker_was_lost_is_shared_too() {
+    for (calls, each, killed) in [
+        (2_000, s(10), None),
+        (2_000, s(10), Some(s(2))),
+        (2_000, s(10), Some(s(60))),
+        (2_000, s(10), Some(s(300))),
+        (500, s(60), Some(s(30))),
+    ] {
+        let ratio = one_chunk(calls, each, killed, &Script::always(answers(each))).await;
+        assert!(ratio <= 1.15, "{calls} × {each:?}, {killed:?}: {ratio}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chunk_of_a_sick_worker_is_shared_too() {
+    let sick =
+        Script::in_turn([answers(s(10)), answers(s(10)), answers(s(10)), falls_sick(), answers(s(10))]);
+    let ratio = one_chunk(2_000, s(10), None, &sick).await;
+    assert!(ratio <= 1.15, "{ratio}");
+}
+
+/// Lost twice with one range, its calls are suspects, and these do not wait for one another on one worker.
+#[tokio::test(start_paused = true)]
+async fn a_range_of_long_calls_lost_twice_is_over_soon() {
+    let world = world().await;
+    let script = Script::always(answers(h(1)));
+    let first = world.start("first", 16, &script);
+    let batch = world.batch(16, 16).await;
+    tokio::time::sleep(s(10)).await;
+    first.kill().await;
+    let second = world.start("second", 16, &script);
+    tokio::time::sleep(s(90)).await;
+    second.kill().await;
+    let _fleet = fleet(&world, 4, 16, &script);
+    let ratio = ratio(&world, "16 × 1 h lost twice, then 4 × 16", batch, h(1)).await;
+    assert!(ratio <= 4.3, "{ratio}");
+}
+
+/// A worker whose only slot runs an hour-long call keeps nothing of a batch for that hour.
+#[tokio::test(start_paused = true)]
+async fn a_busy_worker_keeps_no_calls_of_a_batch() {
+    let world = world().await;
+    let script = Script::new(|execution: &Execution| match execution.payload.trim() {
+        "long" => answers(h(1)),
+        _ => answers(s(1)),
+    });
+    let _busy = world.start("busy", 1, &script);
+    world.call("long").await;
+    tokio::time::sleep(s(1)).await;
+    let _idle = fleet(&world, 3, 1, &script);
+    tokio::time::sleep(s(60)).await;
+    let batch = world.batch(64, 0).await;
+    let over = world.over(batch, h(2)).await;
+    println!("64 × 1 s on three idle workers beside a busy one: over after {over:?}, ideal 22 s");
+    assert!(over.is_some_and(|over| over <= s(40)), "{over:?}");
+}
+
+/// A call among long ones waits for nobody: log-normal run times, one in a hundred takes a hundred seconds.
+#[tokio::test(start_paused = true)]
+async fn run_times_of_all_kinds_end_together() {
+    let world = world().await;
+    let takes = |number: u64| {
+        // A stretched sum of uniform parts, a function of the number alone: median 1 s, sigma 0.8.
+        let part = |salt: u64| {
+            let mixed = (number ^ salt).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            ((mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40) as f64 / (1u64 << 24) as f64
+        };
+        let normal: f64 = (0..12).map(|salt| part(salt * 0x1_0000_0001)).sum::<f64>() - 6.0;
+        match number.is_multiple_of(100) {
+            true => s(100),
+            false => Duration::from_secs_f64((0.8 * normal).exp()),
+        }
+    };
+    let calls = 20_000;
+    let script = Script::new(move |execution: &Execution| answers(takes(execution.number)));
+    let _fleet = fleet(&world, 10, 4, &script);
+    tokio::time::sleep(ms(10)).await;
+    let total: Duration = (1..=calls).map(takes).sum();
+    let batch = world.batch(calls, 0).await;
+    let ratio = ratio(&world, "20000 log-normal calls on 10 × 4", batch, total / 40).await;
+    assert!(ratio <= 1.12, "{ratio}");
+}
+
+/// No call runs twice where no worker is lost, however often ranges are cut.
+#[tokio::test(start_paused = true)]
+async fn calls_of_pieces_run_once() {
+    let world = world().await;
+    let script = Script::new(|execution: &Execution| Act::answer("").takes(s(1 + execution.number % 7 * 9)));
+    let _fleet = fleet(&world, 9, 2, &script);
+    let batch = world.batch(700, 0).await;
+    world.over(batch, h(4)).await.expect("over");
+    let numbers: Vec<u64> = world.executions().iter().map(|execution| execution.number).collect();
+    let each: BTreeSet<u64> = numbers.iter().copied().collect();
+    assert_eq!((numbers.len(), each.len()), (700, 700));
+}
