@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::task::JoinSet;
 
 use super::Shared;
 use crate::limits;
@@ -20,6 +21,8 @@ pub struct Leases {
 #[derive(Debug, Clone)]
 struct Held {
     receipt: Receipt,
+    /// An extension is under way.
+    is_extending: bool,
     /// When the receive that gave this receipt was begun, by the monotonic clock.
     received: Duration,
 }
@@ -36,7 +39,7 @@ impl Leases {
     /// Takes a received message in. `None` if it is held already: its lease lapsed and it came again, so the newer
     /// receipt is kept and the work that runs goes on (H5).
     pub fn take(self: &Arc<Leases>, message: &Received, received: Duration) -> Option<Lease> {
-        let newer = Held { receipt: message.receipt.clone(), received };
+        let newer = Held { receipt: message.receipt.clone(), is_extending: false, received };
         if self.held().insert(message.id.clone(), newer).is_some() {
             return None;
         }
@@ -47,9 +50,20 @@ impl Leases {
         self.held().len()
     }
 
+    /// Extends those of which no extension is under way.
     async fn extend_all(&self, visibility: Duration) {
-        let receipts: Vec<Receipt> = self.held().values().map(|held| held.receipt.clone()).collect();
-        join_all(receipts.iter().map(|receipt| self.queue.extend(receipt, visibility))).await;
+        let mut due = Vec::new();
+        for (id, held) in self.held().iter_mut().filter(|(_, held)| !held.is_extending) {
+            held.is_extending = true;
+            due.push((id.clone(), held.receipt.clone()));
+        }
+        join_all(due.into_iter().map(|(id, receipt)| async move {
+            let _ = self.queue.extend(&receipt, visibility).await;
+            if let Some(held) = self.held().get_mut(&id) {
+                held.is_extending = false;
+            }
+        }))
+        .await;
     }
 
     /// Deletes finished messages, ten in a request. One whose deletion fails comes back, is found decided, and is deleted
@@ -125,12 +139,21 @@ impl Drop for Lease {
     }
 }
 
-/// Extends all that is held, for ever. A lease that cannot be extended is no reason to stop what runs under it: the
-/// outcome is decided by its own write.
+/// Extends all that is held, for ever. An extension that takes long delays no other. A lease that cannot be extended is no
+/// reason to stop what runs under it: the outcome is decided by its own write.
 pub async fn keep(shared: Arc<Shared>) {
     let visibility = shared.config.visibility;
+    let mut rounds = JoinSet::new();
     loop {
         shared.deps.clock.sleep(visibility / 3).await;
-        join_all(shared.leases.all().iter().map(|leases| leases.extend_all(visibility))).await;
+        for leases in shared.leases.all() {
+            let leases = leases.clone();
+            rounds.spawn(async move { leases.extend_all(visibility).await });
+        }
+        while let Some(ended) = rounds.try_join_next() {
+            if let Err(panic) = ended {
+                std::panic::resume_unwind(panic.into_panic());
+            }
+        }
     }
 }

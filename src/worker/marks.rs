@@ -76,8 +76,7 @@ impl MarkLocation {
     }
 }
 
-/// The marks of earlier deliveries of this message. Those of other messages do not count (N9), nor do those that were
-/// taken back (N3).
+/// The marks of earlier deliveries of this message. Those of other messages do not count (N9).
 pub async fn of_earlier_deliveries(
     shared: &Shared,
     place: &MarkLocation,
@@ -87,9 +86,30 @@ pub async fn of_earlier_deliveries(
     if delivery <= 1 {
         return Ok(Vec::new());
     }
-    let store = &shared.deps.store;
     let prefix = planted!(place.prefix(message), MarksOfOtherMessages => crate::planted::of_all_messages(place.prefix(message)));
-    let listed = store.list_all(List::all(prefix)).await?;
+    let is_earlier = |id: &MarkId| id.delivery.delivery < delivery || id.delivery.message != message;
+    Ok(under(shared, place, prefix).await?.into_iter().filter(|mark| is_earlier(&mark.id)).collect())
+}
+
+/// The marks of all messages to a chunk. Of some of them the worker may still live.
+pub async fn of_chunk(
+    shared: &Shared,
+    app: &AppName,
+    batch: BatchId,
+    chunk: u64,
+) -> Result<Vec<EarlierMark>, Abandoned> {
+    let prefix = key::marks(app, batch, chunk);
+    under(shared, &MarkLocation::Chunk(app.clone(), batch, chunk), prefix).await
+}
+
+/// Those that were not taken back (N3).
+async fn under(
+    shared: &Shared,
+    place: &MarkLocation,
+    prefix: impl Into<String>,
+) -> Result<Vec<EarlierMark>, Abandoned> {
+    let store = &shared.deps.store;
+    let listed = store.list_all(List::all(prefix.into())).await?;
     let keys: Vec<Key> = listed.entries.iter().filter_map(|entry| entry.key.parse().ok()).collect();
     let voided: BTreeSet<DeliveryId> = keys.iter().filter_map(void_of).collect();
     let mut marks = Vec::new();
@@ -99,9 +119,7 @@ pub async fn of_earlier_deliveries(
             Key::Mark(_, _, _, id) => id,
             _ => continue,
         };
-        let is_void = voided.contains(&id.delivery);
-        let is_earlier = id.delivery.delivery < delivery || id.delivery.message != message;
-        if !is_earlier || is_void {
+        if voided.contains(&id.delivery) {
             continue;
         }
         if let Some(mark) = store.find(&key, limits::FACT_BYTES_MAX).await? {

@@ -10,9 +10,10 @@ use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::marks::{self, MarkLocation};
 use super::slots::{Class, Slot};
 use super::{Abandoned, Shared};
+use crate::layout::Runs;
 use crate::layout::object::MarkKind;
 use crate::limits;
-use crate::model::{MarkId, Time};
+use crate::model::{AppName, AttemptHistory, BatchId, MarkId, Time};
 use crate::planted::planted;
 
 /// How a call runs.
@@ -174,6 +175,23 @@ pub async fn judge(
         true => Ok(Judgement::Condemned(format!("its worker was lost {} times", exist.len()))),
         false => Ok(Judgement::Runs(exist)),
     }
+}
+
+/// The names of the marks that all messages to a chunk have left, for each of these calls. The worker of some may still live:
+/// then a call is taken for more suspect than it is.
+pub async fn losses(
+    shared: &Shared,
+    app: &AppName,
+    batch: BatchId,
+    chunk: u64,
+    calls: &Runs<AttemptHistory>,
+) -> Result<Runs<Vec<MarkId>>, Abandoned> {
+    let marks = marks::of_chunk(shared, app, batch, chunk).await?;
+    let each = calls.iter().flat_map(|run| run.first..=run.last).map(|number| {
+        let lost = marks.iter().filter(|mark| mark.kind.names_losses() && mark.names(number));
+        (number, more_losses(Vec::new(), lost.map(|mark| mark.id)))
+    });
+    Ok(each.filter(|(_, marks)| !marks.is_empty()).collect())
 }
 
 /// The names of lost marks with more that were found: each once, at most as many as are needed to judge.

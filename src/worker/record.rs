@@ -158,19 +158,28 @@ async fn put_body(
 ) -> Result<(), Abandoned> {
     let mut object = PutObject::create(body.clone());
     object.content_type = stored.content_type.clone();
+    put_own(shared, key, object, &stored.sha256, attempt).await.map_err(Abandoned)
+}
+
+/// Writes what an attempt leaves under a key of its own (N8). What stands there already is this write, whose answer was lost. It is
+/// a stranger's only where two executions share a name: a queue that counts deliveries wrongly, or a send whose lost answer
+/// made two messages of one id. Then nothing is to be committed that names it.
+pub async fn put_own(
+    shared: &Shared,
+    key: &Key,
+    object: PutObject,
+    sha256: &Digest,
+    attempt: AttemptId,
+) -> Result<(), Error> {
     match shared.deps.store.put(key, object).await {
-        Ok(_) => Ok(()),
-        // No two executions share a key (N8), so this is our own. A queue that counts deliveries wrongly is the one
-        // way to a stranger's: look, and commit nothing that is not ours.
-        Err(StoreError::Exists) => {
-            let stands = shared.deps.store.get(key, ByteRange::Whole(limits::RESULT_BYTES_MAX)).await?;
-            let is_strangers = Digest::of(&stands.body) != stored.sha256;
-            if planted!(is_strangers, AttemptKeyWithoutMessage => false) {
-                let error = format!("another execution wrote under attempt {attempt}");
-                return Err(Abandoned(Error::internal(error)));
-            }
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
+        Ok(_) => return Ok(()),
+        Err(StoreError::Exists) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let stands = shared.deps.store.get(key, ByteRange::Whole(limits::RESULT_BYTES_MAX)).await?;
+    let is_strangers = Digest::of(&stands.body) != *sha256;
+    match planted!(is_strangers, AttemptKeyWithoutMessage => false) {
+        true => Err(Error::internal(format!("another execution wrote under attempt {attempt}"))),
+        false => Ok(()),
     }
 }

@@ -8,7 +8,7 @@ use super::{Abandoned, Shared};
 use crate::layout::chunk::chunk_first_min;
 use crate::layout::{Message, PendingCall, RangeMessage, Run, Runs};
 use crate::limits;
-use crate::model::{AttemptHistory, BatchRef, Time};
+use crate::model::{AttemptHistory, BatchRef, MarkId, Time};
 use crate::outcomes::{Log, Logs};
 use crate::submit::send;
 
@@ -65,7 +65,7 @@ impl Retries {
             if calls.is_empty() {
                 continue;
             }
-            send_range(shared, of, log, calls.clone()).await?;
+            send_range(shared, of, log, calls.clone(), Runs::default()).await?;
             let attempts: BTreeMap<u64, AttemptHistory> = calls.into();
             self.sent.extend(attempts.into_iter().map(|(number, history)| (number, history.attempts)));
         }
@@ -100,15 +100,17 @@ pub fn undecided(log: &Log, first: u64, last: u64, now: Time) -> Runs<AttemptHis
     log.decided().open(first.max(chunk_first_min(last))..=last).filter_map(history).collect()
 }
 
-/// Sends calls of one chunk in one message. It names no loss marks: a call that failed without taking its worker along is no suspect.
+/// Sends calls of one chunk in one message, with the names of the marks under which they were lost. A call that failed
+/// without taking its worker along has none.
 pub async fn send_range(
     shared: &Shared,
     of: &BatchRef,
     log: &Log,
     calls: Runs<AttemptHistory>,
+    losses: Runs<Vec<MarkId>>,
 ) -> Result<(), Abandoned> {
     let message = send::range_message(&shared.deps, of, log.last(), calls);
-    let message = RangeMessage { again: true, ..message };
+    let message = RangeMessage { again: true, losses, ..message };
     send::send(&shared.deps.queues.chunks, &Message::Range(message), Duration::ZERO).await?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::lease::Lease;
 use super::phase::Phase;
 use super::retries::{self, Retries};
 use super::written::OwnLogs;
-use super::{Abandoned, Shared, follow_ups, idle};
+use super::{Abandoned, Shared, follow_ups, idle, quarantine};
 use crate::error::{Code, Error, Result};
 use crate::event::Event;
 use crate::layout::batch::{Batch, Cancelled, MaxFailures, Sealed, Summary};
@@ -339,7 +339,10 @@ impl Supervisor {
             }
             let calls = retries::undecided(log, first, last, self.shared.deps.now());
             if !calls.is_empty() {
-                retries::send_range(&self.shared, &BatchRef::new(&self.app, self.id), log, calls).await?;
+                // As suspect as it was under the message that was lost.
+                let losses = quarantine::losses(&self.shared, &self.app, self.id, last, &calls).await?;
+                retries::send_range(&self.shared, &BatchRef::new(&self.app, self.id), log, calls, losses)
+                    .await?;
             }
             *moved = now;
         }

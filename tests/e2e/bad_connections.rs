@@ -70,6 +70,10 @@ async fn a_message_that_comes_while_the_store_is_away_is_not_lost() {
     let (world, proxy) = world("store").await;
     world.create_sh("sh", "").await;
     let worker = world.worker_through(&proxy, "-j 1 --visibility 10s").await;
+    // It knows which store it serves, or it would receive nothing.
+    let first = world.submit("sh", "echo first", "").await;
+    assert_eq!(world.wait(first).await["status"], "success");
+    world.queue_is_dry().await;
     proxy.cut(Cut::Store);
     let call = world.submit("sh", "echo done", "").await;
     let calls = world.open().await.deps.queues.calls.live;
@@ -82,6 +86,23 @@ async fn a_message_that_comes_while_the_store_is_away_is_not_lost() {
     bucket::one_outcome(&world, call).await;
     assert!(!worker.lines().iter().any(|line| line.contains("came back")), "{:#?}", worker.lines());
     world.queue_is_dry().await;
+}
+
+/// A worker that cannot ask which store it serves leaves the messages to those who can.
+#[tokio::test]
+async fn a_worker_that_starts_while_the_store_is_away_takes_no_message() {
+    let (world, proxy) = world("start").await;
+    world.create_sh("sh", "").await;
+    proxy.cut(Cut::Store);
+    let worker = world.worker_through(&proxy, "-j 1 --visibility 10s").await;
+    let call = world.submit("sh", "echo done", "").await;
+    worker.said_all(&["read the object `store`, the id of the store"]).await;
+    let depth = world.open().await.deps.queues.calls.live.depth().await.expect("a depth");
+    assert_eq!((depth.visible, depth.in_flight), (1, 0));
+    proxy.mend();
+    assert_eq!(world.wait(call).await["status"], "success");
+    bucket::one_outcome(&world, call).await;
+    assert!(!worker.lines().iter().any(|line| line.contains("came back")), "{:#?}", worker.lines());
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ struct State {
     running: BTreeMap<u64, AttemptHistory>,
     ended: Ended,
     rows_bytes: u64,
+    /// One was interrupted: none begins here any more.
+    closed: bool,
 }
 
 /// What has ended since the range looked last.
@@ -46,7 +48,7 @@ pub struct Ended {
 impl CallQueue {
     pub fn new(todo: BTreeMap<u64, OpenCall>, claim: PrefetchClaim) -> Arc<CallQueue> {
         let (waiting, running, ended) = Default::default();
-        let mut state = State { todo, waiting, claim, running, ended, rows_bytes: 0 };
+        let mut state = State { todo, waiting, claim, running, ended, rows_bytes: 0, closed: false };
         state.update_claim();
         Arc::new(CallQueue { state: Mutex::new(state), news: Notify::new() })
     }
@@ -79,10 +81,11 @@ impl CallQueue {
         state.todo.is_empty() && state.waiting.is_empty()
     }
 
-    /// The first that may begin, which begins now. None while the range has rows enough to record: they would pile up.
+    /// The first that may begin, which begins now. None while the range has rows enough to record: they would pile up. And
+    /// none once one was interrupted: what stopped it stops the others.
     pub fn take(&self) -> Option<OpenCall> {
         self.change(|state| {
-            if state.rows_bytes >= limits::FLUSH_BYTES {
+            if state.closed || state.rows_bytes >= limits::FLUSH_BYTES {
                 return None;
             }
             let (number, open) = state.todo.pop_first()?;
@@ -199,6 +202,7 @@ impl CallQueue {
             }
             CallEnd::Interrupted(open, why) => {
                 state.running.remove(&open.record.number);
+                state.closed = true;
                 state.ended.interrupted.push((open, why));
             }
         }

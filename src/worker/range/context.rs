@@ -232,11 +232,8 @@ impl CallContext {
         let key = Key::BatchResult(self.app.clone(), self.batch_id, number, attempt);
         let sha256 = body.sha256().map_err(unreadable)?;
         let bytes = body.len();
-        record::retry_until_known(shared, "store a result", || async {
-            match shared.deps.store.put(&key, PutObject::create(body.clone())).await {
-                Ok(_) | Err(StoreError::Exists) => Ok(()),
-                Err(error) => Err(error.into()),
-            }
+        record::retry_until_known(shared, "store a result", || {
+            record::put_own(shared, &key, PutObject::create(body.clone()), &sha256, attempt)
         })
         .await?;
         Ok(RowResult::Stored { attempt, bytes, sha256 })

@@ -98,9 +98,11 @@ impl Range {
             }
         }
         // If this worker is lost, its message comes again with all its calls, and these are not to run from it. Where nothing is
-        // left of the range, the message is deleted at once.
-        if !gone.is_empty() && (!self.runners.is_empty() || !self.calls.is_begun()) {
-            let _ = self.mark(MarkKind::Given, gone).await;
+        // left of the range, the message is deleted within a moment. Should that fail, they run twice, and are no suspects.
+        match self.runners.is_empty() && self.calls.is_begun() {
+            true => self.void_marks().await,
+            false if gone.is_empty() => {}
+            false => drop(self.mark(MarkKind::Given, gone).await),
         }
         has_all_left
     }
@@ -116,8 +118,8 @@ impl Range {
         let messages: Vec<Message> =
             pieces.iter().map(|piece| Message::Range(self.message_for(&histories(piece)))).collect();
         let acknowledged = send::send_each(&self.shared.deps.queues.chunks, &messages).await;
-        let acknowledged = planted!(acknowledged, AmbiguousSplitBelieved => vec![true; acknowledged.len()]);
-        self.leave(pieces.into_iter().zip(acknowledged).collect()).await;
+        let has_left = |acknowledged: bool| planted!(acknowledged, AmbiguousSplitBelieved => true);
+        self.leave(pieces.into_iter().zip(acknowledged.into_iter().map(has_left)).collect()).await;
     }
 
     /// Whether the last of what was not begun begins so late that others should have it, as far as can be told.

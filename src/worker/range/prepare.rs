@@ -217,9 +217,19 @@ impl Preparation {
         }
         // Put back too often, a message comes near the queue's own limit (N1).
         let losses = self.losses();
-        let numbers = self.message.calls.iter().flat_map(|run| run.first..=run.last);
-        let each = numbers.map(|number| (number, losses(number)));
+        let each = self
+            .message
+            .calls
+            .iter()
+            .flat_map(|run| (run.first..=run.last).map(|number| (number, run.value)));
+        let left: BTreeMap<u64, AttemptHistory> =
+            each.filter(|(number, _)| !self.is_given(*number)).collect();
+        if left.is_empty() {
+            return Ok(Done::Finished(self.lease));
+        }
+        let each = left.keys().map(|number| (*number, losses(*number)));
         self.message.losses = each.filter(|(_, marks)| !marks.is_empty()).collect();
+        self.message.calls = left.into_iter().collect();
         self.message.id = send::message_id(&self.shared.deps);
         self.message.again = true;
         let name = self.message.name();
@@ -235,6 +245,11 @@ impl Preparation {
         let outcomes = crate::layout::key::outcomes(&self.message.app, self.message.batch);
         let page = self.shared.deps.store.list(&List::all(outcomes)).await?;
         Ok(page.entries.is_empty())
+    }
+
+    /// Whether a call left this message under an earlier delivery.
+    fn is_given(&self, number: u64) -> bool {
+        self.lost.iter().any(|mark| mark.kind == MarkKind::Given && mark.names(number))
     }
 
     /// The names of lost marks that name a call: what the message carries, and what this message's own marks say.
@@ -257,13 +272,11 @@ impl Preparation {
         records: Vec<Record>,
     ) -> Result<Prepared, Abandoned> {
         let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
-        // The calls that left this message under an earlier delivery.
-        let given: Vec<&EarlierMark> = self.lost.iter().filter(|mark| mark.kind == MarkKind::Given).collect();
         let (mut refused, mut todo) = (Vec::new(), BTreeMap::new());
         for record in records {
             let number = record.number;
             let Some(history) = self.message.calls.get(number).copied() else { continue };
-            if given.iter().any(|mark| mark.names(number)) || !log.may_run(number, &history) {
+            if self.is_given(number) || !log.may_run(number, &history) {
                 continue;
             }
             match record.refused.is_some() {
