@@ -114,11 +114,6 @@ impl BatchId {
         BatchId(Ulid::from_parts(now.0, random & !NUMBER_MASK))
     }
 
-    /// The id below this one, as a cursor of lists of calls: a batch's own id belongs to no call.
-    pub fn cursor(&self) -> CallId {
-        CallId(Ulid(self.0.0 - 1))
-    }
-
     /// The id of call `number`, which counts from 1.
     pub fn call(&self, number: u64) -> CallId {
         assert!(

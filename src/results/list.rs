@@ -1,15 +1,15 @@
-//! Lists of calls and batches, newest first. In a list of calls a batch is one row.
+//! Lists of calls, and of batches, newest first.
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use serde::Serialize;
 
 use super::batch::BatchRow;
 use super::batch::row::load_row;
 use super::call::{CallView, load_if};
-use super::merge::Merge;
 pub use super::view::Unreadable;
-use super::window::{ListedId, bits};
+use super::window::{ListedId, NewestFirst, bits};
 use crate::error::Result;
+use crate::layout::key;
 use crate::limits;
 use crate::model::{AppName, BatchId, CallId, Route, State, Time};
 use crate::seam::Deps;
@@ -27,8 +27,6 @@ pub struct Filter {
     pub max: usize,
     /// Only calls older than this one.
     pub cursor: Option<CallId>,
-    /// Also a row for every batch, unless `status` is given: a batch has calls of many states.
-    pub batches: bool,
 }
 
 impl Default for Filter {
@@ -40,7 +38,6 @@ impl Default for Filter {
             to: None,
             max: limits::LIST_CALLS_DEFAULT,
             cursor: None,
-            batches: false,
         }
     }
 }
@@ -70,33 +67,12 @@ impl Filter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CallList {
     pub calls: Vec<CallView>,
-    /// Batches of the same period, newest first, if they were requested.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub batches: Vec<BatchRow>,
     /// The number of calls that were read to find these.
     pub scanned: usize,
     /// Set when there may be more: the cursor of the filter for the next page.
     pub cursor: Option<CallId>,
     /// Calls whose objects cannot be read.
     pub unreadable: Vec<Unreadable>,
-}
-
-/// One line of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Line<'a> {
-    Call(&'a CallView),
-    Batch(&'a BatchRow),
-}
-
-impl CallList {
-    /// Calls and batches together, newest first.
-    pub fn lines(&self) -> Vec<Line<'_>> {
-        let calls = self.calls.iter().map(|call| (u128::from(call.id), Line::Call(call)));
-        let batches = self.batches.iter().map(|batch| (u128::from(batch.batch), Line::Batch(batch)));
-        let mut lines: Vec<(u128, Line<'_>)> = calls.chain(batches).collect();
-        lines.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
-        lines.into_iter().map(|(_, line)| line).collect()
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -114,15 +90,10 @@ pub struct BatchList {
 pub async fn list(deps: &Deps, app: &AppName, filter: &Filter) -> Result<CallList> {
     let start = filter.from.map_or(0, |from| bits(from.plus_ms(1)));
     let end = filter.to.map_or(u128::MAX, bits).min(filter.cursor.map_or(u128::MAX, u128::from));
-    let batches = filter.batches && filter.status.is_empty();
-    let merge = Merge::new(deps, app, start..end, true, batches);
-    let Scan { calls, batches, scanned, cursor, unreadable } = scan(deps, app, filter, merge).await?;
-    // No call has the id of a batch. The id below it has the form of a call's, and no call has it.
-    let cursor = cursor.map(|last| match last {
-        ListedId::Call(id) => id,
-        ListedId::Batch(id) => id.cursor(),
-    });
-    Ok(CallList { calls, batches, scanned, cursor, unreadable })
+    let ids = NewestFirst::new(deps, key::calls(app), start..end);
+    let read = |id| load_if(deps, app, id, |state, route| filter.wants(state, route));
+    let Scan { found, scanned, cursor, unreadable } = scan(ids, filter.max, filter.wants_all(), read).await?;
+    Ok(CallList { calls: found, scanned, cursor, unreadable })
 }
 
 /// The batches of an app, newest first.
@@ -132,78 +103,50 @@ pub async fn list_batches(
     max: usize,
     cursor: Option<BatchId>,
 ) -> Result<BatchList> {
-    let merge = Merge::new(deps, app, 0..cursor.map_or(u128::MAX, u128::from), false, true);
-    let scan = scan(deps, app, &Filter { max, ..Filter::default() }, merge).await?;
-    let cursor = match scan.cursor {
-        Some(ListedId::Batch(id)) => Some(id),
-        Some(ListedId::Call(_)) | None => None,
-    };
-    Ok(BatchList { batches: scan.batches, cursor, unreadable: scan.unreadable })
+    let ids = NewestFirst::new(deps, key::batches(app), 0..cursor.map_or(u128::MAX, u128::from));
+    let Scan { found, cursor, unreadable, .. } = scan(ids, max, true, |id| load_row(deps, app, id)).await?;
+    Ok(BatchList { batches: found, cursor, unreadable })
 }
 
-#[derive(Default)]
-struct Scan {
-    calls: Vec<CallView>,
-    batches: Vec<BatchRow>,
+/// What was found of an app's calls, or of its batches.
+struct Scan<Id, T> {
+    found: Vec<T>,
     scanned: usize,
     /// The last id that was read, if there may be more.
-    cursor: Option<ListedId>,
+    cursor: Option<Id>,
     unreadable: Vec<Unreadable>,
 }
 
-impl Scan {
-    fn found(&self) -> usize {
-        self.calls.len() + self.batches.len()
-    }
-
-    /// Reads one call or batch.
-    async fn read(deps: &Deps, app: &AppName, id: ListedId, filter: &Filter) -> Result<Scan> {
-        let mut scan = Scan { scanned: 1, ..Scan::default() };
-        let (name, read) = match id {
-            ListedId::Call(id) => {
-                let call = load_if(deps, app, id, |state, route| filter.wants(state, route)).await;
-                (id.to_string(), call.map(|call| scan.calls.extend(call)))
-            }
-            ListedId::Batch(id) => {
-                let row = load_row(deps, app, id).await;
-                let wanted = |row: &BatchRow| filter.wants(None, row.route.as_ref());
-                (id.to_string(), row.map(|row| scan.batches.extend(row.filter(wanted))))
-            }
-        };
-        Unreadable::note(&mut scan.unreadable, name, read)?;
-        Ok(scan)
-    }
-
-    fn add(&mut self, other: Scan) {
-        self.calls.extend(other.calls);
-        self.batches.extend(other.batches);
-        self.scanned += other.scanned;
-        self.unreadable.extend(other.unreadable);
-    }
-}
-
-async fn scan(deps: &Deps, app: &AppName, filter: &Filter, mut ids: Merge<'_>) -> Result<Scan> {
-    let mut scan = Scan::default();
-    if filter.max == 0 {
+/// Reads what the ids name until `max` are found. `wants_all`: what `read` finds is wanted.
+async fn scan<Id: ListedId, T, F: Future<Output = Result<Option<T>>>>(
+    mut ids: NewestFirst<'_, Id>,
+    max: usize,
+    wants_all: bool,
+    read: impl Fn(Id) -> F,
+) -> Result<Scan<Id, T>> {
+    let mut scan = Scan { found: Vec::new(), scanned: 0, cursor: None, unreadable: Vec::new() };
+    if max == 0 {
         return Ok(scan);
     }
-    let mut page: Vec<ListedId> = Vec::new();
+    let mut page: Vec<Id> = Vec::new();
     loop {
         if page.is_empty() {
             match ids.next().await? {
-                Some(next) => page = next,
+                Some(next) => page.extend(next.into_iter().rev()),
                 None => return Ok(scan),
             }
         }
         // Where every call is listed, no more are read than are missing.
-        let count = if filter.wants_all() { page.len().min(filter.max - scan.found()) } else { page.len() };
+        let count = if wants_all { page.len().min(max - scan.found.len()) } else { page.len() };
         let rest = page.split_off(count);
         let mut reads = stream::iter(page.into_iter().enumerate())
-            .map(|(index, id)| async move { (index, id, Scan::read(deps, app, id, filter).await) })
+            .map(|(index, id)| read(id).map(move |read| (index, id, read)))
             .buffered(limits::READ_AHEAD_MAX);
         while let Some((index, id, read)) = reads.next().await {
-            scan.add(read?);
-            if scan.found() == filter.max || scan.scanned == limits::LIST_SCAN_MAX {
+            scan.scanned += 1;
+            let read = read.map(|found| scan.found.extend(found));
+            Unreadable::note(&mut scan.unreadable, id.to_string(), read)?;
+            if scan.found.len() == max || scan.scanned == limits::LIST_SCAN_MAX {
                 let more = index + 1 < count || !rest.is_empty() || !ids.is_done();
                 scan.cursor = more.then_some(id);
                 return Ok(scan);
@@ -245,10 +188,7 @@ mod tests {
     async fn an_app_without_calls_has_an_empty_list() {
         let world = World::new();
         let list = listed(&world, &Filter::default()).await;
-        assert_eq!(
-            list,
-            CallList { calls: vec![], batches: vec![], scanned: 0, cursor: None, unreadable: vec![] }
-        );
+        assert_eq!(list, CallList { calls: vec![], scanned: 0, cursor: None, unreadable: vec![] });
         assert_eq!(world.counts.snapshot().list.requests, 2);
     }
 
@@ -438,7 +378,6 @@ mod tests {
                     to: to.map(moment),
                     max,
                     cursor: None,
-                    batches: false,
                 };
                 let expected: Vec<CallId> = model
                     .iter()

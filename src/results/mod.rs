@@ -10,7 +10,6 @@ pub mod export;
 #[cfg(test)]
 mod fixture;
 pub mod list;
-mod merge;
 mod pages;
 pub mod reasons;
 pub mod report;

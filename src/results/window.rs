@@ -6,7 +6,9 @@
 //! When the first window does not suffice, one page is read from the far end. It shows where the oldest id is, so that the
 //! years before it are not listed; an app with no more calls than a page needs no other request.
 
+use std::fmt::Display;
 use std::ops::Range;
+use std::str::FromStr;
 
 use ulid::Ulid;
 
@@ -27,33 +29,22 @@ fn span(ms: u64) -> u128 {
     u128::from(ms) << 80
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ListedId {
-    Call(CallId),
-    Batch(BatchId),
-}
+/// The id of a call, or of a batch.
+pub(super) trait ListedId: Copy + Display + FromStr + Into<u128> {}
+impl ListedId for CallId {}
+impl ListedId for BatchId {}
 
-impl ListedId {
-    pub(super) fn bits(self) -> u128 {
-        match self {
-            ListedId::Call(id) => id.into(),
-            ListedId::Batch(id) => id.into(),
-        }
-    }
-}
-
-pub(super) struct NewestFirst<'a> {
+pub(super) struct NewestFirst<'a, Id> {
     deps: &'a Deps,
     /// Holds a folder for each id.
     folder: String,
-    parse: fn(&str) -> Option<ListedId>,
     /// The parts of the opened windows, the newest last.
-    segments: Vec<Segment>,
+    segments: Vec<Segment<Id>>,
     /// No window below this id has been opened.
     above: u128,
     /// Below this id there is only the `oldest` page.
     floor: u128,
-    oldest: Option<Vec<ListedId>>,
+    oldest: Option<Vec<Id>>,
     stage: Stage,
     width: u128,
     now: u128,
@@ -65,30 +56,24 @@ enum Stage {
     FloorKnown,
 }
 
-enum Segment {
-    Page(Vec<ListedId>),
+enum Segment<Id> {
+    Page(Vec<Id>),
     NotListed(Range<u128>),
 }
 
-struct Page {
+struct Page<Id> {
     /// Ascending.
-    ids: Vec<ListedId>,
+    ids: Vec<Id>,
     /// There are no others in the range of the request.
     complete: bool,
 }
 
-impl<'a> NewestFirst<'a> {
+impl<'a, Id: ListedId> NewestFirst<'a, Id> {
     /// The ids in a range.
-    pub(super) fn new(
-        deps: &'a Deps,
-        folder: String,
-        ids: Range<u128>,
-        parse: fn(&str) -> Option<ListedId>,
-    ) -> NewestFirst<'a> {
+    pub(super) fn new(deps: &'a Deps, folder: String, ids: Range<u128>) -> NewestFirst<'a, Id> {
         NewestFirst {
             deps,
             folder,
-            parse,
             segments: Vec::new(),
             above: ids.end,
             floor: ids.start,
@@ -100,7 +85,7 @@ impl<'a> NewestFirst<'a> {
     }
 
     /// The next ids, the newest last; never empty. `None` after the oldest.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<ListedId>>> {
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Id>>> {
         loop {
             match self.segments.pop() {
                 Some(Segment::Page(ids)) if ids.is_empty() => {}
@@ -142,7 +127,7 @@ impl<'a> NewestFirst<'a> {
     /// Lists a page and splits the rest of the range. True if the page covers all of it.
     async fn list_newest(&mut self, range: Range<u128>) -> Result<bool> {
         let page = self.list(&range).await?;
-        let last = page.ids.last().copied().map(ListedId::bits);
+        let last: Option<u128> = page.ids.last().copied().map(Into::into);
         self.segments.push(Segment::Page(page.ids));
         let Some(last) = last.filter(|_| !page.complete) else { return Ok(true) };
         // The page is the oldest part of the range. The rest is newer, and its newer half is listed first. A range that
@@ -162,7 +147,7 @@ impl<'a> NewestFirst<'a> {
     async fn find_floor(&mut self) -> Result<()> {
         let page = self.list(&(self.floor..self.above)).await?;
         self.floor = match page.ids.last() {
-            Some(last) if !page.complete => last.bits() + 1,
+            Some(last) if !page.complete => (*last).into() + 1,
             _ => self.above,
         };
         self.oldest = Some(page.ids).filter(|ids| !ids.is_empty());
@@ -170,7 +155,7 @@ impl<'a> NewestFirst<'a> {
     }
 
     /// One page from the beginning of a range.
-    async fn list(&self, range: &Range<u128>) -> Result<Page> {
+    async fn list(&self, range: &Range<u128>) -> Result<Page<Id>> {
         let boundary = |bits: u128| format!("{}{}", self.folder, text(bits));
         let end = boundary(range.end);
         let mut request = List::grouped(&self.folder).start_after(boundary(range.start));
@@ -180,7 +165,7 @@ impl<'a> NewestFirst<'a> {
             let complete = past_end || listed.next.is_none();
             let within = listed.prefixes.iter().filter(|prefix| **prefix < end);
             let names = within.filter_map(|prefix| prefix.strip_prefix(&self.folder)?.strip_suffix('/'));
-            let ids: Vec<ListedId> = names.filter_map(self.parse).collect();
+            let ids: Vec<Id> = names.filter_map(|name| name.parse().ok()).collect();
             match listed.next {
                 // A page without a single id, of foreign objects, says nothing about the range.
                 Some(next) if ids.is_empty() && !complete => request = request.start_after(next),

@@ -10,7 +10,7 @@ use afn::model::{BatchId, Kind, State};
 use afn::results::batch::{self, BatchStatus, app_of};
 use afn::results::cost::{Cost, together};
 use afn::results::export::{Format, Options as ExportOptions, to_path, to_writer};
-use afn::results::list::{Filter, Line, list};
+use afn::results::list::list_batches;
 use afn::results::rows::{Finished, Options, Rows};
 use afn::results::{call, report};
 use afn::seam::count::{CountStore, Counts};
@@ -101,9 +101,8 @@ async fn a_batch_is_followed_to_its_end_and_its_results_come_in_order() {
     let view = call::load(&world.deps, &world.app, fiftieth).await.unwrap();
     assert_eq!((view.state, view.reason.as_deref()), (State::Error, Some("exit code 3: 50 is too much")));
 
-    let filter = Filter { batches: true, ..Filter::default() };
-    let listed = list(&world.deps, &world.app, &filter).await.unwrap();
-    assert!(matches!(&listed.lines()[..], [Line::Batch(row)] if row.batch == batch));
+    let listed = list_batches(&world.deps, &world.app, 100, None).await.unwrap();
+    assert!(matches!(&listed.batches[..], [row] if row.batch == batch));
     world.stop().await;
 }
 

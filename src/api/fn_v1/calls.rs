@@ -99,8 +99,6 @@ impl ListQuery {
             to: time("to_time", &self.to_time)?,
             max: max.unwrap_or(limits::API_LIST_DEFAULT).min(limits::API_LIST_MAX),
             cursor: given(&self.cursor).map(|text| text.parse()).transpose()?,
-            // Fn's clients know no batches.
-            batches: false,
         })
     }
 }

@@ -131,7 +131,6 @@ async fn calls(session: &Session, args: ListCallsArgs) -> Result<()> {
         to: args.to_time,
         max: args.max,
         cursor: args.cursor,
-        batches: false,
     };
     let found = list(&engine.deps, &args.app, &filter).await?;
     if found.calls.is_empty() && args.cursor.is_none() {
