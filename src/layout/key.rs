@@ -245,10 +245,7 @@ macro_rules! prefixes {
 
 prefixes! {
     apps() = "apps/";
-    app(app: &AppName) = "apps/{app}/";
-    routes(app: &AppName) = "apps/{app}/routes/";
     functions(app: &AppName) = "apps/{app}/functions/";
-    versions(app: &AppName, function: &FunctionName) = "apps/{app}/functions/{function}/versions/";
     calls(app: &AppName) = "apps/{app}/calls/";
     /// All that belongs to one call.
     call(app: &AppName, call: CallId) = "apps/{app}/calls/{call}/";
@@ -267,7 +264,6 @@ prefixes! {
     /// The log of one chunk.
     log(app: &AppName, batch: BatchId, last: u64 as Number) = "apps/{app}/batches/{batch}/outcomes/{last}/";
     marks(app: &AppName, batch: BatchId, last: u64 as Number) = "apps/{app}/batches/{batch}/marks/{last}/";
-    retries(app: &AppName, batch: BatchId) = "apps/{app}/batches/{batch}/retries/";
     keys(app: &AppName) = "apps/{app}/keys/";
     reconciled() = "reconciled/";
     logs(app: &AppName, call: CallId) = "apps/{app}/calls/{call}/log/";

@@ -1,12 +1,12 @@
-//! The bodies of a call (payload, result, log), read in pages so that memory stays bounded, and checked against the digest
+//! The bodies of a call (result, log), read in pages so that memory stays bounded, and checked against the digest
 //! in the outcome. Bodies in a batch's row were read with the row.
 
 use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
+use super::attempts;
 pub use super::pages::Pages;
 use super::view::CallView;
-use super::{attempts, batch};
 use crate::error::{Error, Result};
 use crate::layout::Key;
 use crate::model::{AttemptId, State, Stored};
@@ -14,15 +14,6 @@ use crate::seam::Deps;
 
 /// Receives a body.
 pub type Sink<'a> = dyn AsyncWrite + Send + Unpin + 'a;
-
-/// Writes the payload as it was sent; returns its number of bytes.
-pub async fn payload(deps: &Deps, view: &CallView, sink: &mut Sink<'_>) -> Result<u64> {
-    let pages = match view.id.batch() {
-        Some(_) => batch::call::payload(deps, view).await?,
-        None => Pages::unchecked(deps, Key::Payload(view.app.clone(), view.id)),
-    };
-    copy(pages, sink).await
-}
 
 /// Writes the result. An error after the last byte means that the bytes differ from the recorded ones.
 pub async fn result(deps: &Deps, view: &CallView, sink: &mut Sink<'_>) -> Result<u64> {
@@ -149,10 +140,6 @@ mod tests {
         assert_eq!(bytes, body.len() as u64);
         assert!(read == body, "the bytes are the same");
         assert_eq!(world.counts.snapshot().get.requests - before, 3, "a page at a time");
-
-        let mut read = Vec::new();
-        assert_eq!(payload(&world.deps, &view, &mut read).await.expect("the payload"), 5);
-        assert_eq!(read, b"hello");
     }
 
     #[tokio::test]

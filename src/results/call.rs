@@ -5,7 +5,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::attempts;
 use super::batch::call::find_call;
-pub use super::body::{log, payload, result};
+pub use super::body::{log, result};
 pub use super::view::CallView;
 use super::view::{Attempt, UnfinishedDetails};
 pub use super::wait::wait;

@@ -41,10 +41,6 @@ impl Spool {
         Spool { file: Arc::new(file), bytes }
     }
 
-    pub fn file(&self) -> &Arc<File> {
-        &self.file
-    }
-
     pub fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
         let length = length.min(self.bytes.saturating_sub(offset) as usize);
         let mut buffer = vec![0; length];

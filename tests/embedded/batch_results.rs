@@ -92,11 +92,8 @@ async fn a_batch_is_followed_to_its_end_and_its_results_come_in_order() {
     // One call of it, as any call.
     let (seventh, fiftieth) = (batch.call(7), batch.call(50));
     let view = call::find(&world.deps, seventh).await.unwrap();
-    let mut bodies = [Vec::new(), Vec::new()];
-    let [sent, answered] = &mut bodies;
-    call::payload(&world.deps, &view, sent).await.unwrap();
-    call::result(&world.deps, &view, answered).await.unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(sent).unwrap(), json!({"n": 7}));
+    let mut answered = Vec::new();
+    call::result(&world.deps, &view, &mut answered).await.unwrap();
     assert_eq!(answered.len() as u64, view.result.unwrap().bytes);
     let view = call::load(&world.deps, &world.app, fiftieth).await.unwrap();
     assert_eq!((view.state, view.reason.as_deref()), (State::Error, Some("exit code 3: 50 is too much")));

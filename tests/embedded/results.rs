@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use afn::executor::scripted::Act;
 use afn::model::{Kind, State};
-use afn::results::call::{find, load, log, payload, result};
+use afn::results::call::{find, load, log, result};
 use afn::results::list::{Filter, list};
 use afn::results::why::why;
 
 use super::world::World;
 
 #[tokio::test]
-async fn payload_result_and_log_come_back() {
+async fn result_and_log_come_back() {
     let mut world = World::start().await;
     world.deploy("upper", Kind::Async).await;
     world.work(|work| Act {
@@ -23,12 +23,11 @@ async fn payload_result_and_log_come_back() {
     assert_eq!((view.attempts, view.payload_bytes, view.worker.as_deref()), (1, Some(5), Some("worker-1")));
     assert!(view.started_at <= view.completed_at);
 
-    let mut bodies = [Vec::new(), Vec::new(), Vec::new()];
-    let [sent, answered, printed] = &mut bodies;
-    payload(&world.deps, &view, sent).await.expect("the payload");
+    let mut bodies = [Vec::new(), Vec::new()];
+    let [answered, printed] = &mut bodies;
     result(&world.deps, &view, answered).await.expect("the result");
     log(&world.deps, &view, printed).await.expect("the log");
-    assert_eq!(bodies, [b"hello".to_vec(), b"HELLO".to_vec(), b"shouting\n".to_vec()]);
+    assert_eq!(bodies, [b"HELLO".to_vec(), b"shouting\n".to_vec()]);
 
     assert_eq!(find(&world.deps, call).await.expect("found by its id"), view);
     let listed = list(&world.deps, &world.app, &Filter::default()).await.expect("a list");

@@ -56,7 +56,6 @@ async fn calls(world: &World) {
             let _ = attempts::earlier(&world.deps, &view).await;
             let _ = why::why(&world.deps, &view).await;
             let mut sink = tokio::io::sink();
-            let _ = call::payload(&world.deps, &view, &mut sink).await;
             let _ = call::result(&world.deps, &view, &mut sink).await;
             let _ = call::log(&world.deps, &view, &mut sink).await;
         }

@@ -3,12 +3,11 @@
 
 use bytes::Bytes;
 
-use super::super::pages::Pages;
 use super::super::reading;
 use super::super::view::CallView;
 use crate::error::{Error, Result};
 use crate::layout::batch::{Batch, Sealed};
-use crate::layout::chunk::{self, ChunkFacts};
+use crate::layout::chunk::ChunkFacts;
 use crate::layout::footer::{END_BYTES, Footer};
 use crate::layout::part::{Part, Row, RowResult};
 use crate::layout::table::{TableEnd, end_of};
@@ -29,23 +28,6 @@ pub async fn find_call(deps: &Deps, app: &AppName, call: CallId) -> Result<CallV
     };
     let row = lookup.row(last, part).await?;
     Ok(decided(app, call, footer, row))
-}
-
-/// The payload of a call, from its chunk or from an object of its own.
-pub(in crate::results) async fn payload(deps: &Deps, view: &CallView) -> Result<Pages> {
-    let lookup = Lookup::new(deps, &view.app, view.id)?;
-    let Lookup { batch, number, .. } = lookup;
-    let gone =
-        || Error::not_found(format!("the payload of call `{}` is gone: its batch was deleted", view.id));
-    let last = lookup.chunk().await?.ok_or_else(gone)?;
-    let key = Key::Chunk(view.app.clone(), batch, last);
-    let found = deps.store.find(&key, limits::CHUNK_OBJECT_BYTES_MAX).await;
-    let object = found.map_err(reading(&key))?.ok_or_else(gone)?;
-    let records = chunk::decode(&key, object.body)?;
-    let record = records.into_iter().find(|record| record.number == number).ok_or_else(gone)?;
-    let Some(sha256) = record.input else { return Ok(Pages::inline(deps, record.payload)) };
-    let key = Key::Input(view.app.clone(), batch, number);
-    Ok(Pages::of_object(deps, key, sha256))
 }
 
 struct Lookup<'a> {

@@ -246,7 +246,7 @@ async fn what_is_not_submitted_yet_is_told_from_what_there_is_not() {
 }
 
 #[tokio::test]
-async fn bodies_of_a_batchs_call_come_from_its_row_its_chunk_and_objects_of_their_own() {
+async fn bodies_of_a_batchs_call_come_from_its_row_and_objects_of_their_own() {
     let world = World::new();
     let made = Made::begun(&world, batch_at(NOW, 1)).await;
     made.chunk(1, 3).await;
@@ -265,17 +265,16 @@ async fn bodies_of_a_batchs_call_come_from_its_row_its_chunk_and_objects_of_thei
 
     let bodies = async |number: u64| {
         let view = load_call(&world.deps, &world.app, made.id.call(number)).await.expect("the call");
-        let mut bodies = [Vec::new(), Vec::new(), Vec::new()];
-        let [sent, printed, answered] = &mut bodies;
-        call::payload(&world.deps, &view, sent).await.expect("the payload");
+        let mut bodies = [Vec::new(), Vec::new()];
+        let [printed, answered] = &mut bodies;
         call::log(&world.deps, &view, printed).await.expect("the log");
         let answer = call::result(&world.deps, &view, answered).await;
         (bodies.map(|body| String::from_utf8(body).expect("text")), answer)
     };
     let (first, _) = bodies(1).await;
-    assert_eq!(first, ["line 1", "", "{\"n\":1}"]);
+    assert_eq!(first, ["", "{\"n\":1}"]);
     let (second, _) = bodies(2).await;
-    assert_eq!(second, ["line 2", "log of 2", &large]);
+    assert_eq!(second, ["log of 2", &large]);
     let (_, answer) = bodies(3).await;
     assert!(answer.expect_err("it failed").message().ends_with("it ended in error: exit code 3"));
 }
