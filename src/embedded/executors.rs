@@ -15,6 +15,7 @@ use crate::executor::sandbox::Launcher;
 use crate::executor::secrets::{Allowed, Cache, SecretReader, WithSecrets};
 use crate::executor::{Composite, Pool};
 use crate::limits;
+use crate::model::text::words;
 use crate::model::{Source, Version};
 use crate::seam::Executor;
 use crate::seam::clock::SystemClock;
@@ -31,19 +32,7 @@ pub enum ExecutorChoice {
     Process,
 }
 
-impl FromStr for ExecutorChoice {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<ExecutorChoice> {
-        match text {
-            "auto" => Ok(ExecutorChoice::Auto),
-            "docker" => Ok(ExecutorChoice::Docker),
-            "process" => Ok(ExecutorChoice::Process),
-            _ => Err(Error::invalid(format!("executor `{text}` is unknown"))
-                .with_hint("known: docker, process, auto")),
-        }
-    }
-}
+words!(ExecutorChoice, "executor": Docker = "docker", Process = "process", Auto = "auto");
 
 /// Who runs deployed functions as child processes, where the worker is root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! The status of a batch, in one word.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Serialize;
 
 use crate::model::State;
+use crate::model::text::words;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -25,6 +25,11 @@ pub enum BatchStatus {
     Cancelled,
 }
 
+words! {
+    BatchStatus, "status": Submitting = "submitting", Queued = "queued", Running = "running", Cancelling = "cancelling",
+    Success = "success", Failed = "failed", Cancelled = "cancelled"
+}
+
 impl BatchStatus {
     pub fn is_final(self) -> bool {
         match self {
@@ -34,24 +39,6 @@ impl BatchStatus {
             | BatchStatus::Running
             | BatchStatus::Cancelling => false,
         }
-    }
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            BatchStatus::Submitting => "submitting",
-            BatchStatus::Queued => "queued",
-            BatchStatus::Running => "running",
-            BatchStatus::Cancelling => "cancelling",
-            BatchStatus::Success => "success",
-            BatchStatus::Failed => "failed",
-            BatchStatus::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl fmt::Display for BatchStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 
