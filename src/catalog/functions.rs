@@ -170,7 +170,11 @@ pub(super) fn no_functions(app: &AppName) -> String {
 }
 
 /// Sets keys; a value that is unset removes its key.
-fn merge<V: Clone>(into: &mut BTreeMap<String, V>, from: &BTreeMap<String, V>, is_unset: fn(&V) -> bool) {
+pub(crate) fn merge<V: Clone>(
+    into: &mut BTreeMap<String, V>,
+    from: &BTreeMap<String, V>,
+    is_unset: fn(&V) -> bool,
+) {
     for (key, value) in from {
         match is_unset(value) {
             true => into.remove(key),

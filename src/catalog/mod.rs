@@ -14,6 +14,7 @@ mod versions;
 mod tests;
 
 pub use functions::Publish;
+pub(crate) use functions::merge;
 pub use versions::version_id;
 
 use std::str::FromStr;

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::context::{self, ContextArgs, CreateArgs};
-use crate::catalog::Publish;
+use crate::catalog::{Publish, merge};
 use crate::cli::find;
 use crate::cli::options::{AppArgs, AppOrFunction, FunctionArgs, FunctionFlags, Shown};
 use crate::cli::parse::{self, Pair};
@@ -14,7 +14,7 @@ use crate::cli::session::Session;
 use crate::cli::view::{Values, app_record, function_record, version_record};
 use crate::error::{Error, Result};
 use crate::limits::ms;
-use crate::model::{App, AppName, Config, FunctionName, Kind, Limits, Route, Source, Version};
+use crate::model::{App, AppName, FunctionName, Kind, Limits, Route, Source, Version};
 
 #[derive(Debug, Subcommand)]
 pub enum CreateNoun {
@@ -161,10 +161,12 @@ async fn update_app(session: &Session, args: AppChange) -> Result<()> {
         return Err(nothing_to_change());
     }
     let engine = session.open().await?;
+    let config = args.config.into_iter().collect();
     let annotations = annotations(&args.annotation);
     let change = |app: &mut App| {
-        merge_config(&mut app.config, &args.config);
-        merge_annotations(&mut app.annotations, &annotations);
+        // As in Fn, an empty value removes its key, and so does a null.
+        merge(&mut app.config, &config, String::is_empty);
+        merge(&mut app.annotations, &annotations, Value::is_null);
         Ok(())
     };
     let app = engine.catalog.update_app(&args.app, change).await?;
@@ -196,30 +198,10 @@ fn nothing_to_change() -> Error {
     Error::invalid("nothing to change was given").with_hint("`--help` lists what can be changed")
 }
 
-/// An empty value removes its key, as in Fn.
-fn merge_config(config: &mut Config, pairs: &[Pair]) {
-    for (key, value) in pairs {
-        match value.is_empty() {
-            true => config.remove(key),
-            false => config.insert(key.clone(), value.clone()),
-        };
-    }
-}
-
 /// A value is JSON when it can be read as such, else a string.
 pub fn annotations(pairs: &[Pair]) -> BTreeMap<String, Value> {
     let value = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
     pairs.iter().map(|(key, text)| (key.clone(), value(text))).collect()
-}
-
-/// A null removes its key.
-fn merge_annotations(annotations: &mut BTreeMap<String, Value>, more: &BTreeMap<String, Value>) {
-    for (key, value) in more {
-        match value {
-            Value::Null => annotations.remove(key),
-            value => annotations.insert(key.clone(), value.clone()),
-        };
-    }
 }
 
 /// Replaces the limits that were given, and checks all of them together.
@@ -272,6 +254,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::Config;
 
     fn pair(key: &str, value: &str) -> Pair {
         (key.into(), value.into())
@@ -280,7 +263,7 @@ mod tests {
     #[test]
     fn an_empty_value_removes_its_key() {
         let mut merged = Config::from([pair("A", "1"), pair("B", "2")]);
-        merge_config(&mut merged, &[pair("A", ""), pair("C", "3")]);
+        merge(&mut merged, &Config::from([pair("A", ""), pair("C", "3")]), String::is_empty);
         assert_eq!(merged, Config::from([pair("B", "2"), pair("C", "3")]));
     }
 
@@ -288,7 +271,7 @@ mod tests {
     fn annotations_are_json_or_text() {
         let mut all = annotations(&[pair("n", "7"), pair("t", "plain text"), pair("gone", "1")]);
         assert_eq!((&all["n"], &all["t"]), (&Value::from(7), &Value::from("plain text")));
-        merge_annotations(&mut all, &annotations(&[pair("gone", "null")]));
+        merge(&mut all, &annotations(&[pair("gone", "null")]), Value::is_null);
         assert_eq!(all.len(), 2);
     }
 
