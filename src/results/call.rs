@@ -36,7 +36,7 @@ pub async fn find(deps: &Deps, id: CallId) -> Result<CallView> {
     }
     let listed = deps.store.list_all(List::grouped(key::apps())).await?;
     // Deleted apps are searched too: their calls may still be there.
-    let apps: Vec<AppName> = listed.prefixes.iter().filter_map(|prefix| app_of(prefix)).collect();
+    let apps: Vec<AppName> = listed.folders(&key::apps()).collect();
     let count = apps.len();
     let mut reads = stream::iter(apps)
         .map(|app| async move { load_if(deps, &app, id, |_, _| true).await })
@@ -48,10 +48,6 @@ pub async fn find(deps: &Deps, id: CallId) -> Result<CallView> {
     }
     Err(Error::not_found(format!("no app has a call `{id}` ({count} apps searched)"))
         .with_hint("`afn list calls APP` lists an app's calls; is this the right context?"))
-}
-
-fn app_of(prefix: &str) -> Option<AppName> {
-    prefix.strip_prefix(&key::apps())?.strip_suffix('/')?.parse().ok()
 }
 
 /// `None` when there is no such call, or when `wants` rejects its state and route. Then the rest of it is not read.

@@ -1,6 +1,7 @@
 //! The store: objects under keys, as S3 has them and as much of S3 as the protocols need.
 
 use std::fmt;
+use std::str::FromStr;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -235,6 +236,15 @@ pub struct ListPage {
     pub prefixes: Vec<String>,
     /// There is more: what to give as `start_after` to go on.
     pub next: Option<String>,
+}
+
+impl ListPage {
+    /// The names of the folders under a prefix, as far as they are names.
+    pub fn folders<N: FromStr>(&self, prefix: &str) -> impl Iterator<Item = N> {
+        self.prefixes
+            .iter()
+            .filter_map(move |folder| folder.strip_prefix(prefix)?.strip_suffix('/')?.parse().ok())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

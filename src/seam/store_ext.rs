@@ -157,18 +157,22 @@ pub trait StoreExt: Store {
         }
     }
 
+    /// The next page of what is left to list; `None` after the last.
+    async fn next_page(&self, left: &mut Option<List>) -> Result<Option<ListPage>, StoreError> {
+        let Some(request) = left.take() else { return Ok(None) };
+        let mut page = self.list(&request).await?;
+        *left = page.next.take().map(|next| request.start_after(next));
+        Ok(Some(page))
+    }
+
     /// Every entry under a prefix, page by page. Only for prefixes that are small by their nature.
-    async fn list_all(&self, mut request: List) -> Result<ListPage, StoreError> {
-        let mut all = ListPage::default();
-        loop {
-            let page = self.list(&request).await?;
+    async fn list_all(&self, request: List) -> Result<ListPage, StoreError> {
+        let (mut left, mut all) = (Some(request), ListPage::default());
+        while let Some(page) = self.next_page(&mut left).await? {
             all.entries.extend(page.entries);
             all.prefixes.extend(page.prefixes);
-            match page.next {
-                Some(next) => request.start_after = Some(next),
-                None => return Ok(all),
-            }
         }
+        Ok(all)
     }
 }
 

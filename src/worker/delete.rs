@@ -72,9 +72,8 @@ impl Gc<'_> {
 
     /// Everything under a prefix that is older than `age_ms`.
     async fn sweep(&mut self, prefix: String, age_ms: u64, count: fn(&mut Report)) -> Result<()> {
-        let mut request = List::all(prefix);
-        loop {
-            let page = self.deps.store.list(&request).await?;
+        let mut left = Some(List::all(prefix));
+        while let Some(page) = self.deps.store.next_page(&mut left).await? {
             let old: Vec<_> = page
                 .entries
                 .into_iter()
@@ -85,11 +84,8 @@ impl Gc<'_> {
                 self.report.bytes += entry.bytes;
             }
             self.delete(old.iter().map(ListEntry::to_key).collect()).await?;
-            match page.next {
-                Some(next) => request.start_after = Some(next),
-                None => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     async fn calls(&mut self, app: &AppName) -> Result<()> {
@@ -127,23 +123,17 @@ impl Gc<'_> {
 
     async fn batches(&mut self, app: &AppName) -> Result<()> {
         let prefix = key::batches(app);
-        let mut request = List::grouped(prefix.clone());
-        loop {
-            let page = self.deps.store.list(&request).await?;
-            for folder in &page.prefixes {
-                let id = folder.strip_prefix(&prefix).and_then(|id| id.strip_suffix('/')?.parse().ok());
-                let Some(batch): Option<BatchId> = id else { continue };
+        let mut left = Some(List::grouped(&prefix));
+        while let Some(page) = self.deps.store.next_page(&mut left).await? {
+            for batch in page.folders::<BatchId>(&prefix) {
                 if self.now.since_ms(batch.time()) < limits::ms(limits::DELETE_AFTER) {
                     return Ok(());
                 }
                 let deleted = self.whole_batch(app, batch).await;
                 self.sweep.take(format_args!("batch {batch}"), deleted)?;
             }
-            match page.next {
-                Some(next) => request.start_after = Some(next),
-                None => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     /// Deletes a batch that was over long enough ago; `summary` and `fired` stay: without them a late message would run it

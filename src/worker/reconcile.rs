@@ -123,10 +123,9 @@ async fn resend(deps: &Deps, waits_since: Option<Time>) -> Result<u64> {
 /// ends where there is nothing to do.
 async fn resend_supervisors(deps: &Deps, now: Time) -> Result<u64> {
     let horizon = BatchId::new(now.minus_ms(limits::ms(limits::SUPERVISOR_LOST_WITHIN)), 0);
-    let mut request = List::all(key::pointers()).start_after(Key::Pointer(horizon));
+    let mut left = Some(List::all(key::pointers()).start_after(Key::Pointer(horizon)));
     let (mut sweep, mut sent) = (Sweep::new(deps, "look after the supervisor of"), 0);
-    loop {
-        let page = deps.store.list(&request).await?;
+    while let Some(page) = deps.store.next_page(&mut left).await? {
         for entry in page.entries {
             let Ok(Key::Pointer(batch)) = entry.key.parse() else { continue };
             let looked = async {
@@ -136,11 +135,8 @@ async fn resend_supervisors(deps: &Deps, now: Time) -> Result<u64> {
             let looked = looked.await;
             sent += u64::from(sweep.take(format_args!("batch {batch}"), looked)? == Some(true));
         }
-        match page.next {
-            Some(next) => request.start_after = Some(next),
-            None => return Ok(sent),
-        }
     }
+    Ok(sent)
 }
 
 async fn resend_supervisor(deps: &Deps, app: &AppName, batch: BatchId, now: Time) -> Result<bool> {
@@ -149,14 +145,9 @@ async fn resend_supervisor(deps: &Deps, app: &AppName, batch: BatchId, now: Time
     // Without its definition it was never accepted, or was deleted.
     let Some(mut moved_at) = facts.begun_at.filter(|_| !facts.fired.is_there()) else { return Ok(false) };
     for prefix in [key::chunks(app, batch), key::outcomes(app, batch)] {
-        let mut request = List::all(prefix);
-        loop {
-            let page = deps.store.list(&request).await?;
+        let mut left = Some(List::all(prefix));
+        while let Some(page) = deps.store.next_page(&mut left).await? {
             moved_at = page.entries.iter().map(|entry| entry.modified_at).fold(moved_at, Time::max);
-            match page.next {
-                Some(next) => request.start_after = Some(next),
-                None => break,
-            }
         }
     }
     if !is_turn_of(now.since_ms(moved_at)) {

@@ -10,12 +10,7 @@ use crate::seam::{Deps, StoreExt as _};
 
 /// Every app that has objects, also one whose definition was deleted: its calls live on.
 pub async fn apps(deps: &Deps) -> Result<Vec<AppName>> {
-    let listed = deps.store.list_all(List::grouped(key::apps())).await?;
-    let names = listed
-        .prefixes
-        .iter()
-        .filter_map(|prefix| prefix.strip_prefix(&key::apps())?.strip_suffix('/')?.parse().ok());
-    Ok(names.collect())
+    Ok(deps.store.list_all(List::grouped(key::apps())).await?.folders(&key::apps()).collect())
 }
 
 /// One call and what lies under it.
@@ -26,8 +21,8 @@ pub struct StoredCall {
 
 pub struct CallWalk<'a> {
     deps: &'a Deps,
-    /// `None`: the last page is in.
-    request: Option<List>,
+    /// Not yet listed.
+    left: Option<List>,
     page: VecDeque<ListEntry>,
     /// The call whose objects are being gathered.
     open: Option<StoredCall>,
@@ -38,16 +33,16 @@ impl<'a> CallWalk<'a> {
     pub fn new(deps: &'a Deps, app: &AppName, after: Option<CallId>) -> CallWalk<'a> {
         let mut request = List::all(key::calls(app));
         request.start_after = after.map(|call| key::call(app, call));
-        CallWalk { deps, request: Some(request), page: VecDeque::new(), open: None }
+        CallWalk { deps, left: Some(request), page: VecDeque::new(), open: None }
     }
 
     pub async fn next(&mut self) -> Result<Option<StoredCall>> {
         loop {
             let Some(entry) = self.page.pop_front() else {
-                let Some(request) = self.request.take() else { return Ok(self.open.take()) };
-                let listed = self.deps.store.list(&request).await?;
+                let Some(listed) = self.deps.store.next_page(&mut self.left).await? else {
+                    return Ok(self.open.take());
+                };
                 self.page = listed.entries.into();
-                self.request = listed.next.map(|next| request.start_after(next));
                 continue;
             };
             let Some((call, key)) = entry.key.parse().ok().and_then(of_call) else { continue };
