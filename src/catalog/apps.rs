@@ -13,8 +13,8 @@ use crate::seam::{Created, StoreExt as _};
 
 impl Catalog {
     pub async fn app(&self, app: &AppName) -> Result<App> {
-        match self.read::<App>(app).await? {
-            Some(current) => Ok(current.body),
+        match self.deps.store.find_fact(app).await? {
+            Some(body) => Ok(body),
             None => Err(self.no_app(app).await?),
         }
     }
@@ -51,13 +51,13 @@ impl Catalog {
 
     /// The app, created when there is none.
     pub async fn ensure_app(&self, app: &AppName) -> Result<App> {
-        if let Some(current) = self.read(app).await? {
-            return Ok(current.body);
+        if let Some(body) = self.deps.store.find_fact(app).await? {
+            return Ok(body);
         }
         let body = self.new_app(Config::new(), BTreeMap::new());
         match self.create(app, &body).await? {
             Created::New => Ok(body),
-            Created::Existing(current) => Ok(current.body),
+            Created::Existing((current, _)) => Ok(current),
         }
     }
 

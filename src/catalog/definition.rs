@@ -36,25 +36,15 @@ macro_rules! definition {
 
 definition!(App, Function, RouteTarget);
 
-/// A definition, and the ETag that a replacement of it needs.
-pub(super) struct Versioned<T> {
-    pub body: T,
-    pub etag: ETag,
-}
-
 impl Catalog {
-    pub(super) async fn read<T: Definition>(&self, id: &T::Id) -> Result<Option<Versioned<T>>> {
-        let found = self.deps.store.find_with_etag(id).await?;
-        Ok(found.map(|(body, etag)| Versioned { body, etag }))
-    }
-
-    pub(super) async fn create<T: Definition>(&self, id: &T::Id, body: &T) -> Result<Created<Versioned<T>>> {
+    /// With an existing one comes the ETag that a replacement of it needs.
+    pub(super) async fn create<T: Definition>(&self, id: &T::Id, body: &T) -> Result<Created<(T, ETag)>> {
         for tries in 1..=limits::DEFINITION_TRIES_MAX {
             if self.deps.store.put_fact(id, body).await? {
                 return Ok(Created::New);
             }
-            match self.read::<T>(id).await? {
-                Some(current) if current.body.nonce() == body.nonce() => return Ok(Created::New),
+            match self.deps.store.find_with_etag::<T>(id).await? {
+                Some((current, _)) if current.nonce() == body.nonce() => return Ok(Created::New),
                 Some(current) => return Ok(Created::Existing(current)),
                 // Deleted between the two requests.
                 None => self.give_way(tries).await,
@@ -73,7 +63,9 @@ impl Catalog {
         change: impl Fn(&mut T) -> Result<()>,
     ) -> Result<Option<T>> {
         for tries in 1..=limits::DEFINITION_TRIES_MAX {
-            let Some(Versioned { mut body, etag }) = self.read::<T>(id).await? else { return Ok(None) };
+            let Some((mut body, etag)) = self.deps.store.find_with_etag::<T>(id).await? else {
+                return Ok(None);
+            };
             change(&mut body)?;
             if self.replace(id, &mut body, etag).await? {
                 return Ok(Some(body));
@@ -89,7 +81,8 @@ impl Catalog {
         match self.deps.store.replace_fact(id, body, etag).await {
             Ok(_) => Ok(true),
             Err(StoreError::Changed) => {
-                Ok(self.read::<T>(id).await?.is_some_and(|current| current.body.nonce() == body.nonce()))
+                let current = self.deps.store.find_fact::<T>(id).await?;
+                Ok(current.is_some_and(|current| current.nonce() == body.nonce()))
             }
             Err(StoreError::NotFound) => Ok(false),
             Err(error) => Err(error.into()),

@@ -27,8 +27,8 @@ impl Catalog {
 
     /// An error if the route leads to another function.
     pub async fn check_route(&self, app: &AppName, route: &Route, function: &FunctionName) -> Result<()> {
-        match self.read::<RouteTarget>(&(app.clone(), route.clone())).await? {
-            Some(current) => self.refuse_taken(app, route, function, &current.body.function).await,
+        match self.deps.store.find_fact::<RouteTarget>(&(app.clone(), route.clone())).await? {
+            Some(current) => self.refuse_taken(app, route, function, &current.function).await,
             None => Ok(()),
         }
     }
@@ -42,17 +42,17 @@ impl Catalog {
     ) -> Result<()> {
         let id = (app.clone(), route.clone());
         let mut target = RouteTarget { function: function.clone(), nonce: self.deps.nonce() };
-        let Created::Existing(current) = self.create(&id, &target).await? else { return Ok(()) };
-        if current.body.function == *function {
+        let Created::Existing((current, etag)) = self.create(&id, &target).await? else { return Ok(()) };
+        if current.function == *function {
             return Ok(());
         }
-        self.refuse_taken(app, route, function, &current.body.function).await?;
-        if self.replace(&id, &mut target, current.etag).await? {
+        self.refuse_taken(app, route, function, &current.function).await?;
+        if self.replace(&id, &mut target, etag).await? {
             return Ok(());
         }
-        match self.read::<RouteTarget>(&id).await? {
-            Some(current) if current.body.function == *function => Ok(()),
-            Some(current) => Err(taken(app, route, &current.body.function)),
+        match self.deps.store.find_fact::<RouteTarget>(&id).await? {
+            Some(current) if current.function == *function => Ok(()),
+            Some(current) => Err(taken(app, route, &current.function)),
             None => Err(deleted(route)),
         }
     }
@@ -98,8 +98,8 @@ impl Catalog {
         function: &FunctionName,
     ) -> Result<()> {
         let id = (app.clone(), route.clone());
-        match self.read::<RouteTarget>(&id).await? {
-            Some(current) if current.body.function == *function => self.remove::<RouteTarget>(&id).await,
+        match self.deps.store.find_fact::<RouteTarget>(&id).await? {
+            Some(current) if current.function == *function => self.remove::<RouteTarget>(&id).await,
             _ => Ok(()),
         }
     }
