@@ -19,7 +19,7 @@ use super::request::DeployRequest;
 use super::selection::Selection;
 use super::step::{Progress, Step};
 use crate::catalog::{Catalog, Publish, version_id};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result, if_found};
 use crate::model::{AppName, Config, Function, Route, Source, Version};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,14 +87,6 @@ async fn check_expected(
     let Some(name) = missing(&known) else { return Ok(()) };
     Err(Error::invalid(format!("function `{}` expects config `{name}`, which nothing sets", file.name))
         .with_hint(format!("`afn config app {app} {name} VALUE` sets it, or `config:` in func.yaml")))
-}
-
-fn if_found<T>(result: Result<T>) -> Result<Option<T>> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.code() == Code::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 async fn apply_app_file(catalog: &Catalog, request: &DeployRequest<'_>, selection: &Selection) -> Result<()> {

@@ -19,7 +19,7 @@ use sha2::Sha256;
 
 use super::webhook_target::{WebhookAllow, WebhookTarget, resolve};
 use crate::context::{Env, env};
-use crate::error::{self, Error};
+use crate::error::{self, Error, causes};
 use crate::model::Time;
 use crate::seam::{Clock, Webhook};
 
@@ -112,14 +112,8 @@ impl Webhook for HttpWebhook {
 }
 
 /// An error with its causes: the outermost alone is no more than "cannot connect".
-fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
+fn explain(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn signature(secret: &[u8], delivery: &str, at: Time, body: &str) -> String {

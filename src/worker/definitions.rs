@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::catalog::Catalog;
-use crate::error::{Code, Result};
+use crate::error::{Result, if_found};
 use crate::model::{AppName, Config, Function, FunctionName, Version, VersionId};
 use crate::seam::Deps;
 
@@ -74,7 +74,7 @@ impl Definitions {
         if let Some(version) = self.versions.lock().expect("no holder panics").get(&key) {
             return Ok(Some(version.clone()));
         }
-        let Some(version) = absent(self.catalog.version(app, function, id).await)? else { return Ok(None) };
+        let Some(version) = if_found(self.catalog.version(app, function, id).await)? else { return Ok(None) };
         let version = Arc::new(version);
         let mut versions = self.versions.lock().expect("no holder panics");
         if versions.len() >= KEPT_MAX {
@@ -93,10 +93,10 @@ impl Definitions {
         {
             return Ok(seen.definition.clone());
         }
-        let definition = match absent(self.catalog.function(app, function).await)? {
+        let definition = match if_found(self.catalog.function(app, function).await)? {
             Some(function) => {
                 let app_config =
-                    absent(self.catalog.app(app).await)?.map(|app| app.config).unwrap_or_default();
+                    if_found(self.catalog.app(app).await)?.map(|app| app.config).unwrap_or_default();
                 Some(Definition { app_config: app_config.into(), function: function.into() })
             }
             None => None,
@@ -107,13 +107,5 @@ impl Definitions {
         }
         functions.insert(key, CachedFunction { at: now, definition: definition.clone() });
         Ok(definition)
-    }
-}
-
-fn absent<T>(found: Result<T>) -> Result<Option<T>> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.code() == Code::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }

@@ -9,7 +9,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::error::operation::BuildError;
 
-use crate::error::Error;
+use crate::error::{Error, causes};
 use crate::seam::queue::QueueError;
 use crate::seam::{RequestError, RequestFailure, StoreError, Unreached};
 
@@ -184,10 +184,6 @@ fn never_connected(error: &(dyn StdError + 'static)) -> bool {
 
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     causes(error).find_map(|error| error.downcast_ref())
-}
-
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error: &&'a (dyn StdError + 'static)| error.source())
 }
 
 /// The last cause of an error.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use bollard::errors::Error as DockerError;
 use bollard::{API_DEFAULT_VERSION, Docker};
 
+use crate::error::causes;
 use crate::limits;
 use crate::seam::executor::Fault;
 
@@ -87,15 +88,12 @@ pub(super) fn describe(error: &DockerError) -> String {
 }
 
 /// An error and its sources, innermost last: the transport's own words hide what happened.
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text = format!("{text}: {inner_text}");
+    for cause in causes(error).skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
         }
-        source = inner.source();
     }
     text
 }
