@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
+use crate::model::checked::is_default;
 use crate::model::text::{text_types, words};
 
 pub use create::create;
@@ -79,7 +80,7 @@ pub struct Context {
     /// What all keys in the bucket begin with, without a slash at either end; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
-    #[serde(default, skip_serializing_if = "QueueNames::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub queues: QueueNames,
     /// Where S3 and SQS answer, if not at AWS's own addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,10 +135,6 @@ impl QueueNames {
 
     pub fn dead(name: &str) -> String {
         format!("{name}-dead")
-    }
-
-    fn is_default(&self) -> bool {
-        *self == QueueNames::default()
     }
 }
 

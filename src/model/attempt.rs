@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::checked::{checked, within};
+use super::checked::{checked, is_default, within};
 use crate::limits;
 
 /// The executions of a call that have ended. One that was cut off (drain, hand-over, mismatch, sick or lost worker) is
@@ -10,18 +10,14 @@ use crate::limits;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct AttemptHistory {
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub attempts: u32,
     /// Attempts that failed by themselves. Only these count against the function's `max_attempts`.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub failures: u32,
     /// Attempts at which the function could not be started. They have a budget of their own.
-    #[serde(default, skip_serializing_if = "is_zero", alias = "function_failures")]
+    #[serde(default, skip_serializing_if = "is_default", alias = "function_failures")]
     pub start_failures: u32,
-}
-
-fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 checked!(AttemptHistory);

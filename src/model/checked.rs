@@ -21,6 +21,11 @@ macro_rules! checked {
 
 pub(crate) use checked;
 
+/// Whether a field may be left out when it is written.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// An error unless a number lies within its limits.
 pub(crate) fn within(what: &str, value: u64, limits: std::ops::RangeInclusive<u64>) -> Result<(), String> {
     match limits.contains(&value) {

@@ -9,6 +9,7 @@ use super::walk::{self, CallWalk, StoredCall};
 use crate::error::Result;
 use crate::layout::{Key, key};
 use crate::limits;
+use crate::model::checked::is_default;
 use crate::model::{AppName, BatchId, Time};
 use crate::planted::planted;
 use crate::seam::Deps;
@@ -25,12 +26,8 @@ pub struct Report {
     pub objects: u64,
     pub bytes: u64,
     /// Calls, batches and apps that could not be looked at or deleted; each was told of.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_default")]
     pub failed: u64,
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 /// Deletes, or with `dry_run` only counts.
