@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::call::State;
+use super::call::{CallFacts, State};
 use super::checked::{checked, within};
 use super::id::AttemptId;
 use super::name::{Digest, FunctionName, Route, VersionId};
@@ -82,6 +82,27 @@ pub struct Stored {
 checked!(Outcome, AttemptFacts, Stored);
 
 impl Outcome {
+    /// Of a call that no execution decided.
+    pub fn without_run(facts: &CallFacts, status: State, reason: Option<String>, now: Time) -> Outcome {
+        Outcome {
+            status,
+            reason,
+            function: facts.function.clone(),
+            version: facts.version.clone(),
+            route: facts.route.clone(),
+            attempts: 0,
+            attempt: None,
+            created_at: facts.created_at,
+            started_at: None,
+            completed_at: now,
+            run_ms: 0,
+            result: None,
+            log: None,
+            worker: None,
+            worker_version: None,
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         within("run_ms", self.run_ms, 0..=limits::SIZE_MAX)?;
         within("attempts", self.attempts.into(), 0..=limits::ATTEMPTS_ENDED_MAX.into())?;

@@ -13,23 +13,8 @@ pub async fn cancel(deps: &Deps, app: &AppName, call: CallId, by: &str) -> Resul
         return Err(Error::not_found(format!("there is no call {call} in app `{app}`"))
             .with_hint(format!("`afn list calls {app}` lists its calls")));
     };
-    let outcome = Outcome {
-        status: State::Cancelled,
-        reason: Some(format!("cancelled by {by}")),
-        function: facts.function,
-        version: facts.version,
-        route: facts.route,
-        attempts: 0,
-        attempt: None,
-        created_at: facts.created_at,
-        started_at: None,
-        completed_at: deps.now(),
-        run_ms: 0,
-        result: None,
-        log: None,
-        worker: None,
-        worker_version: None,
-    };
+    let reason = format!("cancelled by {by}");
+    let outcome = Outcome::without_run(&facts, State::Cancelled, Some(reason), deps.now());
     let recorded = deps.store.create_fact(&CallRef::new(app, call), &outcome).await?.or(outcome);
     if recorded.status == State::Cancelled {
         return Ok(recorded);

@@ -411,21 +411,10 @@ impl SingleCall {
 
     fn outcome(&self, facts: &CallFacts, status: State, reason: Option<String>) -> Outcome {
         Outcome {
-            status,
-            reason,
-            function: facts.function.clone(),
-            version: facts.version.clone(),
-            route: facts.route.clone(),
             attempts: self.history.attempts,
-            attempt: None,
-            created_at: facts.created_at,
-            started_at: None,
-            completed_at: self.shared.deps.now(),
-            run_ms: 0,
-            result: None,
-            log: None,
             worker: Some(self.shared.config.name.clone()),
             worker_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            ..Outcome::without_run(facts, status, reason, self.shared.deps.now())
         }
     }
 
