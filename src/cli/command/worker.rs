@@ -2,10 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use tempfile::TempPath;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 
@@ -129,17 +129,8 @@ fn token(session: &Session, none: bool, address: SocketAddr) -> Result<Option<St
     Ok(Some(token))
 }
 
-/// Removes the socket's file when it is dropped.
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// A socket that only this user can open, and that needs no token.
-fn unix(session: &Session, port: u16) -> (Option<UnixListener>, Option<SocketFile>) {
+/// A socket that only this user can open, and that needs no token. Its file is removed when the path is dropped.
+fn unix(session: &Session, port: u16) -> (Option<UnixListener>, Option<TempPath>) {
     let bind = || {
         let dir = session.env.run_dir()?;
         let path = dir.join(format!("api-{port}.sock"));
@@ -148,15 +139,15 @@ fn unix(session: &Session, port: u16) -> (Option<UnixListener>, Option<SocketFil
             let _ = std::fs::remove_file(&path);
             let listener = UnixListener::bind(&path)?;
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-            Ok(listener)
+            Ok((listener, TempPath::try_from_path(&path)?))
         });
         let failed = |error| Error::invalid(format!("listen on {}: {error}", path.display()));
-        bound.map(|listener| (listener, path.clone())).map_err(failed)
+        bound.map_err(failed)
     };
     match bind() {
         Ok((listener, path)) => {
             session.printer.note(format!("and, without a token, on unix:{}", path.display()));
-            (Some(listener), Some(SocketFile(path)))
+            (Some(listener), Some(path))
         }
         Err(error) => {
             session.printer.warning(format!("there is no unix socket: {error}"));
