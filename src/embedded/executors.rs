@@ -207,7 +207,7 @@ fn allowed<T>(named: Vec<T>, is_local: bool) -> Allowed<T> {
 
 /// Builds images on this machine.
 pub fn builder(env: &Env) -> Result<Builder, String> {
-    Ok(Builder::new(docker_options(env)?))
+    docker_options(env).map(Builder)
 }
 
 /// Who runs deployed functions: `None` for this user. The error is the reason why that is root.

@@ -14,7 +14,7 @@ use crate::layout::object::Started;
 use crate::layout::{Key, key};
 use crate::limits;
 use crate::model::{AppName, CallFacts, CallId, CallRef, Outcome, Route, State, Time};
-use crate::seam::store::List;
+use crate::seam::store::{List, ObjectInfo};
 use crate::seam::{Deps, StoreExt as _};
 
 /// A call of an app.
@@ -57,15 +57,16 @@ pub(super) async fn load_if(
     id: CallId,
     wants: impl Fn(Option<State>, Option<&Route>) -> bool,
 ) -> Result<Option<CallView>> {
+    let payload = Key::Payload(app.clone(), id);
     if let Some(outcome) = deps.store.find_fact::<Outcome>(&CallRef::new(app, id)).await? {
         if !wants(Some(outcome.status), Some(&outcome.route)) {
             return Ok(None);
         }
         let mut view = finished(app, id, outcome);
-        if let Some(payload) = payload_of(deps, app, id).await? {
-            view.not_before = payload.facts.not_before;
-            view.payload_bytes = Some(payload.bytes);
-            view.content_type = payload.content_type;
+        if let Some((facts, info)) = deps.store.find_metadata::<CallFacts>(&payload).await? {
+            view.not_before = facts.not_before;
+            view.payload_bytes = Some(info.bytes);
+            view.content_type = info.content_type;
         }
         if view.state == State::Cancelled && view.attempt.is_none() {
             add_execution(&mut view, executions_of(deps, app, id).await?);
@@ -75,7 +76,8 @@ pub(super) async fn load_if(
     if !wants(None, None) {
         return Ok(None);
     }
-    let (payload, executions) = tokio::join!(payload_of(deps, app, id), executions_of(deps, app, id));
+    let (payload, executions) =
+        tokio::join!(deps.store.find_metadata(&payload), executions_of(deps, app, id));
     let Some(payload) = payload? else { return Ok(None) };
     let view = unfinished(deps.now(), app, id, payload, executions?);
     Ok(wants(Some(view.state), Some(&view.route)).then_some(view))
@@ -115,8 +117,13 @@ fn add_execution(view: &mut CallView, Executions { started, ended }: Executions)
     }
 }
 
-fn unfinished(now: Time, app: &AppName, id: CallId, payload: Payload, executions: Executions) -> CallView {
-    let facts = payload.facts;
+fn unfinished(
+    now: Time,
+    app: &AppName,
+    id: CallId,
+    (facts, payload): (CallFacts, ObjectInfo),
+    executions: Executions,
+) -> CallView {
     let Executions { started, ended } = executions;
     let (last_started, last_ended) =
         (started.as_ref().map(|started| started.attempt), ended.as_ref().map(|ended| ended.number));
@@ -141,18 +148,6 @@ fn unfinished(now: Time, app: &AppName, id: CallId, payload: Payload, executions
         worker: started.map(|started| started.worker),
         ..CallView::new(app, id, (facts.function, facts.route, facts.version), state)
     }
-}
-
-struct Payload {
-    facts: CallFacts,
-    bytes: u64,
-    content_type: Option<String>,
-}
-
-async fn payload_of(deps: &Deps, app: &AppName, id: CallId) -> Result<Option<Payload>> {
-    let key = Key::Payload(app.clone(), id);
-    let found = deps.store.find_metadata(&key).await?;
-    Ok(found.map(|(facts, info)| Payload { facts, bytes: info.bytes, content_type: info.content_type }))
 }
 
 /// What workers have recorded about the executions of a call.

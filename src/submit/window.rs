@@ -32,7 +32,7 @@ pub(super) struct Window<'a> {
     /// Chunks that are being written, or whose message is not acknowledged.
     chunks: usize,
     /// Stored chunks whose message is not sent.
-    unsent: VecDeque<UnsentChunk>,
+    unsent: VecDeque<(Message, Progress)>,
     /// When the oldest of them was stored.
     since: Duration,
     /// No more chunks will be put.
@@ -40,13 +40,8 @@ pub(super) struct Window<'a> {
 }
 
 enum Done {
-    Put(UnsentChunk),
+    Put(Message, Progress),
     Sent(Progress),
-}
-
-struct UnsentChunk {
-    message: Message,
-    progress: Progress,
 }
 
 impl<'a> Window<'a> {
@@ -82,7 +77,7 @@ impl<'a> Window<'a> {
         self.tasks.spawn(async move {
             let progress = cut.progress(of.batch);
             let message = put_chunk(&deps, &of, cut).await?;
-            Ok(Done::Put(UnsentChunk { message, progress }))
+            Ok(Done::Put(message, progress))
         });
     }
 
@@ -113,13 +108,13 @@ impl<'a> Window<'a> {
                 else => std::future::pending().await,
             };
             match done.unwrap_or_else(|error| Err(lost_task(error)))? {
-                Done::Put(stored) => {
-                    self.bytes -= stored.progress.bytes;
+                Done::Put(message, progress) => {
+                    self.bytes -= progress.bytes;
                     self.puts -= 1;
                     if self.unsent.is_empty() {
                         self.since = self.deps.clock.monotonic();
                     }
-                    self.unsent.push_back(stored);
+                    self.unsent.push_back((message, progress));
                     // The caller may put the next chunk now.
                     return Ok(Progress::none(self.of.batch));
                 }
@@ -147,9 +142,9 @@ impl<'a> Window<'a> {
     fn send(&mut self) {
         let count = self.unsent.len().min(limits::QUEUE_BATCH_MAX);
         let mut progress = Progress::none(self.of.batch);
-        let messages = self.unsent.drain(..count).map(|stored| {
-            progress.add(stored.progress);
-            stored.message
+        let messages = self.unsent.drain(..count).map(|(message, of)| {
+            progress.add(of);
+            message
         });
         let messages: Vec<Message> = messages.collect();
         self.since = self.deps.clock.monotonic();

@@ -57,7 +57,7 @@ async fn a_folder_with_a_dockerfile_becomes_an_image() {
     assert_eq!(success(&bench.call(&work).await), "hello!more\nrun.sh\n");
     bench.close().await;
 
-    let builder = Builder::new(options(dir.path()));
+    let builder = Builder(options(dir.path()));
     builder.available().await.unwrap();
     assert_eq!(builder.inspect(tag).await.unwrap(), Some(built));
     forget(tag).await;

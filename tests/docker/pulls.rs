@@ -31,7 +31,7 @@ async fn pushed(bench: &Bench, reference: &str, text: &str) -> String {
     build(bench.work_dir.path(), &dockerfile, reference).await;
     let said = Mutex::new(Vec::new());
     let log = |line: &str| said.lock().unwrap().push(line.to_owned());
-    let builder = Builder::new(options(bench.work_dir.path()));
+    let builder = Builder(options(bench.work_dir.path()));
     let digest = builder.push(reference, &log).await.unwrap_or_else(|error| panic!("{error}"));
     assert!(!said.into_inner().unwrap().is_empty());
     forget(reference).await;
@@ -71,7 +71,7 @@ async fn a_login_is_taken_from_dockers_own_file() {
 
     let dockerfile = format!("FROM {}\nENTRYPOINT [\"echo\", \"private\"]\n", images::busybox().await);
     build(bench.work_dir.path(), &dockerfile, &reference).await;
-    let builder = Builder::new(options(bench.work_dir.path()));
+    let builder = Builder(options(bench.work_dir.path()));
     let error = builder.push(&reference, &|_| {}).await.unwrap_err();
     assert!(error.hint_text().unwrap().contains("docker login"), "{error}");
     forget(&reference).await;

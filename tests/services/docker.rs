@@ -166,7 +166,7 @@ pub async fn try_build(dir: &Path, dockerfile: &str, tag: &str) -> Result<BuiltI
         no_cache: false,
         log: &log,
     };
-    let built = Builder::new(options(dir)).build(request).await;
+    let built = Builder(options(dir)).build(request).await;
     built.map_err(|error| (error, said.lock().expect("no panic").clone()))
 }
 

@@ -70,7 +70,8 @@ pub struct FuncFile {
     /// Config that must be there when the function is deployed.
     pub expects: Vec<Expected>,
     pub limits: Limits,
-    pub batch: BatchInput,
+    /// The default input of a batch of this function.
+    pub batch_input: Option<String>,
     /// Keys of the file that have no effect, with their lines.
     pub warnings: Vec<String>,
 }
@@ -79,12 +80,6 @@ pub struct FuncFile {
 pub struct Expected {
     pub name: String,
     pub required: bool,
-}
-
-/// The default input of a batch of this function.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BatchInput {
-    pub input: Option<String>,
 }
 
 impl FuncFile {
@@ -134,7 +129,7 @@ impl FuncFile {
             annotations: BTreeMap::new(),
             expects: Vec::new(),
             limits: Limits::default(),
-            batch: BatchInput::default(),
+            batch_input: None,
             warnings: Vec::new(),
         }
     }
@@ -162,7 +157,7 @@ impl FuncFile {
             "expects" => self.expects = expects(field)?,
             "batch" => {
                 for field in field.known_fields("input")? {
-                    self.batch.input = Some(field.text()?);
+                    self.batch_input = Some(field.text()?);
                 }
             }
             "headers" => self.warn(field, "a result keeps its content type and no other header"),

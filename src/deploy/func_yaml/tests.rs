@@ -101,7 +101,7 @@ fn our_own_keys() {
     assert_eq!((file.limits.tmpfs_mib, file.limits.memory_mib), (64, 2_048));
     assert_eq!((file.limits.timeout_ms, file.limits.idle_timeout_ms), (90_000, 500));
     assert_eq!(file.limits.cpu_millis, 500);
-    assert_eq!(file.batch.input.as_deref(), Some("contracts.jsonl"));
+    assert_eq!(file.batch_input.as_deref(), Some("contracts.jsonl"));
 }
 
 #[test]

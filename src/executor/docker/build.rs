@@ -14,17 +14,11 @@ use crate::error::{Error, Result};
 use crate::limits;
 
 /// Builds and pushes. Docker is asked only when there is something to do.
-pub struct Builder {
-    options: DockerOptions,
-}
+pub struct Builder(pub DockerOptions);
 
 impl Builder {
-    pub fn new(options: DockerOptions) -> Builder {
-        Builder { options }
-    }
-
     async fn client(&self) -> Result<Client> {
-        let client = Client::connect(self.options.host.as_deref()).await;
+        let client = Client::connect(self.0.host.as_deref()).await;
         client.map_err(|why| {
             Error::unreachable(why)
                 .with_hint("start Docker, or deploy without it: then the folder itself is run, as a process")
@@ -51,7 +45,7 @@ impl ImageBuilder for Builder {
             .build();
         let mut logins = Vec::new();
         for base in bases(request.dockerfile) {
-            let login = login(&self.options.config_dir, base).await?;
+            let login = login(&self.0.config_dir, base).await?;
             logins.extend(login.and_then(|login| Some((login.serveraddress.clone()?, login))));
         }
 
@@ -82,7 +76,7 @@ impl ImageBuilder for Builder {
 
     async fn push(&self, reference: &str, log: &Log<'_>) -> Result<String> {
         let client = self.client().await?;
-        let login = login(&self.options.config_dir, reference).await?;
+        let login = login(&self.0.config_dir, reference).await?;
         let (name, tag) = split_tag(reference);
         let options = PushImageOptionsBuilder::default().tag(tag).build();
         let docker = client.docker.clone().with_timeout(limits::BUILD_MAX);
@@ -103,7 +97,7 @@ impl ImageBuilder for Builder {
     }
 
     async fn available(&self) -> Result<(), String> {
-        Client::connect(self.options.host.as_deref()).await?.ping().await
+        Client::connect(self.0.host.as_deref()).await?.ping().await
     }
 
     async fn inspect(&self, reference: &str) -> Result<Option<BuiltImage>> {
@@ -243,8 +237,7 @@ mod tests {
     async fn without_docker_the_error_names_the_way_out() {
         let clock = std::sync::Arc::new(crate::seam::clock::SystemClock);
         let host = Some("unix:///nowhere/docker.sock".to_owned());
-        let builder =
-            Builder::new(DockerOptions { host, ..DockerOptions::new(clock, Path::new("/nowhere")) });
+        let builder = Builder(DockerOptions { host, ..DockerOptions::new(clock, Path::new("/nowhere")) });
         let error = builder.inspect("x").await.unwrap_err();
         assert_eq!(error.message(), "docker is not there: no socket at /nowhere/docker.sock");
         assert!(error.hint_text().unwrap().contains("deploy without it"));

@@ -38,7 +38,7 @@ pub(super) async fn read(
         for _ in 0..plan.objects(chunk).len() {
             let Some(fetched) = objects.next().await else { break };
             let id = fetched.key.to_string();
-            contents.is_complete &= Unreadable::note(&mut unreadable, id, contents.add(&plan, fetched))?;
+            contents.has_gap |= !Unreadable::note(&mut unreadable, id, contents.add(&plan, fetched))?;
         }
         // Rows are merged only when there is room: one chunk's rows are in the channel, one's in this task.
         let Ok(permit) = sender.reserve().await else { return Ok(unreadable) };
@@ -85,24 +85,14 @@ async fn fetch(plan: Arc<ReadPlan>, memory: Arc<Semaphore>, object: ChunkObject)
 }
 
 /// What the objects of a chunk hold, as far as it is needed.
+#[derive(Default)]
 struct ChunkContents {
     names: BTreeMap<u64, String>,
     records: BTreeMap<u64, Record>,
     /// In the order of the log.
     rows: Vec<Row>,
-    /// Every object could be read.
-    is_complete: bool,
-}
-
-impl Default for ChunkContents {
-    fn default() -> ChunkContents {
-        ChunkContents {
-            names: BTreeMap::new(),
-            records: BTreeMap::new(),
-            rows: Vec::new(),
-            is_complete: true,
-        }
-    }
+    /// An object could not be read.
+    has_gap: bool,
 }
 
 impl ChunkContents {
@@ -151,7 +141,7 @@ fn merge(plan: &ReadPlan, chunk: &ChunkPlan, mut contents: ChunkContents) -> Res
     for number in (first..=chunk.last).filter(|number| plan.belongs(*number)) {
         while rows.next_if(|row| row.number < number).is_some() {}
         let outcome = rows.next_if(|row| row.number == number);
-        if outcome.is_none() && !contents.is_complete {
+        if outcome.is_none() && contents.has_gap {
             continue;
         }
         if outcome.is_none() && plan.options.finished != Finished::NeedNot {

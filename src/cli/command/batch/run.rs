@@ -147,7 +147,7 @@ fn input_of(args: &BatchRunArgs) -> Result<String> {
             .with_hint("`--input FILE` names the records, `--input -` reads them from stdin"));
     };
     let file = FuncFile::load(dir)?;
-    match file.batch.input {
+    match file.batch_input {
         Some(input) if input.starts_with("s3://") => Ok(input),
         Some(input) => {
             Ok(file.path.parent().unwrap_or(Path::new(".")).join(input).to_string_lossy().into_owned())
