@@ -11,20 +11,30 @@ use super::queue::{Depth, EntryAnswers, Outgoing, Queue, QueueResult, Receipt, R
 use super::store::{ByteRange, ETag, List, ListPage, Object, ObjectInfo, PutObject, Store, StoreError};
 use crate::layout::Key;
 
-/// One value for each operation of store and queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PerOperation<T> {
-    pub put: T,
-    pub get: T,
-    pub head: T,
-    pub list: T,
-    pub delete: T,
-    pub send: T,
-    pub receive: T,
-    pub extend: T,
-    pub delete_message: T,
-    pub depth: T,
+macro_rules! operations {
+    ($($operation:ident),+) => {
+        /// One value for each operation of store and queue.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct PerOperation<T> {
+            $(pub $operation: T),+
+        }
+
+        impl Counts {
+            pub fn snapshot(&self) -> Snapshot {
+                PerOperation { $($operation: self.$operation.tally()),+ }
+            }
+        }
+
+        impl Snapshot {
+            /// Requests by operation, always all of them in the same order.
+            pub fn by_operation(&self) -> [(&'static str, u64); 10] {
+                [$((stringify!($operation), self.$operation.requests)),+]
+            }
+        }
+    };
 }
+
+operations!(put, get, head, list, delete, send, receive, extend, delete_message, depth);
 
 /// Shared by every counting decorator of a context.
 pub type Counts = PerOperation<Counter>;
@@ -60,46 +70,13 @@ impl Counter {
         self.bytes.fetch_add(answer.as_ref().map_or(0, bytes), Relaxed);
         answer
     }
-}
 
-impl Counts {
-    pub fn snapshot(&self) -> Snapshot {
-        let tally = |counter: &Counter| {
-            let [requests, bytes] = [&counter.requests, &counter.bytes].map(|count| count.load(Relaxed));
-            Tally { requests, bytes }
-        };
-        Snapshot {
-            put: tally(&self.put),
-            get: tally(&self.get),
-            head: tally(&self.head),
-            list: tally(&self.list),
-            delete: tally(&self.delete),
-            send: tally(&self.send),
-            receive: tally(&self.receive),
-            extend: tally(&self.extend),
-            delete_message: tally(&self.delete_message),
-            depth: tally(&self.depth),
-        }
+    fn tally(&self) -> Tally {
+        Tally { requests: self.requests.load(Relaxed), bytes: self.bytes.load(Relaxed) }
     }
 }
 
 impl Snapshot {
-    /// Requests by operation, always all of them in the same order.
-    pub fn by_operation(&self) -> [(&'static str, u64); 10] {
-        [
-            ("put", self.put.requests),
-            ("get", self.get.requests),
-            ("head", self.head.requests),
-            ("list", self.list.requests),
-            ("delete", self.delete.requests),
-            ("send", self.send.requests),
-            ("receive", self.receive.requests),
-            ("extend", self.extend.requests),
-            ("delete_message", self.delete_message.requests),
-            ("depth", self.depth.requests),
-        ]
-    }
-
     /// Requests of all kinds.
     pub fn requests(&self) -> u64 {
         self.store_requests() + self.queue_requests()

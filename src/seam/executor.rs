@@ -84,14 +84,10 @@ pub struct Execution {
 
 #[derive(Debug, Clone)]
 pub enum Verdict {
-    Success {
-        content_type: Option<String>,
-        body: Body,
-    },
+    /// It answered.
+    Success { content_type: Option<String>, body: Body },
     /// `exit code 3`, `out of memory: limit 128 MiB`, or the reason that the function gave.
-    Error {
-        reason: String,
-    },
+    Error { reason: String },
     /// Its time ran out.
     Timeout,
 }
