@@ -84,7 +84,8 @@ pub enum Answer {
 pub struct Connection {
     dir: SocketDir,
     link: Option<UnixStream>,
-    used_at: Instant,
+    /// When its last answer came.
+    pub used_at: Instant,
     /// The buffer for reading.
     inbox: Box<[u8]>,
     /// The buffer that the last call was sent from.
@@ -191,11 +192,6 @@ impl Connection {
         }
     }
 
-    /// When its last answer came.
-    pub fn used_at(&self) -> Instant {
-        self.used_at
-    }
-
     /// Whether the function has closed the link, or sent something without a request.
     fn is_closed(&self) -> bool {
         use rustix::net::{RecvFlags, recv};
@@ -226,7 +222,7 @@ impl Connection {
 
     async fn wait(&mut self, exchange: &mut Exchange) -> Result<Answer, Fault> {
         // The function has closed the connection since it was used.
-        if !exchange.sending.has_begun() && self.is_closed() {
+        if !exchange.sending.begun && self.is_closed() {
             self.link = None;
         }
         loop {

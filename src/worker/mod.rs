@@ -142,7 +142,7 @@ impl Worker {
             health: health::Health::default(),
             calls_first: calls_first::CallsFirst::default(),
             mismatch_backoff: Default::default(),
-            phases: Phases::new(),
+            phases: Phases::default(),
             chunk_queue_idle: chunk_queue_idle::ChunkQueueIdle::default(),
             deps,
             executor,

@@ -7,9 +7,10 @@ use std::sync::Mutex;
 use tokio::sync::Notify;
 
 /// A worker goes through these in order and never back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Receive messages and run calls.
+    #[default]
     Run,
     /// Receive nothing more and begin no call. Running calls may finish within the grace period.
     Drain,
@@ -17,17 +18,13 @@ pub enum Phase {
     HandBack,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Phases {
     now: Mutex<Phase>,
     changed: Notify,
 }
 
 impl Phases {
-    pub fn new() -> Phases {
-        Phases { now: Mutex::new(Phase::Run), changed: Notify::new() }
-    }
-
     pub fn now(&self) -> Phase {
         *self.now.lock().expect("no holder panics")
     }

@@ -60,7 +60,7 @@ impl Sqlite {
     }
 
     pub fn store(&self) -> Arc<dyn Store> {
-        Arc::new(store::SqliteStore::new(self.file.clone()))
+        Arc::new(store::SqliteStore { file: self.file.clone() })
     }
 
     /// A queue is there as soon as it is named.

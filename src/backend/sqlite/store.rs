@@ -17,13 +17,7 @@ use crate::seam::store::{
 };
 
 pub(super) struct SqliteStore {
-    file: Arc<File>,
-}
-
-impl SqliteStore {
-    pub(super) fn new(file: Arc<File>) -> SqliteStore {
-        SqliteStore { file }
-    }
+    pub(super) file: Arc<File>,
 }
 
 fn etag(revision: i64) -> ETag {

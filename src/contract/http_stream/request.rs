@@ -25,7 +25,7 @@ pub struct Sending {
     buffer: Vec<u8>,
     /// Of the buffer.
     sent: usize,
-    begun: bool,
+    pub begun: bool,
     /// The end of the body is in the buffer, or the function has stopped reading.
     ended: bool,
 }
@@ -36,10 +36,6 @@ impl Sending {
         buffer.clear();
         head(&mut buffer, invocation, deadline);
         Sending { body: invocation.payload.clone(), offset: 0, buffer, sent: 0, begun: false, ended: false }
-    }
-
-    pub fn has_begun(&self) -> bool {
-        self.begun
     }
 
     /// Whether all of it is sent, or was given up.

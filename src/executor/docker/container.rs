@@ -59,7 +59,7 @@ impl Container {
         ticket: Ticket,
         body: ContainerCreateBody,
     ) -> Result<Container, Fault> {
-        let options = CreateContainerOptionsBuilder::default().name(ticket.name()).build();
+        let options = CreateContainerOptionsBuilder::default().name(&ticket.name).build();
         match docker.create_container(Some(options), body).await {
             Ok(_) => Ok(Container { docker: docker.clone(), clock: Arc::clone(clock), ticket }),
             Err(error) => Err(client::fault("cannot make the container", &error)),
@@ -74,18 +74,18 @@ impl Container {
             .stdout(true)
             .stderr(true)
             .build();
-        let attached = self.docker.attach_container(self.ticket.name(), Some(options)).await;
+        let attached = self.docker.attach_container(&self.ticket.name, Some(options)).await;
         attached.map_err(|error| client::fault("cannot attach to the container", &error))
     }
 
     pub(super) async fn start(&self) -> Result<(), Fault> {
-        let started = self.docker.start_container(self.ticket.name(), None::<StartContainerOptions>).await;
+        let started = self.docker.start_container(&self.ticket.name, None::<StartContainerOptions>).await;
         started.map_err(|error| client::fault("cannot start the container", &error))
     }
 
     /// Waits for a started container to end.
     pub(super) async fn ended(&self) -> Result<ContainerExit, Fault> {
-        let mut answers = self.docker.wait_container(self.ticket.name(), None::<WaitContainerOptions>);
+        let mut answers = self.docker.wait_container(&self.ticket.name, None::<WaitContainerOptions>);
         match answers.next().await {
             Some(Ok(_) | Err(DockerError::DockerContainerWaitError { .. })) => {}
             Some(Err(error)) => return Err(client::fault("cannot wait for the container", &error)),
@@ -98,7 +98,7 @@ impl Container {
 
     /// How it ended; `None` while it runs.
     pub(super) async fn exit(&self) -> Result<Option<ContainerExit>, Fault> {
-        let found = self.docker.inspect_container(self.ticket.name(), None).await;
+        let found = self.docker.inspect_container(&self.ticket.name, None).await;
         let found = found.map_err(|error| client::fault("cannot look at the container", &error))?;
         let state = found.state.unwrap_or_default();
         if state.running == Some(true) {
@@ -115,7 +115,7 @@ impl Container {
     /// Docker may learn that memory ran out after it has recorded how the container ended. Then only its events tell.
     async fn has_oom_event(&self) -> bool {
         const ANSWER_MAX: Duration = Duration::from_millis(300);
-        let filters = [("container", vec![self.ticket.name()]), ("event", vec!["oom"])].into();
+        let filters = [("container", vec![self.ticket.name.as_str()]), ("event", vec!["oom"])].into();
         let options = EventsOptionsBuilder::default().since("1").filters(&filters).build();
         let mut events = self.docker.events(Some(options));
         tokio::select! {

@@ -84,7 +84,7 @@ impl DockerLauncher {
 
     /// Whether functions that ask for a network can reach the cloud's metadata service.
     pub fn leaves_metadata_open(&self) -> bool {
-        !self.network.closes()
+        !self.network.closes
     }
 
     /// Creates the container of a call and attaches to it.
@@ -119,7 +119,7 @@ impl DockerLauncher {
             invocation,
             image: &image,
             env,
-            shared_dir: ticket.dir(),
+            shared_dir: ticket.dir.as_deref(),
             network,
             owner_dir: self.reaper.owner_dir(),
         });
@@ -148,7 +148,7 @@ impl Launcher for DockerLauncher {
         let (container, attached) = self.prepare(invocation).await?;
         let clock = Arc::clone(&self.options.clock);
         Ok(match invocation.version.format {
-            Format::Default => Box::new(OneCallContainer::new(container, attached, clock)),
+            Format::Default => Box::new(OneCallContainer { container, clock, attached: Some(attached) }),
             Format::HttpStream => {
                 Box::new(StreamContainer::start(container, attached, clock, invocation).await?)
             }

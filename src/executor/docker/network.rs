@@ -22,7 +22,8 @@ const METADATA: [&str; 3] = ["169.254.169.254/32", "169.254.170.2/32", "169.254.
 
 pub(super) struct Network {
     ready: OnceCell<()>,
-    closes: bool,
+    /// Functions cannot reach the metadata service.
+    pub(super) closes: bool,
 }
 
 impl Network {
@@ -33,11 +34,6 @@ impl Network {
             ready: OnceCell::new(),
             closes: is_root && is_beside(socket, "net") && iptables().is_some(),
         }
-    }
-
-    /// Whether functions cannot reach the metadata service.
-    pub(super) fn closes(&self) -> bool {
-        self.closes
     }
 
     /// Makes the bridge unless it exists, and returns its name.

@@ -17,20 +17,13 @@ use crate::seam::body::BodyWriter;
 use crate::seam::executor::{Execution, Fault, Invocation, Verdict};
 
 pub(super) struct OneCallContainer {
-    container: Container,
-    clock: Arc<dyn Clock>,
-    attached: Option<AttachContainerResults>,
+    pub(super) container: Container,
+    pub(super) clock: Arc<dyn Clock>,
+    /// None once it ran.
+    pub(super) attached: Option<AttachContainerResults>,
 }
 
 impl OneCallContainer {
-    pub(super) fn new(
-        container: Container,
-        attached: AttachContainerResults,
-        clock: Arc<dyn Clock>,
-    ) -> OneCallContainer {
-        OneCallContainer { container, clock, attached: Some(attached) }
-    }
-
     /// Writes the payload and reads answer and log, until the container ends.
     async fn run(
         &mut self,

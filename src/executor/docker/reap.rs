@@ -49,8 +49,8 @@ struct Containers {
 /// removed too.
 pub(super) struct Ticket {
     containers: Arc<Containers>,
-    name: String,
-    dir: Option<PathBuf>,
+    pub(super) name: String,
+    pub(super) dir: Option<PathBuf>,
     removed: bool,
 }
 
@@ -89,14 +89,6 @@ impl Reaper {
 }
 
 impl Ticket {
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(super) fn dir(&self) -> Option<&Path> {
-        self.dir.as_deref()
-    }
-
     /// Removes the container now. If that fails, the reaper tries again.
     pub(super) async fn remove(mut self) {
         self.removed = self.containers.remove(&self.name).await.is_ok();

@@ -50,7 +50,7 @@ impl StreamContainer {
         let output = Arc::new(Mutex::new(Output { execution_log, ..Output::default() }));
         let mut reader = JoinSet::new();
         reader.spawn(read(attached, Arc::clone(&output)));
-        let Some(dir) = container.ticket.dir() else {
+        let Some(dir) = container.ticket.dir.as_deref() else {
             return Err(Fault::Worker("a container without a folder for its socket".to_owned()));
         };
         let exited = async {

@@ -16,7 +16,7 @@ const GOING: &str = ".going-";
 
 /// The folder of an unpacked archive, which stays as long as this lives.
 pub struct CachedArchive {
-    path: PathBuf,
+    pub path: PathBuf,
     _lock: File,
 }
 
@@ -37,10 +37,6 @@ impl CachedArchive {
                 return Ok(Some(CachedArchive { path: path.to_owned(), _lock: lock }));
             }
         }
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 

@@ -16,11 +16,11 @@ use crate::folder;
 
 /// Removed with what the process has left in it.
 pub struct Folder {
-    work: PathBuf,
-    tmp: PathBuf,
-    socket: Option<PathBuf>,
+    pub work: PathBuf,
+    pub tmp: PathBuf,
+    pub socket: Option<PathBuf>,
     /// Stays as long as the process runs.
-    code: CachedArchive,
+    pub code: CachedArchive,
     user: Option<FunctionUser>,
 }
 
@@ -47,27 +47,11 @@ impl Folder {
                 Some(identity) => folder::make_for(dir, identity.user)?,
             }
         }
-        for entry in fs::read_dir(folder.code.path())? {
+        for entry in fs::read_dir(&folder.code.path)? {
             let entry = entry?;
             symlink(entry.path(), folder.work.join(entry.file_name()))?;
         }
         Ok(folder)
-    }
-
-    pub fn work(&self) -> &Path {
-        &self.work
-    }
-
-    pub fn tmp(&self) -> &Path {
-        &self.tmp
-    }
-
-    pub fn socket(&self) -> Option<&Path> {
-        self.socket.as_deref()
-    }
-
-    pub fn code(&self) -> &Path {
-        self.code.path()
     }
 
     /// Who the process is, if it is not this worker's user.

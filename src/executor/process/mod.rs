@@ -139,7 +139,7 @@ impl Launcher for ProcessLauncher {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let sockets = (version.format == Format::HttpStream).then(|| spawner.sockets());
         let is_own = (self.scope.is_own_command)(version);
-        let user = self.users.as_ref().filter(|_| !is_own).map(|users| users.take(code.path())).transpose();
+        let user = self.users.as_ref().filter(|_| !is_own).map(|users| users.take(&code.path)).transpose();
         let folder = user.and_then(|user| Folder::make(spawner.calls(), sockets, number, code, user));
         let folder =
             folder.map_err(|error| Fault::Worker(format!("cannot make a folder for a process: {error}")))?;
@@ -150,7 +150,7 @@ impl Launcher for ProcessLauncher {
             }
             Format::HttpStream => {
                 let mut env = contract::env(invocation);
-                env.extend(folder.socket().map(|dir| http_stream::listener(&dir.to_string_lossy())));
+                env.extend(folder.socket.as_ref().map(|dir| http_stream::listener(&dir.to_string_lossy())));
                 env
             }
         };
@@ -199,9 +199,9 @@ fn command(words: &[String], folder: &Folder, env: Vec<(String, String)>) -> Res
         return Err(Fault::Function("the version names no command; give `entrypoint` or `cmd`".to_owned()));
     };
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let tmp = folder.tmp();
+    let tmp = &folder.tmp;
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(folder.work()).env_clear();
+    command.args(arguments).current_dir(&folder.work).env_clear();
     // The function's config may have its own PATH, HOME and so on.
     command.env("PATH", path).env("HOME", tmp).env("TMPDIR", tmp).env("LANG", "C.UTF-8").envs(env);
     command.stdin(Stdio::null());
@@ -217,7 +217,7 @@ fn explain(error: &std::io::Error, program: &str, folder: &Folder) -> Fault {
         (std::io::ErrorKind::PermissionDenied, Some(Identity { user, .. })) => Fault::Function(format!(
             "`{program}` is not executable for user {user}, which it runs as: let all users execute it"
         )),
-        _ => explain_start(error, program, folder.code()),
+        _ => explain_start(error, program, &folder.code.path),
     }
 }
 

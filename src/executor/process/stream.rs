@@ -57,7 +57,7 @@ impl StreamProcess {
         let exited = async {
             let _ = group.wait().await;
         };
-        let Some(dir) = folder.socket() else {
+        let Some(dir) = &folder.socket else {
             return Err(Fault::Worker("a process without a folder for its socket".to_owned()));
         };
         let ready = tokio::select! { biased;
@@ -158,13 +158,13 @@ impl StreamProcess {
 
     fn quick_calls(&mut self, calls: &mut dyn Calls) -> Burst {
         let ends_at = Instant::now() + BURST_MAX;
-        while self.usable && self.connection.used_at() < ends_at {
+        while self.usable && self.connection.used_at < ends_at {
             let Some(invocation) = calls.next() else { return Burst::NoMoreCalls };
             let mut exchange = self.begin(&invocation);
             let Some(verdict) = self.connection.answer_now(&mut exchange) else {
                 return Burst::Slow(Box::new((invocation, exchange)));
             };
-            let (took, started_at) = (self.connection.used_at() - exchange.begun_at, exchange.started_at);
+            let (took, started_at) = (self.connection.used_at - exchange.begun_at, exchange.started_at);
             self.usable = true;
             self.output.drain(|piece| {
                 self.writes = true;

@@ -7,8 +7,8 @@ pub const BINS_MAX: usize = 160;
 /// What happened in each stretch of time, from a beginning on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TimeBins<const N: usize> {
-    width_ms: u64,
-    bins: Vec<[u64; N]>,
+    pub width_ms: u64,
+    pub bins: Vec<[u64; N]>,
 }
 
 impl<const N: usize> Default for TimeBins<N> {
@@ -63,14 +63,6 @@ impl<const N: usize> TimeBins<N> {
         wide
     }
 
-    pub fn width_ms(&self) -> u64 {
-        self.width_ms
-    }
-
-    pub fn bins(&self) -> &[[u64; N]] {
-        &self.bins
-    }
-
     pub fn end_ms(&self) -> u64 {
         self.bins.len() as u64 * self.width_ms
     }
@@ -83,7 +75,7 @@ const FINE: f64 = 24.0;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Durations {
     fine: Vec<u64>,
-    count: u64,
+    pub count: u64,
     pub max_ms: u64,
 }
 
@@ -96,10 +88,6 @@ impl Durations {
         self.fine[index] += 1;
         self.count += 1;
         self.max_ms = self.max_ms.max(ms);
-    }
-
-    pub fn count(&self) -> u64 {
-        self.count
     }
 
     /// The duration that this share of all does not exceed.
@@ -145,14 +133,14 @@ mod tests {
                 bins.add(*from, 1, 1);
                 sum += length;
             }
-            prop_assert!(bins.bins().len() <= BINS_MAX);
-            prop_assert_eq!(bins.bins().iter().map(|bin| bin[0]).sum::<u64>(), sum);
-            prop_assert_eq!(bins.bins().iter().map(|bin| bin[1]).sum::<u64>(), stretches.len() as u64);
-            prop_assert!(bins.bins().iter().all(|bin| bin[0] <= bins.width_ms() * stretches.len() as u64));
+            prop_assert!(bins.bins.len() <= BINS_MAX);
+            prop_assert_eq!(bins.bins.iter().map(|bin| bin[0]).sum::<u64>(), sum);
+            prop_assert_eq!(bins.bins.iter().map(|bin| bin[1]).sum::<u64>(), stretches.len() as u64);
+            prop_assert!(bins.bins.iter().all(|bin| bin[0] <= bins.width_ms * stretches.len() as u64));
             let last = stretches.iter().map(|(from, _)| *from).max().unwrap();
             prop_assert!(bins.end_ms() > last);
-            let wide = bins.at_least(bins.width_ms() * 3);
-            prop_assert_eq!(wide.width_ms(), bins.width_ms() * 4);
+            let wide = bins.at_least(bins.width_ms * 3);
+            prop_assert_eq!(wide.width_ms, bins.width_ms * 4);
         }
 
         #[test]

@@ -148,7 +148,7 @@ impl ReportData {
     }
 
     fn last_decided_ms(&self) -> u64 {
-        self.decided.end_ms().saturating_sub(self.decided.width_ms() / 2)
+        self.decided.end_ms().saturating_sub(self.decided.width_ms / 2)
     }
 
     pub(super) fn count(&self, state: State) -> u64 {

@@ -111,7 +111,7 @@ fn waits(data: &ReportData) -> Option<String> {
         let quantiles = [0.5, 0.9, 0.99, 1.0].map(|share| number(millis(durations.quantile(share))));
         format!("<th>{name} <small>{meaning}</small></th>{}", quantiles.concat())
     });
-    (data.durations.count() > 0).then(|| table("", &["", "#median", "#p90", "#p99", "#longest"], rows))
+    (data.durations.count > 0).then(|| table("", &["", "#median", "#p90", "#p99", "#longest"], rows))
 }
 
 fn failures(view: &BatchView, data: &ReportData) -> Option<String> {

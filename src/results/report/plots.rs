@@ -137,7 +137,7 @@ fn lanes(mut drawn: Vec<&DrawnCall>) -> (Vec<(usize, &DrawnCall)>, usize) {
 
 /// How many calls each worker ran at a time.
 fn areas(data: &ReportData) -> String {
-    let widest = data.workers.values().map(|worker| worker.busy.width_ms()).max().unwrap_or(1);
+    let widest = data.workers.values().map(|worker| worker.busy.width_ms).max().unwrap_or(1);
     let workers: Vec<_> = data
         .in_order()
         .into_iter()
@@ -145,7 +145,7 @@ fn areas(data: &ReportData) -> String {
         .collect();
     let most = |bins: &[[u64; 1]]| bins.iter().map(|[busy]| *busy).max().unwrap_or_default();
     // The shared row of other workers has its own scale.
-    let own = workers.iter().filter(|(name, ..)| *name != OTHERS).map(|(_, _, busy)| most(busy.bins())).max();
+    let own = workers.iter().filter(|(name, ..)| *name != OTHERS).map(|(_, _, busy)| most(&busy.bins)).max();
     let row = if workers.len() > 16 { 26.0 } else { 44.0 };
     let height = workers.len() as f64 * row + 34.0;
     let scale = time_scale(data, 150.0);
@@ -153,15 +153,15 @@ fn areas(data: &ReportData) -> String {
     svg.time_axis(scale, height - 28.0, 4.0);
     for (index, (name, worker, busy)) in workers.iter().enumerate() {
         let bottom = (index as f64 + 1.0) * row;
-        let max = if *name == OTHERS { most(busy.bins()) } else { own.unwrap_or(1) };
+        let max = if *name == OTHERS { most(&busy.bins) } else { own.unwrap_or(1) };
         let level = Scale { max: max as f64, from: bottom, to: bottom - row + 5.0 };
         let place = |index: usize| scale.at((index as u64 * widest) as f64);
         let mut path = format!("M{:.1} {bottom:.1}", place(0));
-        for (index, [busy]) in busy.bins().iter().enumerate() {
+        for (index, [busy]) in busy.bins.iter().enumerate() {
             let y = level.at(*busy as f64);
             let _ = write!(path, "L{:.1} {y:.1}L{:.1} {y:.1}", place(index), place(index + 1));
         }
-        let _ = write!(path, "L{:.1} {bottom:.1}Z", place(busy.bins().len()));
+        let _ = write!(path, "L{:.1} {bottom:.1}Z", place(busy.bins.len()));
         let at_a_time = max as f64 / widest as f64;
         let title = format!("{name}: {}, at most {} at a time", calls(worker.calls), rate(at_a_time));
         svg.push(format_args!("<path class=\"area\" d=\"{path}\"><title>{}</title></path>", escape(&title)));
@@ -184,8 +184,8 @@ fn shortened(name: &str) -> String {
 pub(super) fn throughput(data: &ReportData) -> Option<String> {
     // No narrower than can be seen, nor than a millisecond, which is the resolution of the rows.
     let decided = data.decided.at_least(data.end_ms().div_ceil(120).max(1));
-    let most = decided.bins().iter().map(|bin| bin.iter().sum::<u64>()).max().filter(|most| *most > 0)?;
-    let seconds = decided.width_ms() as f64 / 1_000.0;
+    let most = decided.bins.iter().map(|bin| bin.iter().sum::<u64>()).max().filter(|most| *most > 0)?;
+    let seconds = decided.width_ms as f64 / 1_000.0;
     let ticks = value_ticks(most as f64 / seconds);
     let (top, bottom) = (10.0, 232.0);
     let level = Scale { max: ticks.last().copied().unwrap_or(1.0), from: bottom, to: top };
@@ -193,10 +193,10 @@ pub(super) fn throughput(data: &ReportData) -> Option<String> {
     let mut svg = Svg::new(260.0);
     svg.value_axis(level, &ticks);
     svg.time_axis(scale, bottom, top);
-    for (index, bin) in decided.bins().iter().enumerate() {
-        let from = index as u64 * decided.width_ms();
+    for (index, bin) in decided.bins.iter().enumerate() {
+        let from = index as u64 * decided.width_ms;
         let x = scale.at(from as f64);
-        let width = (scale.at((from + decided.width_ms()) as f64) - x - 1.0).max(0.8);
+        let width = (scale.at((from + decided.width_ms) as f64) - x - 1.0).max(0.8);
         let mut below = 0;
         for (state, decided) in FINAL.iter().zip(bin).filter(|(_, decided)| **decided > 0) {
             let (low, high) =
@@ -213,7 +213,7 @@ pub(super) fn throughput(data: &ReportData) -> Option<String> {
 /// How long calls ran.
 pub(super) fn histogram(data: &ReportData) -> Option<String> {
     let durations = &data.durations;
-    if durations.count() == 0 {
+    if durations.count == 0 {
         return None;
     }
     let bins = durations.coarse(4.0);

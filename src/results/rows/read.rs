@@ -30,7 +30,8 @@ pub(super) async fn read(
     let mut objects = stream::iter(objects)
         .map(|object| fetch(plan.clone(), memory.clone(), object))
         .buffered(limits::READ_AHEAD_MAX);
-    let mut overlay = plan.overlay.clone().map(Overlay::new);
+    let mut overlay =
+        plan.overlay.clone().map(|plan| Overlay { rows: Rows::start(plan), next: VecDeque::new() });
     let mut unreadable = Vec::new();
     let mut read = 0;
     for chunk in &plan.chunks {
@@ -166,10 +167,6 @@ struct Overlay {
 }
 
 impl Overlay {
-    fn new(plan: Arc<ReadPlan>) -> Overlay {
-        Overlay { rows: Rows::start(plan), next: VecDeque::new() }
-    }
-
     /// Replaces rows of retried calls.
     async fn apply(&mut self, mut rows: Vec<ResultRow>) -> Result<Vec<ResultRow>> {
         for row in &mut rows {
