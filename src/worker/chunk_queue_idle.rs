@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use super::phase::until;
+
 #[derive(Debug, Default)]
 pub struct ChunkQueueIdle {
     times: AtomicU64,
@@ -24,15 +26,6 @@ impl ChunkQueueIdle {
 
     /// Returns when it has happened since.
     pub async fn since(&self, times: u64) {
-        loop {
-            let again = self.again.notified();
-            tokio::pin!(again);
-            // Listening before looking, or an end in between is missed.
-            again.as_mut().enable();
-            if self.times() != times {
-                return;
-            }
-            again.await;
-        }
+        until(&self.again, || self.times() != times).await;
     }
 }

@@ -39,15 +39,20 @@ impl Phases {
 
     /// Returns when the worker has come to `phase`.
     pub async fn reached(&self, phase: Phase) {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Listening before looking, or a change in between is missed.
-            changed.as_mut().enable();
-            if self.now() >= phase {
-                return;
-            }
-            changed.await;
+        until(&self.changed, || self.now() >= phase).await;
+    }
+}
+
+/// Returns when it is so. Whoever changes that notifies all who wait.
+pub(super) async fn until(changes: &Notify, is_so: impl Fn() -> bool) {
+    loop {
+        let changed = changes.notified();
+        tokio::pin!(changed);
+        // Listening before looking, or a change in between is missed.
+        changed.as_mut().enable();
+        if is_so() {
+            return;
         }
+        changed.await;
     }
 }
