@@ -17,7 +17,6 @@ use crate::model::{AppName, CallFacts, CallId, CallRef, Outcome, Route, State, T
 use crate::seam::store::{List, ObjectInfo};
 use crate::seam::{Deps, StoreExt as _};
 
-/// A call of an app.
 pub async fn load(deps: &Deps, app: &AppName, id: CallId) -> Result<CallView> {
     if id.batch().is_some() {
         return find_call(deps, app, id).await;

@@ -167,7 +167,6 @@ impl Queues {
         }
     }
 
-    /// All queues with their names.
     pub fn all(&self) -> [(QueueName, &QueuePair); 3] {
         QueueName::ALL.map(|name| (name, self.get(name)))
     }

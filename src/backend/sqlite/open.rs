@@ -36,7 +36,6 @@ pub(super) fn writing(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// A connection that only reads.
 pub(super) fn reading(path: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(path)?;
     connection.pragma_update(None, "query_only", true)?;

@@ -41,7 +41,6 @@ enum Phase {
     Over,
 }
 
-/// What a body is for.
 #[derive(Debug)]
 enum Body {
     Result(BodyWriter),

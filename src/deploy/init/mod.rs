@@ -64,13 +64,11 @@ impl InitRequest {
     }
 }
 
-/// What was created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
     pub runtime: String,
     /// Boilerplate, in the order of reading; empty when there was code already.
     pub boilerplate: Vec<String>,
-    /// Its path.
     pub func_file: PathBuf,
 }
 

@@ -19,7 +19,6 @@ use crate::limits;
 use crate::seam::Clock;
 use crate::seam::executor::{Fault, Mismatch};
 
-/// An image that is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) id: String,

@@ -257,7 +257,6 @@ async fn body(deps: &Deps, key: &Key, sha256: &Digest) -> Result<Bytes> {
     Ok(all.freeze())
 }
 
-/// The answer of a row, if there is one.
 fn answer(row: &ResultRow) -> Option<&Bytes> {
     match row.outcome.as_ref().map(|outcome| &outcome.result) {
         Some(RowResult::Inline(bytes)) => Some(bytes),

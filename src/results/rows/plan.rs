@@ -38,7 +38,6 @@ pub(super) struct ChunkPlan {
     pub(super) parts: Vec<u64>,
 }
 
-/// An object of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ChunkObject {
     Payloads(Key),
