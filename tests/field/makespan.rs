@@ -1,14 +1,15 @@
 //! How long batches take against the ideal, which is the total run time over the slots that live. Each test prints its
 //! figure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use afn::executor::scripted::Act;
-use afn::model::BatchId;
+use afn::model::{BatchId, CallId, State};
+use afn::submit::cancel_batch::cancel;
 
 use super::script::{Execution, Script, answers, falls_sick, h, ms, s};
-use super::world::{Running, World};
+use super::world::{Running, World, count};
 
 fn fleet(world: &World, workers: usize, slots: usize, script: &Script) -> Vec<Running> {
     (0..workers).map(|n| world.start(&format!("w{n}"), slots, script)).collect()
@@ -213,4 +214,158 @@ async fn calls_of_pieces_run_once() {
     let numbers: Vec<u64> = world.executions().iter().map(|execution| execution.number).collect();
     let each: BTreeSet<u64> = numbers.iter().copied().collect();
     assert_eq!((numbers.len(), each.len()), (700, 700));
+}
+
+/// What runs of a cancelled batch is stopped soon, however long it has run.
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_batch_of_long_calls_stops_soon() {
+    for at in [s(100), s(1_000), s(7_250)] {
+        let world = world().await;
+        let _worker = world.start("w", 2, &Script::always(answers(h(1))));
+        let batch = world.batch(64, 0).await;
+        tokio::time::sleep(at).await;
+        let asked = world.elapsed();
+        cancel(&world.deps, batch, "field", "cancelled").await.expect("asked");
+        let stopped = loop {
+            tokio::time::sleep(s(1)).await;
+            let running = count(&world.rows(batch).await, State::Cancelled);
+            if running > 0 || world.elapsed() - asked > h(1) {
+                break world.elapsed() - asked;
+            }
+        };
+        println!("cancelled after {at:?}: what runs is stopped {stopped:?} later ×");
+        assert!(stopped <= s(75), "{at:?}: {stopped:?}");
+    }
+}
+
+/// A suspect call of an hour leaves the other slots of its worker to others.
+#[tokio::test(start_paused = true)]
+async fn one_suspect_does_not_empty_a_worker() {
+    let world = world().await;
+    let script = Script::new(|execution: &Execution| match execution.payload.trim() {
+        "suspect" => answers(h(1)),
+        _ => answers(s(10)),
+    });
+    let first = world.start("first", 16, &script);
+    world.call("suspect").await;
+    tokio::time::sleep(s(10)).await;
+    first.kill().await;
+    let _second = world.start("second", 16, &script);
+    // The message comes back after a minute. Then one short call every second for an hour and a half.
+    let mut calls = Vec::new();
+    for n in 0..5_400 {
+        calls.push((world.call(&n.to_string()).await, world.elapsed()));
+        tokio::time::sleep(s(1)).await;
+    }
+    tokio::time::sleep(h(2)).await;
+    let begun: BTreeMap<CallId, Duration> = world.executions().iter().map(|one| (one.call, one.at)).collect();
+    let longest = calls.iter().map(|(call, at)| begun[call] - *at).max();
+    println!("a suspect of 1 h on 16 slots: other calls wait {longest:?} ×");
+    assert!(longest.is_some_and(|longest| longest <= s(60)), "{longest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sixteen_suspects_of_an_hour_each() {
+    for workers in [1, 4] {
+        let world = world().await;
+        let script = Script::always(answers(h(1)));
+        let first = world.start("first", 16, &script);
+        let mut calls = Vec::new();
+        for n in 0..16 {
+            calls.push(world.call(&n.to_string()).await);
+        }
+        tokio::time::sleep(s(10)).await;
+        first.kill().await;
+        let killed = world.elapsed();
+        let _others = fleet(&world, workers, 16, &script);
+        for call in calls {
+            world.end_within(call, h(30)).await.expect("decided");
+        }
+        let took = world.elapsed() - killed;
+        println!("16 suspects of 1 h on {workers} × 16: {took:?} ×");
+        assert!(took <= s(4_680), "{workers}: {took:?}");
+    }
+}
+
+/// Calls that fail once and wait 15 s: few parts and few requests.
+#[tokio::test(start_paused = true)]
+async fn retries_cost_little() {
+    for (what, fails, backoff) in [("none", false, s(5)), ("5 s", true, s(5)), ("15 s", true, s(15))] {
+        let world = World::new();
+        world.publish(2, backoff, s(300)).await;
+        let script = Script::new(move |execution: &Execution| match execution.attempt {
+            1 if fails => Act::error("429").takes(ms(100)),
+            _ => answers(ms(100)),
+        });
+        let _fleet = fleet(&world, 4, 4, &script);
+        tokio::time::sleep(ms(10)).await;
+        let before = world.counts.snapshot();
+        let batch = world.batch(2_000, 2_000).await;
+        let over = world.over(batch, h(4)).await;
+        let spent = world.spent(before);
+        let parts = world.parts(batch).await;
+        let requests = spent.iter().map(|(_, count)| count).sum::<u64>() as f64 / 2_000.0;
+        println!(
+            "2000 × 100 ms, back-off {what}: {over:?}, {parts} parts, {requests} requests a call × {spent:?}"
+        );
+        assert!(parts <= 40 && requests <= 0.6, "{what}: {parts} parts, {requests}");
+        assert_eq!(count(&world.rows(batch).await, State::Success), 2_000);
+    }
+}
+
+/// Workers live for half an hour on average.
+#[tokio::test(start_paused = true)]
+async fn workers_that_die_all_the_time_repeat_little() {
+    let world = world().await;
+    let script = Script::always(answers(s(60)));
+    let mut workers = fleet(&world, 40, 4, &script);
+    let batch = world.batch(8_000, 0).await;
+    let begun = world.elapsed();
+    let mut deaths = 0;
+    while !world.is_over(batch).await && world.elapsed() - begun < h(8) {
+        // One of forty dies every 45 seconds.
+        tokio::time::sleep(s(45)).await;
+        workers.remove(deaths * 7 % 40).kill().await;
+        deaths += 1;
+        workers.push(world.start(&format!("again{deaths}"), 4, &script));
+    }
+    let (took, ideal) = (world.elapsed() - begun, s(60) * 8_000 / 160);
+    let ratio = took.as_secs_f64() / ideal.as_secs_f64();
+    let repeated = world.executions().len() as f64 / 8_000.0 - 1.0;
+    let parts = world.parts(batch).await;
+    println!(
+        "8000 × 60 s on 40 × 4, lives of 30 min: {ratio:.3} ×, {repeated:.3} repeated, {parts} parts, {deaths} deaths"
+    );
+    assert!(ratio <= 1.12 && repeated <= 0.04, "{ratio}, {repeated}");
+}
+
+/// One of fifty workers suits.
+#[tokio::test(start_paused = true)]
+async fn one_that_suits_is_as_fast_as_alone() {
+    let world = world().await;
+    let _suited = world.start("suited", 4, &Script::always(answers(s(1))));
+    let _others: Vec<Running> = (0..49).map(|n| world.start_unsuited(&format!("u{n}"), 4)).collect();
+    tokio::time::sleep(s(5)).await;
+    let batch = world.batch(4_000, 0).await;
+    let ratio = ratio(&world, "4000 × 1 s, one of 50 suits", batch, s(1_000)).await;
+    assert!(ratio <= 1.05, "{ratio}");
+}
+
+/// A small batch that comes after a large one, and a second run after an abandoned one.
+#[tokio::test(start_paused = true)]
+async fn a_small_batch_behind_a_large_one() {
+    for (workers, slots, first, each, small, most) in [
+        (4, 4, 100_000, s(1), 100, s(30)),
+        (1, 2, 20_000, ms(100), 200, s(50)),
+        (1, 2, 300_000, ms(10), 2_000, s(30)),
+    ] {
+        let world = world().await;
+        let _fleet = fleet(&world, workers, slots, &Script::always(answers(each)));
+        world.batch(first, 0).await;
+        tokio::time::sleep(s(20)).await;
+        let batch = world.batch(small, 0).await;
+        let over = world.over(batch, h(1)).await;
+        println!("{small} × {each:?} behind {first} on {workers} × {slots}: over after {over:?} ×");
+        assert!(over.is_some_and(|over| over <= most), "{over:?}");
+    }
 }

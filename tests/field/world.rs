@@ -411,6 +411,10 @@ impl World {
         self.stored(&Key::Summary(self.app.clone(), batch), max).await
     }
 
+    pub async fn is_over(&self, batch: BatchId) -> bool {
+        self.store.exists(&Key::Summary(self.app.clone(), batch)).await.expect("the store never fails")
+    }
+
     /// How long from now on until its follow-ups are done.
     pub async fn fired(&self, batch: BatchId, max: Duration) -> Option<Duration> {
         self.stored(&Key::Fired(self.app.clone(), batch), max).await

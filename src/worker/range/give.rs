@@ -107,14 +107,25 @@ impl Range {
         has_all_left
     }
 
-    /// Cuts what would begin late here into pieces for others, while nothing else waits for whoever is idle (H19).
+    /// Gives up what would begin late here. If nothing waits on the queue, others may be idle: they get pieces (H19). Otherwise
+    /// what is left of a long range goes behind what waits there: other batches get their turn, and a worker that is lost takes
+    /// little along.
     pub(super) async fn split(&mut self) {
-        if !self.is_worth_splitting() || !self.is_queue_empty().await {
+        if !self.is_worth_splitting() {
             return;
         }
+        let is_long = self.takes_ms(self.calls.todo()) >= 2 * limits::ms(limits::RANGE);
         // Taken out first, or it would be begun while the messages are on their way.
-        let rest = self.calls.split_off(self.begins_within(limits::SPLIT_REST));
-        let pieces = self.pieces(rest);
+        let (kept, pieces_max) = match self.is_queue_empty().await {
+            true => (limits::SPLIT_REST, limits::QUEUE_BATCH_MAX),
+            false if is_long => (limits::RANGE, 1),
+            false => return,
+        };
+        let rest = self.calls.split_off(self.begins_within(kept));
+        let pieces = self.pieces(rest, pieces_max);
+        if pieces.is_empty() {
+            return;
+        }
         let messages: Vec<Message> =
             pieces.iter().map(|piece| Message::Range(self.message_for(&histories(piece)))).collect();
         let acknowledged = send::send_each(&self.shared.deps.queues.chunks, &messages).await;
@@ -128,15 +139,18 @@ impl Range {
         if todo == 0 || self.level.is_suspect() {
             return false;
         }
-        // Other calls have all the slots.
-        let is_stuck = self.runners.is_empty();
-        is_stuck || self.takes_ms(todo) >= limits::ms(limits::SPLIT_REST)
+        self.is_stuck() || self.takes_ms(todo) >= limits::ms(limits::SPLIT_REST)
+    }
+
+    /// Whether other calls have all the slots, and have had them for long.
+    fn is_stuck(&self) -> bool {
+        self.runners.is_empty() && self.elapsed() >= limits::SPLIT_REST
     }
 
     /// How long so many calls take with all slots of a worker like this one. While none has ended, each takes at least as
     /// long as the range is here.
     fn takes_ms(&self, calls: usize) -> u64 {
-        let here_ms = self.shared.deps.clock.monotonic().saturating_sub(self.begun).as_millis() as u64;
+        let here_ms = self.elapsed().as_millis() as u64;
         let mean_ms = self.mean_ms().unwrap_or(here_ms);
         mean_ms.saturating_mul(calls as u64) / self.shared.config.slots as u64
     }
@@ -149,16 +163,16 @@ impl Range {
     /// How many calls begin here within this time; none while it is not known how long they take.
     fn begins_within(&self, time: Duration) -> usize {
         match self.mean_ms() {
-            _ if self.runners.is_empty() => 0,
+            _ if self.is_stuck() => 0,
             None => 0,
             Some(mean_ms) => (limits::ms(time) * self.shared.config.slots as u64 / mean_ms.max(1)) as usize,
         }
     }
 
-    /// At most as many pieces as fit into a request, and each worth a message.
-    fn pieces(&self, rest: BTreeMap<u64, OpenCall>) -> Vec<BTreeMap<u64, OpenCall>> {
+    /// At most so many pieces, and each worth a message.
+    fn pieces(&self, rest: BTreeMap<u64, OpenCall>, max: usize) -> Vec<BTreeMap<u64, OpenCall>> {
         let worth = (self.takes_ms(rest.len()) / limits::ms(limits::PIECE_MIN)) as usize;
-        let count = worth.clamp(1, limits::QUEUE_BATCH_MAX).min(rest.len());
+        let count = worth.clamp(1, max).min(rest.len());
         let mut pieces: Vec<BTreeMap<u64, OpenCall>> = (0..count).map(|_| BTreeMap::new()).collect();
         let calls = rest.len();
         for (index, (number, open)) in rest.into_iter().enumerate() {
@@ -220,13 +234,15 @@ pub struct SplitLooks {
 }
 
 impl SplitLooks {
-    pub fn new(rng: &dyn Rng) -> SplitLooks {
-        SplitLooks { per_mille: 800 + rng.below(401), done: 0 }
+    /// `mean_ms`: how long calls take, if it is known. Then the first look comes at once.
+    pub fn new(rng: &dyn Rng, mean_ms: Option<u64>) -> SplitLooks {
+        SplitLooks { per_mille: 800 + rng.below(401), done: u32::from(mean_ms.is_none()) }
     }
 
     /// Since the range was begun.
     pub fn next(&self) -> Duration {
-        let (doublings, further) = (self.done.min(4), self.done.saturating_sub(4));
+        let Some(later) = self.done.checked_sub(1) else { return Duration::ZERO };
+        let (doublings, further) = (later.min(4), later.saturating_sub(4));
         let next = Duration::from_secs(1 << doublings) + limits::SPLIT_LOOK_MAX * further;
         next * self.per_mille as u32 / 1_000
     }

@@ -126,7 +126,7 @@ impl Range {
     }
 
     /// Since the range was begun.
-    fn elapsed(&self) -> Duration {
+    pub(super) fn elapsed(&self) -> Duration {
         self.shared.deps.clock.monotonic().saturating_sub(self.begun)
     }
 

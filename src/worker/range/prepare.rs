@@ -298,6 +298,7 @@ impl Preparation {
             }
         }
         let Preparation { shared, lease, message, place, .. } = self;
+        let split_looks = SplitLooks::new(&*shared.deps.rng, message.mean_ms);
         if lease.delivery > 1 {
             shared.emit(Event::RangeRedelivered {
                 app: message.app.clone(),
@@ -325,7 +326,7 @@ impl Preparation {
             bytes,
             flushed: now,
             log_read: now,
-            split_looks: SplitLooks::new(&*shared.deps.rng),
+            split_looks,
             executions: 0,
             busy: Duration::ZERO,
             level: Level::Normal,
