@@ -108,4 +108,8 @@ impl Queue for StampQueue {
     async fn depth(&self) -> QueueResult<Depth> {
         self.inner.depth().await
     }
+
+    fn prefer(&self, group: &str) {
+        self.inner.prefer(group);
+    }
 }

@@ -238,6 +238,14 @@ impl Message {
     }
 
     /// Whose work it is, for fairness between apps.
+    /// Whose work it is, for queues that serve groups fairly.
+    pub fn group(&self) -> String {
+        match self {
+            Message::Range(range) => range.batch.to_string(),
+            Message::Call(_) | Message::Supervise(_) => self.app().to_string(),
+        }
+    }
+
     pub fn app(&self) -> &AppName {
         match self {
             Message::Call(call) => &call.app,

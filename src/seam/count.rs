@@ -160,4 +160,8 @@ impl Queue for CountQueue {
     async fn depth(&self) -> QueueResult<Depth> {
         self.counts.depth.count(self.inner.depth(), |_| 0).await
     }
+
+    fn prefer(&self, group: &str) {
+        self.inner.prefer(group);
+    }
 }

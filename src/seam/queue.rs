@@ -20,7 +20,8 @@ pub trait Queue: Send + Sync {
 
     /// Takes up to `max` messages (at most [`crate::limits::QUEUE_BATCH_MAX`]) under a lease of `visibility`, waiting
     /// up to `wait`, or as long as one request may, while there is none. A receive whose answer is lost still hides its
-    /// messages and counts as a delivery.
+    /// messages and counts as a delivery. Queues on this machine serve groups fairly: of the visible messages the one goes first
+    /// whose group has the fewest in flight, the oldest among equals. SQS's fair queues do it in their own way.
     async fn receive(&self, max: usize, wait: Duration, visibility: Duration) -> QueueResult<Vec<Received>>;
 
     /// Makes the lease end `visibility` from now; zero gives the message back at once. [`QueueError::Gone`] when the
@@ -35,6 +36,9 @@ pub trait Queue: Send + Sync {
 
     /// How many messages there are, approximately.
     async fn depth(&self) -> QueueResult<Depth>;
+
+    /// Receives made here bring messages of this group first from now on, where the queue can.
+    fn prefer(&self, _group: &str) {}
 }
 
 pub type QueueResult<T> = Result<T, QueueError>;
@@ -48,7 +52,7 @@ pub struct Outgoing {
     pub body: String,
     /// At most [`crate::limits::DELAY_MAX`].
     pub delay: Duration,
-    /// The app whose work it is. A queue that can serves groups fairly.
+    /// Whose work it is: the batch of a range, otherwise the app.
     pub group: Option<String>,
     /// Beside the body, for users: why a letter is dead. Printable ASCII.
     pub metadata: Option<String>,

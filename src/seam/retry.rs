@@ -258,6 +258,10 @@ impl Queue for RetryQueue {
     async fn depth(&self) -> QueueResult<Depth> {
         self.retry.run(|| "count messages".to_owned(), || self.inner.depth()).await
     }
+
+    fn prefer(&self, group: &str) {
+        self.inner.prefer(group);
+    }
 }
 
 #[async_trait]

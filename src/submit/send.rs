@@ -58,7 +58,7 @@ async fn send_some(lane: &QueuePair, messages: &[Message], delay: Duration) -> R
 
 fn outgoing(messages: &[Message], delay: Duration) -> Vec<Outgoing> {
     let outgoing = messages.iter().map(|message| {
-        let group = Some(message.app().to_string());
+        let group = Some(message.group());
         Outgoing { delay, group, ..Outgoing::new(message.encode()) }
     });
     outgoing.collect()

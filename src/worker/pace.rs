@@ -1,15 +1,25 @@
-//! The recent mean duration of calls on this worker. It tells whether a slot will be free soon.
+//! The recent mean duration of calls on this worker, which tells whether a slot will be free soon; and that of each batch, which
+//! tells how many calls make a range.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::model::BatchId;
+
 /// The weight of a new call in the mean is one in so many.
 const WEIGHT: u64 = 8;
+
+/// Past this many the means of batches are forgotten.
+const BATCHES_MAX: usize = 1_000;
 
 /// A sliding mean of the time that calls take on a slot.
 #[derive(Debug, Default)]
 pub struct Pace {
     mean_us: AtomicU64,
+    /// Executions of each batch, and the time on a slot that they took.
+    batches: Mutex<BTreeMap<BatchId, (u64, Duration)>>,
 }
 
 impl Pace {
@@ -19,6 +29,26 @@ impl Pace {
         let before = self.mean_us.load(Relaxed);
         let mean = if before == 0 { took_us } else { before - before / WEIGHT + took_us / WEIGHT };
         self.mean_us.store(mean.max(1), Relaxed);
+    }
+
+    /// So many calls of a batch have left their slots, after so much time in all.
+    pub fn record_batch(&self, batch: BatchId, executions: u64, busy: Duration) {
+        if executions == 0 {
+            return;
+        }
+        let mut batches = self.batches.lock().expect("no holder of this lock panics");
+        if batches.len() >= BATCHES_MAX && !batches.contains_key(&batch) {
+            batches.clear();
+        }
+        let known = batches.entry(batch).or_default();
+        *known = (known.0 + executions, known.1 + busy);
+    }
+
+    /// `None` while no call of the batch has ended here.
+    pub fn mean_of_batch(&self, batch: BatchId) -> Option<Duration> {
+        let batches = self.batches.lock().expect("no holder of this lock panics");
+        let (executions, busy) = batches.get(&batch)?;
+        Some(*busy / (*executions).min(u64::from(u32::MAX)) as u32)
     }
 
     /// `None` while no call has ended.

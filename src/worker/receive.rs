@@ -257,7 +257,7 @@ impl Receiver {
 
     /// The same body as a new message, whose deliveries count from 1. Returns a name for it.
     async fn send_anew(&mut self, shared: &Shared, message: &Received, delay: Duration) -> Option<String> {
-        let group = Message::decode(&message.body).ok().map(|read| read.app().to_string());
+        let group = Message::decode(&message.body).ok().map(|read| read.group());
         let anew = Outgoing { delay, group, ..Outgoing::new(message.body.clone()) };
         // Only an acknowledged send counts (H12).
         if !matches!(self.queues.live.send(vec![anew]).await.as_deref(), Ok([Ok(())])) {

@@ -5,13 +5,15 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Output;
 use std::sync::{Arc, Mutex};
 
+use afn::layout::object::{self, StoreIdentity};
+use afn::model::{StoreId, Time};
 use serde_json::{Value, json};
 
 use super::world::World;
 
 const CONFIG: &str = "[profile team]\naws_access_key_id = TEAMKEY\naws_secret_access_key = x\n";
 
-/// Has queues, or not; never a bucket. Knows with which keys it was asked.
+/// Has queues, or a bucket in their place. Knows with which keys it was asked.
 struct Aws {
     endpoint: String,
     keys: Arc<Mutex<Vec<String>>>,
@@ -92,6 +94,12 @@ fn answer(stream: TcpStream, has_queues: bool, seen: &Mutex<Vec<String>>) {
              </GetCallerIdentityResult></GetCallerIdentityResponse>"
                 .to_owned(),
         ),
+        // Where queues are missing, the bucket is there.
+        None if !has_queues && head.starts_with("GET /team-bucket/store") => {
+            let created_at = Time(1_790_000_000_000);
+            let identity = StoreIdentity { id: StoreId::new(created_at, 1), created_at };
+            (200, String::from_utf8_lossy(&object::encode(&identity)).into_owned())
+        }
         None => (404, "<Error><Code>NoSuchBucket</Code><Message>no</Message></Error>".to_owned()),
     };
     let head =

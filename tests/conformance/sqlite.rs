@@ -195,8 +195,29 @@ fn a_newer_file_is_refused() {
     drop(open(&path));
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = refusal(&path);
-    assert!(error.message().contains("has format 99, this program knows formats up to 1"), "{error}");
+    assert!(error.message().contains("has format 99, this program knows formats up to 2"), "{error}");
     assert_eq!(error.hint_text(), Some("it was written by a newer afn: use that one"));
+}
+
+/// What an older program has left on its queues is received.
+#[tokio::test]
+async fn a_file_of_format_1_is_brought_to_this_one() {
+    let folder = folder();
+    let path = folder.path().join("afn.db");
+    open(&path).queue("calls").send(vec![Outgoing::new("left".to_owned())]).await.unwrap();
+    let older = rusqlite::Connection::open(&path).unwrap();
+    let undo = "DROP INDEX messages_by_group; DROP INDEX messages_in_flight;
+        ALTER TABLE messages DROP COLUMN grp; PRAGMA user_version = 1";
+    older.execute_batch(undo).unwrap();
+    drop(older);
+    let queue = open(&path).queue("calls");
+    queue
+        .send(vec![Outgoing { group: Some("app".to_owned()), ..Outgoing::new("new".to_owned()) }])
+        .await
+        .unwrap();
+    let received = queue.receive(10, Duration::ZERO, LONG).await.unwrap();
+    assert_eq!(received.iter().map(|message| &*message.body).collect::<Vec<_>>(), ["left", "new"]);
+    drop(open(&path));
 }
 
 /// A clock whose wall time can be set, as people and NTP do.

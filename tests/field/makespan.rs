@@ -351,14 +351,12 @@ async fn one_that_suits_is_as_fast_as_alone() {
     assert!(ratio <= 1.05, "{ratio}");
 }
 
-/// A small batch that comes after a large one, and a second run after an abandoned one.
+/// A small batch that comes after a large one.
 #[tokio::test(start_paused = true)]
 async fn a_small_batch_behind_a_large_one() {
-    for (workers, slots, first, each, small, most) in [
-        (4, 4, 100_000, s(1), 100, s(30)),
-        (1, 2, 20_000, ms(100), 200, s(50)),
-        (1, 2, 300_000, ms(10), 2_000, s(30)),
-    ] {
+    for (workers, slots, first, each, small, most) in
+        [(4, 4, 100_000, s(1), 100, s(30)), (1, 2, 20_000, ms(100), 200, s(50))]
+    {
         let world = world().await;
         let _fleet = fleet(&world, workers, slots, &Script::always(answers(each)));
         world.batch(first, 0).await;
@@ -368,4 +366,22 @@ async fn a_small_batch_behind_a_large_one() {
         println!("{small} × {each:?} behind {first} on {workers} × {slots}: over after {over:?} ×");
         assert!(over.is_some_and(|over| over <= most), "{over:?}");
     }
+}
+
+/// As `batch run` twice on one machine: the first process is killed, the second has a worker of its own, which prefers its
+/// own batch. Alone it takes 10 s.
+#[tokio::test(start_paused = true)]
+async fn a_second_run_does_its_own_batch_first() {
+    let world = world().await;
+    let script = Script::always(answers(ms(10)));
+    let first = world.start("first", 2, &script);
+    world.batch(300_000, 0).await;
+    tokio::time::sleep(s(20)).await;
+    first.kill().await;
+    let batch = world.batch(2_000, 0).await;
+    world.deps.queues.chunks.live.prefer(&batch.to_string());
+    let _second = world.start("second", 2, &script);
+    let over = world.over(batch, h(1)).await;
+    println!("2000 × 10 ms behind an abandoned batch: over after {over:?} ×");
+    assert!(over.is_some_and(|over| over <= s(15)), "{over:?}");
 }

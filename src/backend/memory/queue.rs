@@ -1,7 +1,7 @@
-//! Messages in the order in which they become visible.
+//! Messages in the order in which they become visible, groups by turns.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,18 +21,30 @@ pub struct MemoryQueue {
     state: Arc<Mutex<Messages>>,
     /// Something may have become visible sooner than a waiting receive thought.
     changed: Arc<Notify>,
+    /// The group that receives made here bring first.
+    preferred: OnceLock<String>,
 }
 
 #[derive(Default)]
 struct Messages {
     sent: u64,
     messages: BTreeMap<u64, Message>,
-    /// Every message, by when it can be received, by the monotonic clock.
-    by_visibility: BTreeSet<(Duration, u64)>,
+    /// Messages that are hidden, by when they can be received, by the monotonic clock.
+    hidden: BTreeSet<(Duration, u64)>,
+    groups: BTreeMap<Option<String>, Group>,
+}
+
+#[derive(Default)]
+struct Group {
+    /// Visible messages, by when they became so.
+    visible: BTreeSet<(Duration, u64)>,
+    /// Received, and not visible again.
+    in_flight: u64,
 }
 
 struct Message {
     body: String,
+    group: Option<String>,
     metadata: Option<String>,
     sent_at: Time,
     delivery: u32,
@@ -42,7 +54,7 @@ struct Message {
 
 impl MemoryQueue {
     pub fn new(clock: Arc<dyn Clock>) -> MemoryQueue {
-        MemoryQueue { clock, state: Arc::default(), changed: Arc::default() }
+        MemoryQueue { clock, state: Arc::default(), changed: Arc::default(), preferred: OnceLock::new() }
     }
 
     /// The bodies of all messages, hidden ones too, in the order in which they were sent. For tests.
@@ -56,20 +68,64 @@ impl MemoryQueue {
 }
 
 impl Messages {
-    fn hide(&mut self, id: u64, until: Duration) {
-        let Some(message) = self.messages.get_mut(&id) else { return };
-        self.by_visibility.remove(&(message.visible, id));
-        message.visible = until;
-        self.by_visibility.insert((until, id));
+    fn group(&mut self, name: &Option<String>) -> &mut Group {
+        self.groups.entry(name.clone()).or_default()
     }
 
-    fn take(&mut self, max: usize, now: Duration, visibility: Duration) -> Vec<Received> {
-        let ready: Vec<u64> =
-            self.by_visibility.range(..=(now, u64::MAX)).take(max).map(|(_, id)| *id).collect();
-        let mut taken = Vec::with_capacity(ready.len());
-        for id in ready {
-            self.hide(id, now + visibility);
-            let message = self.messages.get_mut(&id).expect("what has a visibility exists");
+    /// Shows what is not to be hidden any longer.
+    fn show(&mut self, now: Duration) {
+        while let Some((visible, id)) = self.hidden.first().copied().filter(|(visible, _)| *visible <= now) {
+            self.hidden.pop_first();
+            let message = &self.messages[&id];
+            let (name, received) = (message.group.clone(), message.delivery > 0);
+            let group = self.group(&name);
+            group.visible.insert((visible, id));
+            group.in_flight -= u64::from(received);
+        }
+    }
+
+    fn hide(&mut self, id: u64, until: Duration) {
+        self.take_out(id);
+        let Some(message) = self.messages.get_mut(&id) else { return };
+        message.visible = until;
+        let (name, received) = (message.group.clone(), message.delivery > 0);
+        self.hidden.insert((until, id));
+        self.group(&name).in_flight += u64::from(received);
+    }
+
+    /// Out of where it is listed.
+    fn take_out(&mut self, id: u64) {
+        let Some(message) = self.messages.get(&id) else { return };
+        let (place, name, received) = ((message.visible, id), message.group.clone(), message.delivery > 0);
+        let was_hidden = self.hidden.remove(&place);
+        let group = self.group(&name);
+        match was_hidden {
+            true => group.in_flight -= u64::from(received),
+            false => drop(group.visible.remove(&place)),
+        }
+        if group.visible.is_empty() && group.in_flight == 0 {
+            self.groups.remove(&name);
+        }
+    }
+
+    fn take(
+        &mut self,
+        max: usize,
+        now: Duration,
+        visibility: Duration,
+        preferred: Option<&String>,
+    ) -> Vec<Received> {
+        self.show(now);
+        let mut taken = Vec::new();
+        while taken.len() < max {
+            let first = |(name, group): (&Option<String>, &Group)| {
+                let waits = preferred.is_none_or(|preferred| name.as_ref() != Some(preferred));
+                Some((waits, group.in_flight, *group.visible.first()?))
+            };
+            let Some((_, _, (_, id))) = self.groups.iter().filter_map(first).min() else { break };
+            // Before it counts as received.
+            self.take_out(id);
+            let message = self.messages.get_mut(&id).expect("what is listed exists");
             message.delivery += 1;
             message.received = now;
             taken.push(Received {
@@ -80,12 +136,17 @@ impl Messages {
                 delivery: message.delivery,
                 sent_at: message.sent_at,
             });
+            message.visible = now + visibility;
+            let (place, name) = ((message.visible, id), message.group.clone());
+            self.hidden.insert(place);
+            self.group(&name).in_flight += 1;
         }
         taken
     }
 
     fn next_visible(&self) -> Option<Duration> {
-        self.by_visibility.first().map(|(visible, _)| *visible)
+        let visible = self.groups.values().filter_map(|group| group.visible.first()).min();
+        visible.or(self.hidden.first()).map(|(visible, _)| *visible)
     }
 }
 
@@ -108,10 +169,10 @@ impl Queue for MemoryQueue {
             state.sent += 1;
             let id = state.sent;
             let visible = now + message.delay;
-            let Outgoing { body, metadata, .. } = message;
-            let message = Message { body, metadata, sent_at, delivery: 0, received: now, visible };
+            let Outgoing { body, metadata, group, .. } = message;
+            let message = Message { body, group, metadata, sent_at, delivery: 0, received: now, visible };
             state.messages.insert(id, message);
-            state.by_visibility.insert((visible, id));
+            state.hidden.insert((visible, id));
             Ok(())
         });
         let answers = answers.collect();
@@ -130,7 +191,7 @@ impl Queue for MemoryQueue {
             let now = self.clock.monotonic();
             let next_visible = {
                 let mut state = self.state();
-                let taken = state.take(max, now, visibility);
+                let taken = state.take(max, now, visibility, self.preferred.get());
                 if !taken.is_empty() {
                     return Ok(taken);
                 }
@@ -158,6 +219,7 @@ impl Queue for MemoryQueue {
             if lease > limits::LEASE_MAX {
                 return Err(QueueError::Refused("a lease ends 12 hours after its receive".to_owned()));
             }
+            state.show(now);
             state.hide(id, now + visibility);
         }
         self.changed.notify_waiters();
@@ -169,9 +231,8 @@ impl Queue for MemoryQueue {
         let mut state = self.state();
         let answers = receipts.iter().map(|receipt| {
             let id = message_of(receipt)?;
-            if let Some(message) = state.messages.remove(&id) {
-                state.by_visibility.remove(&(message.visible, id));
-            }
+            state.take_out(id);
+            state.messages.remove(&id);
             Ok(())
         });
         Ok(answers.collect())
@@ -190,5 +251,9 @@ impl Queue for MemoryQueue {
             }
         }
         Ok(depth)
+    }
+
+    fn prefer(&self, group: &str) {
+        let _ = self.preferred.set(group.to_owned());
     }
 }

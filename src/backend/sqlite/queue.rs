@@ -1,7 +1,7 @@
 //! Queues in the file.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +21,8 @@ pub(super) struct SqliteQueue {
     changed: Arc<Notify>,
     /// When it was last examined, in milliseconds of the monotonic clock, plus one; 0 is never.
     examined: AtomicU64,
+    /// The group that receives made here bring first.
+    preferred: OnceLock<String>,
 }
 
 /// Whether a change may make something visible sooner than a waiting receive thinks.
@@ -42,7 +44,8 @@ impl SqliteQueue {
         let mut queues = file.changed.lock().expect("no holder of this lock panics");
         let changed = queues.entry(name.to_owned()).or_default().clone();
         drop(queues);
-        SqliteQueue { file, name: name.to_owned(), changed, examined: AtomicU64::new(0) }
+        let (examined, preferred) = Default::default();
+        SqliteQueue { file, name: name.to_owned(), changed, examined, preferred }
     }
 
     /// Changes the queue, told the time at which it does.
@@ -88,13 +91,15 @@ impl Queue for SqliteQueue {
         let bytes = sound.iter().map(|message| message.body.len() as u64).sum();
         let send = move |file: &Connection, queue: &str, now: Time| {
             let mut insert = file.prepare_cached(
-                "INSERT INTO messages (queue, visible_at, hidden_ms, sent_at, note, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO messages (queue, visible_at, hidden_ms, sent_at, note, body, grp)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?;
-            for Outgoing { body, delay, metadata, .. } in &sound {
+            for Outgoing { body, delay, metadata, group } in &sound {
                 let delay = delay.as_millis() as u64;
                 let visible_at = now.plus_ms(delay).0 as i64;
-                insert.execute(params![queue, visible_at, delay as i64, now.0 as i64, metadata, body])?;
+                let (delay, sent_at, group) =
+                    (delay as i64, now.0 as i64, group.as_deref().unwrap_or_default());
+                insert.execute(params![queue, visible_at, delay, sent_at, metadata, body, group])?;
             }
             Ok(())
         };
@@ -117,7 +122,10 @@ impl Queue for SqliteQueue {
                 self.write(0, Wakes::Receivers, unstick).await?;
             }
             if found.visible || found.stuck {
-                let take = move |file: &Connection, queue: &str, now| take(file, queue, max, now, visibility);
+                let preferred = self.preferred.get().cloned();
+                let take = move |file: &Connection, queue: &str, now| {
+                    take(file, queue, max, now, visibility, preferred.as_deref())
+                };
                 let taken = self.write(0, Wakes::Nobody, take).await?;
                 if !taken.is_empty() {
                     return Ok(taken);
@@ -190,6 +198,10 @@ impl Queue for SqliteQueue {
         };
         self.file.readers.read(count).await
     }
+
+    fn prefer(&self, group: &str) {
+        let _ = self.preferred.set(group.to_owned());
+    }
 }
 
 /// A receipt names a message and a delivery, so that one of an earlier delivery is told from the holder's.
@@ -240,34 +252,95 @@ fn take(
     max: usize,
     now: Time,
     visibility: Duration,
+    preferred: Option<&str>,
 ) -> QueueResult<Vec<Received>> {
-    let visibility = visibility.as_millis() as u64;
+    let until = now.plus_ms(visibility.as_millis() as u64).0 as i64;
+    let mut messages = Vec::with_capacity(max);
+    for group in next_groups(file, queue, max, now, preferred)? {
+        let Some(message) = take_first(file, queue, &group, now, until)? else { break };
+        messages.push(message);
+    }
+    Ok(messages)
+}
+
+struct Group {
+    name: String,
+    in_flight: i64,
+    /// No more than are asked for.
+    visible: i64,
+    /// When its oldest message became visible.
+    oldest: i64,
+}
+
+/// The groups of the next messages, one for each: the one with the fewest messages in flight first, the oldest among equals.
+fn next_groups(
+    file: &Connection,
+    queue: &str,
+    max: usize,
+    now: Time,
+    preferred: Option<&str>,
+) -> QueueResult<Vec<String>> {
+    // Steps from group to group in the index: a queue has few groups and may have many messages.
+    let mut groups = file.prepare_cached(
+        "WITH RECURSIVE groups (grp) AS (
+             SELECT min(grp) FROM messages WHERE queue = ?1
+             UNION ALL
+             SELECT (SELECT min(grp) FROM messages WHERE queue = ?1 AND grp > groups.grp)
+             FROM groups WHERE groups.grp IS NOT NULL
+         )
+         SELECT grp,
+             (SELECT count(*) FROM messages
+              WHERE queue = ?1 AND grp = groups.grp AND delivery > 0 AND visible_at > ?2),
+             (SELECT count(*) FROM (SELECT 1 FROM messages
+              WHERE queue = ?1 AND grp = groups.grp AND visible_at <= ?2 LIMIT ?3)),
+             (SELECT min(visible_at) FROM messages WHERE queue = ?1 AND grp = groups.grp)
+         FROM groups WHERE grp IS NOT NULL",
+    )?;
+    let row = |row: &Row<'_>| {
+        let (name, in_flight, visible, oldest) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        Ok(Group { name, in_flight, visible, oldest })
+    };
+    let rows = groups.query_map(params![queue, now.0 as i64, max as i64], row)?;
+    let mut waiting: Vec<Group> = rows.collect::<rusqlite::Result<_>>()?;
+    let mut next = Vec::with_capacity(max);
+    while next.len() < max {
+        let visible = waiting.iter_mut().filter(|group| group.visible > 0);
+        let order = |group: &&mut Group| (Some(&*group.name) != preferred, group.in_flight, group.oldest);
+        let Some(group) = visible.min_by_key(order) else { break };
+        next.push(group.name.clone());
+        group.in_flight += 1;
+        group.visible -= 1;
+    }
+    Ok(next)
+}
+
+fn take_first(
+    file: &Connection,
+    queue: &str,
+    group: &str,
+    now: Time,
+    until: i64,
+) -> QueueResult<Option<Received>> {
     let mut update = file.prepare_cached(
-        "UPDATE messages SET visible_at = ?3, hidden_ms = ?4, delivery = delivery + 1
-         WHERE id IN (
-             SELECT id FROM messages WHERE queue = ?1 AND visible_at <= ?2
-             ORDER BY visible_at, hidden_ms, id LIMIT ?5
+        "UPDATE messages SET visible_at = ?3, hidden_ms = ?3 - ?2, delivery = delivery + 1
+         WHERE id = (
+             SELECT id FROM messages WHERE queue = ?1 AND grp = ?4 AND visible_at <= ?2
+             ORDER BY visible_at, hidden_ms, id LIMIT 1
          )
          RETURNING id, delivery, body, note, sent_at",
     )?;
-    let until = now.plus_ms(visibility).0 as i64;
     let message = |row: &Row<'_>| {
         let (id, delivery) = (row.get(0)?, row.get(1)?);
-        let message = Received {
+        Ok(Received {
             id: i64::to_string(&id),
             receipt: receipt(id, delivery),
             body: row.get(2)?,
             metadata: row.get(3)?,
             delivery,
             sent_at: Time(row.get::<_, i64>(4)? as u64),
-        };
-        Ok((id, message))
+        })
     };
-    let rows =
-        update.query_map(params![queue, now.0 as i64, until, visibility as i64, max as i64], message)?;
-    let mut messages: Vec<(i64, Received)> = rows.collect::<rusqlite::Result<_>>()?;
-    messages.sort_by_key(|(id, _)| *id);
-    Ok(messages.into_iter().map(|(_, message)| message).collect())
+    Ok(update.query_row(params![queue, now.0 as i64, until, group], message).optional()?)
 }
 
 fn delete(file: &Connection, queue: &str, id: i64, delivery: u32) -> rusqlite::Result<QueueResult<()>> {

@@ -9,13 +9,14 @@ use crate::error::{Error, Result};
 
 /// `afn1`: tells our files from other programs'.
 const APPLICATION_ID: i32 = 0x6166_6e31;
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// `objects` is clustered by key, so that a list is a scan of one stretch of it; bodies lie apart, in pieces, so that
 /// the stretch stays short. Every write of an object takes a new revision, which never comes back and is its ETag.
 ///
 /// A message is visible from `visible_at` on, by the wall clock; `hidden_ms` is for how long it was hidden, so that a
-/// clock that stepped back is noticed: nothing can be hidden for longer than it was hidden for.
+/// clock that stepped back is noticed: nothing can be hidden for longer than it was hidden for. `grp` is the message's group; a
+/// message in flight has been delivered and is hidden.
 const TABLES: &str = "
 CREATE TABLE revisions (last INTEGER NOT NULL);
 INSERT INTO revisions VALUES (0);
@@ -48,6 +49,13 @@ CREATE TABLE messages (
 CREATE INDEX messages_by_visibility ON messages (queue, visible_at, hidden_ms);
 ";
 
+/// From format 1: messages have groups.
+const GROUPS: &str = "
+ALTER TABLE messages ADD COLUMN grp TEXT NOT NULL DEFAULT '';
+CREATE INDEX messages_by_group ON messages (queue, grp, visible_at, hidden_ms);
+CREATE INDEX messages_in_flight ON messages (queue, grp, visible_at) WHERE delivery > 0;
+";
+
 /// An error unless the file is empty or one that this program can use.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<()> {
     let read = || {
@@ -70,12 +78,17 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes the tables, unless they are there.
+/// Makes the tables, or brings them to this format.
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     let transaction = rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     if is_empty(&transaction)? {
         transaction.execute_batch(TABLES)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", 1)?;
+    }
+    let version: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version < 2 {
+        transaction.execute_batch(GROUPS)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()

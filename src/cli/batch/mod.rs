@@ -47,6 +47,7 @@ impl Job<'_> {
         self.remember(batch, self.run.collected);
         self.session.printer.note(format!("Batch {batch}"));
         self.events.follow(batch);
+        self.engine.deps.queues.chunks.live.prefer(&batch.to_string());
         self.batch.send_replace(Some(batch));
     }
 

@@ -125,4 +125,8 @@ impl Queue for FaultQueue {
     async fn depth(&self) -> QueueResult<Depth> {
         self.injector.inject(Operation::Depth, &self.name, || None, |_| self.inner.depth()).await
     }
+
+    fn prefer(&self, group: &str) {
+        self.inner.prefer(group);
+    }
 }

@@ -139,7 +139,9 @@ impl Range {
         if todo == 0 || self.level.is_suspect() {
             return false;
         }
-        self.is_stuck() || self.takes_ms(todo) >= limits::ms(limits::SPLIT_REST)
+        // Who has begun none may begin one in a moment: pieces that nobody begins would go round without end.
+        let is_long = !self.runners.is_empty() && self.takes_ms(todo) >= limits::ms(limits::SPLIT_REST);
+        is_long || self.is_stuck()
     }
 
     /// Whether other calls have all the slots, and have had them for long.
@@ -155,9 +157,10 @@ impl Range {
         mean_ms.saturating_mul(calls as u64) / self.shared.config.slots as u64
     }
 
-    /// How long a call takes on a slot; `None` while none has ended.
+    /// How long a call of the batch takes on a slot; `None` while none has ended.
     fn mean_ms(&self) -> Option<u64> {
-        (self.busy.as_millis() as u64).checked_div(self.executions).or(self.message.mean_ms)
+        let here = self.shared.pace.mean_of_batch(self.message.batch);
+        here.map(|mean| mean.as_millis() as u64).or(self.message.mean_ms)
     }
 
     /// How many calls begin here within this time; none while it is not known how long they take.
@@ -234,9 +237,9 @@ pub struct SplitLooks {
 }
 
 impl SplitLooks {
-    /// `mean_ms`: how long calls take, if it is known. Then the first look comes at once.
-    pub fn new(rng: &dyn Rng, mean_ms: Option<u64>) -> SplitLooks {
-        SplitLooks { per_mille: 800 + rng.below(401), done: u32::from(mean_ms.is_none()) }
+    /// `at_once`: how long calls take is known, so the first look need not wait.
+    pub fn new(rng: &dyn Rng, at_once: bool) -> SplitLooks {
+        SplitLooks { per_mille: 800 + rng.below(401), done: u32::from(!at_once) }
     }
 
     /// Since the range was begun.

@@ -76,9 +76,6 @@ struct Range {
     /// When the log was last read.
     log_read: Duration,
     split_looks: SplitLooks,
-    /// Executions that ended here: how many, and their time on a slot.
-    executions: u64,
-    busy: Duration,
     /// How carefully its calls run.
     level: Level,
     /// The names of lost marks that name a call.
@@ -173,9 +170,8 @@ impl Range {
     /// Takes in how calls ended. What ends one call changes no other.
     fn settle(&mut self) {
         let ended = self.calls.take_ended();
-        self.executions += ended.executions;
+        self.shared.pace.record_batch(self.message.batch, ended.executions, ended.busy);
         self.addition.executions += ended.executions;
-        self.busy += ended.busy;
         self.addition.executions_ms += ended.busy.as_millis() as u64;
         for row in ended.rows {
             self.shared.emit(Event::BatchCallEnded { batch: self.message.batch, status: row.status });

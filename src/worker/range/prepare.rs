@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -298,7 +297,8 @@ impl Preparation {
             }
         }
         let Preparation { shared, lease, message, place, .. } = self;
-        let split_looks = SplitLooks::new(&*shared.deps.rng, message.mean_ms);
+        let is_mean_known = shared.pace.mean_of_batch(message.batch).is_some() || message.mean_ms.is_some();
+        let split_looks = SplitLooks::new(&*shared.deps.rng, is_mean_known);
         if lease.delivery > 1 {
             shared.emit(Event::RangeRedelivered {
                 app: message.app.clone(),
@@ -327,8 +327,6 @@ impl Preparation {
             flushed: now,
             log_read: now,
             split_looks,
-            executions: 0,
-            busy: Duration::ZERO,
             level: Level::Normal,
             losses,
             marks: 0,
