@@ -270,7 +270,7 @@ pub const PIECE_MIN: Duration = Duration::from_secs(2);
 /// The last empty receive on `chunks` is younger than this, or messages may wait there.
 pub const EMPTY_RECEIVE: Duration = Duration::from_secs(20);
 /// Retries of a chunk that are due within this are sent together.
-pub const RETRIES_TOGETHER: Duration = Duration::from_secs(3);
+pub const RETRIES_TOGETHER: Duration = Duration::from_secs(5);
 /// The next range is asked for when the slots are likely to be free for it within this: it hides two requests.
 pub const RECEIVE_AHEAD: Duration = Duration::from_millis(250);
 /// Ranges are received together that are worked off in this time, at the pace of the last one.

@@ -59,6 +59,8 @@ pub struct Log {
     executions: u64,
     executions_ms: u64,
     worker: Option<String>,
+    /// Others write to it too, so the next position is looked at before it is written.
+    is_shared: bool,
 }
 
 /// What is to be added to a log.
@@ -102,12 +104,13 @@ impl Log {
             executions: 0,
             executions_ms: 0,
             worker: None,
+            is_shared: false,
         }
     }
 
     /// Reads how far the log has come.
     pub async fn open(store: &dyn Store, chunk: Chunk) -> Result<Log> {
-        let mut log = Log::fresh(chunk);
+        let mut log = Log { is_shared: true, ..Log::fresh(chunk) };
         log.catch_up(store).await?;
         Ok(log)
     }
@@ -205,6 +208,32 @@ impl Log {
         Ok(())
     }
 
+    /// The same for one who expects few parts, or none. Looks at the next position, and further on by growing steps: a list, or a
+    /// refused PUT, costs as much as a dozen such looks.
+    async fn probe(&mut self, store: &dyn Store) -> Result<()> {
+        let (app, batch, last) = (self.chunk.app.clone(), self.chunk.batch, self.chunk.last);
+        let exists = async |part: u64| store.exists(&Key::Part(app.clone(), batch, last, part)).await;
+        let (first, mut step) = (self.position, 1);
+        // All parts below `first + there` are there; the one at `first + gone` is not.
+        let (mut there, mut gone) = (0, 0);
+        while exists(first + gone).await? {
+            there = gone + 1;
+            gone += step;
+            step *= 2;
+        }
+        while there < gone {
+            let middle = there + (gone - there) / 2;
+            match exists(first + middle).await? {
+                true => there = middle + 1,
+                false => gone = middle,
+            }
+        }
+        match there {
+            0 => Ok(()),
+            _ => self.take_in(store, first + there - 1).await,
+        }
+    }
+
     /// Reads one part's footer, which tells all below it too.
     async fn take_in(&mut self, store: &dyn Store, part: u64) -> Result<()> {
         let Chunk { app, batch, last, .. } = &self.chunk;
@@ -243,6 +272,9 @@ impl Log {
     pub async fn append(&mut self, store: &dyn Store, addition: &Addition) -> Result<Appended> {
         let rows = &addition.rows;
         let mut stood = 0;
+        if self.is_shared {
+            planted!(self.probe(store).await?, AppendedWithoutCatchingUp => ());
+        }
         loop {
             let decided = |row: &Row| {
                 planted!(
@@ -270,8 +302,9 @@ impl Log {
                 }
                 Err(StoreError::Exists) => {
                     stood += 1;
+                    self.is_shared = true;
                     let before = self.position;
-                    planted!(self.catch_up(store).await?, AppendedWithoutCatchingUp => self.position += 1);
+                    planted!(self.probe(store).await?, AppendedWithoutCatchingUp => self.position += 1);
                     planted!((), WriterIdentity => if crate::planted::is_of_same_writer(self, rows) {
                         return Ok(Appended { recorded: rows.len() as u64, adopted: 0, stood });
                     });

@@ -28,13 +28,22 @@ pub struct BatchSnapshot {
     pub over: bool,
     facts: BatchFacts,
     at: Duration,
+    /// When it was last seen that the batch is not cancelled; not before `at`.
+    open_at: Duration,
     first_at: Duration,
+    /// More is stored than it has.
+    is_stale: bool,
 }
 
 impl BatchSnapshot {
     /// Whether the chunk that ends with this number is part of the batch, as far as is known.
     pub fn belongs(&self, last: u64) -> bool {
         self.facts.belongs(last)
+    }
+
+    /// How old a look at the batch may be now.
+    fn fresh(&self, now: Duration) -> Duration {
+        (now.saturating_sub(self.first_at) / 10).clamp(FRESH_MIN, FRESH)
     }
 }
 
@@ -59,6 +68,28 @@ impl BatchCache {
         mentioned.insert((batch, reason.clone()))
     }
 
+    /// The cancellation of a batch of which something runs. Costs one HEAD where it is time to look: a snapshot's list costs a
+    /// dozen of them.
+    pub async fn cancellation(&self, app: &AppName, batch: BatchId) -> Result<Option<Arc<Cancelled>>> {
+        let name = (app.clone(), batch);
+        {
+            let mut known = self.known.lock().await;
+            let now = self.deps.clock.monotonic();
+            if let Some(look) = known.get_mut(&name).filter(|look| look.cancelled.is_none() && !look.over) {
+                if now.saturating_sub(look.open_at) < look.fresh(now) {
+                    return Ok(None);
+                }
+                let of = BatchRef::new(app, batch);
+                if !self.deps.store.fact_exists::<Cancelled>(&of).await? {
+                    look.open_at = now;
+                    return Ok(None);
+                }
+                look.is_stale = true;
+            }
+        }
+        Ok(self.snapshot(app, batch).await?.and_then(|look| look.cancelled))
+    }
+
     /// `None`: there is no such batch (its definition was deleted, and with it all that could run).
     pub async fn snapshot(&self, app: &AppName, batch: BatchId) -> Result<Option<BatchSnapshot>> {
         // Held over the requests: many chunks that ask at once are answered by one look.
@@ -68,8 +99,7 @@ impl BatchCache {
         let before = known.get(&name).cloned();
         if let Some(look) = &before {
             let age = now.saturating_sub(look.at);
-            let fresh = (now.saturating_sub(look.first_at) / 10).clamp(FRESH_MIN, FRESH);
-            if look.over || age < fresh {
+            if look.over || (!look.is_stale && age < look.fresh(now)) {
                 return Ok(before);
             }
         }
@@ -101,6 +131,15 @@ impl BatchCache {
         facts.sealed.read(store, &of).await?;
         let cancelled = facts.cancelled.read(store, &of).await?;
         let over = facts.summary.is_there();
-        Ok(Some(BatchSnapshot { batch, cancelled, over, facts, at: now, first_at }))
+        Ok(Some(BatchSnapshot {
+            batch,
+            cancelled,
+            over,
+            facts,
+            at: now,
+            open_at: now,
+            first_at,
+            is_stale: false,
+        }))
     }
 }

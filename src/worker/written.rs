@@ -1,14 +1,22 @@
-//! The logs that this worker wrote for batches that it also supervises. The supervisor need not read them again.
+//! The logs that this worker wrote last. The supervisor of their batch need not read them again, where it works here; and a
+//! piece of a chunk finds its log known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::model::BatchId;
 use crate::outcomes::Log;
 
-/// By batch and chunk, the logs as they stood after the last append.
+/// How many logs are remembered for pieces.
+const RECENT_MAX: usize = 16;
+
+/// The logs as they stood after the last append.
 #[derive(Debug, Default)]
-pub struct WrittenLogs(Mutex<BTreeMap<BatchId, BTreeMap<u64, Log>>>);
+pub struct WrittenLogs {
+    /// Of supervised batches, by batch and chunk.
+    supervised: Mutex<BTreeMap<BatchId, BTreeMap<u64, Log>>>,
+    recent: Mutex<VecDeque<(BatchId, Log)>>,
+}
 
 /// As long as it lives, what is written of the batch is kept until it is taken.
 pub struct OwnLogs {
@@ -18,7 +26,13 @@ pub struct OwnLogs {
 
 impl WrittenLogs {
     fn logs(&self) -> MutexGuard<'_, BTreeMap<BatchId, BTreeMap<u64, Log>>> {
-        self.0.lock().expect("no holder of this lock panics")
+        self.supervised.lock().expect("no holder of this lock panics")
+    }
+
+    /// A chunk's log, as it was when this worker wrote to it; `None` if that is long ago.
+    pub fn recent(&self, batch: BatchId, chunk: u64) -> Option<Log> {
+        let recent = self.recent.lock().expect("no holder of this lock panics");
+        recent.iter().find(|(of, log)| *of == batch && log.last() == chunk).map(|(_, log)| log.clone())
     }
 
     pub fn collect(self: &Arc<WrittenLogs>, batch: BatchId) -> OwnLogs {
@@ -27,6 +41,11 @@ impl WrittenLogs {
     }
 
     pub fn record(&self, batch: BatchId, log: &Log) {
+        let mut recent = self.recent.lock().expect("no holder of this lock panics");
+        recent.retain(|(of, known)| *of != batch || known.last() != log.last());
+        recent.truncate(RECENT_MAX - 1);
+        recent.push_front((batch, log.clone()));
+        drop(recent);
         if let Some(logs) = self.logs().get_mut(&batch) {
             let is_newer = |known: &Log| known.parts() < log.parts();
             if logs.get(&log.last()).is_none_or(is_newer) {
@@ -47,7 +66,7 @@ impl OwnLogs {
 /// A second supervisor of the same batch reads what it could have had here.
 impl Drop for OwnLogs {
     fn drop(&mut self) {
-        if let Ok(mut logs) = self.written.0.lock() {
+        if let Ok(mut logs) = self.written.supervised.lock() {
             logs.remove(&self.batch);
         }
     }

@@ -22,7 +22,6 @@ use self::calls::CallQueue;
 use self::context::{CallContext, Interruption, OpenCall};
 use self::give::SplitLooks;
 use self::prepare::Prepared;
-use super::batches::BatchSnapshot;
 use super::done::{Done, Mismatched};
 use super::lease::Lease;
 use super::marks::{self, MarkLocation};
@@ -261,8 +260,8 @@ impl Range {
         if self.cancelled {
             return;
         }
-        let snapshot = self.shared.batches.snapshot(&self.message.app, self.message.batch).await;
-        let Ok(Some(BatchSnapshot { cancelled: Some(cancelled), .. })) = snapshot else { return };
+        let cancelled = self.shared.batches.cancellation(&self.message.app, self.message.batch).await;
+        let Ok(Some(cancelled)) = cancelled else { return };
         self.runners.shutdown().await;
         self.settle();
         // What waits for a retry is cancelled like the rest.

@@ -153,10 +153,15 @@ impl Preparation {
     async fn open_log(&self) -> Result<Log, Abandoned> {
         let last = planted!(self.message.chunk, LogPerRange => self.message.calls.last().unwrap_or(self.message.chunk));
         let chunk = Chunk::of(&self.message.app, self.message.batch, &self.snapshot.batch, last);
-        let is_first = self.lease.delivery == 1 && !self.message.again;
-        match is_first {
-            true => Ok(Log::fresh(chunk)),
-            false => Ok(Log::open(&*self.shared.deps.store, chunk).await?),
+        let is_first = self.lease.delivery == 1;
+        if is_first && !self.message.again {
+            return Ok(Log::fresh(chunk));
+        }
+        // Nobody else has a piece that comes for the first time: what was known of its log is enough to begin.
+        let is_piece = self.message.calls.iter().all(|run| run.value.attempts == 0);
+        match self.shared.written.recent(self.message.batch, last) {
+            Some(log) if is_first && is_piece => Ok(log),
+            _ => Ok(Log::open(&*self.shared.deps.store, chunk).await?),
         }
     }
 

@@ -64,8 +64,8 @@ impl Range {
     async fn is_cancelled_meanwhile(&self) {
         loop {
             self.shared.deps.clock.sleep(limits::CANCEL_LOOK_MIN).await;
-            let snapshot = self.shared.batches.snapshot(&self.message.app, self.message.batch).await;
-            if matches!(snapshot, Ok(Some(snapshot)) if snapshot.cancelled.is_some()) {
+            let batches = &self.shared.batches;
+            if matches!(batches.cancellation(&self.message.app, self.message.batch).await, Ok(Some(_))) {
                 return;
             }
         }
