@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_secs(60);
 fn queues() -> [(Arc<dyn Queue>, Option<tempfile::TempDir>); 2] {
     let clock = Arc::new(SystemClock);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let sqlite = Sqlite::open(&folder.path().join("afn.db"), clock.clone()).expect("open");
+    let sqlite = Sqlite::open(folder.path().join("afn.db"), clock.clone()).expect("open");
     [(Arc::new(MemoryQueue::new(clock)), None), (sqlite.queue("chunks"), Some(folder))]
 }
 
