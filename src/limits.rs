@@ -266,7 +266,7 @@ pub const SPLIT_LOOK_MAX: Duration = Duration::from_secs(15);
 /// What a worker keeps of a range while messages wait on the queue, in time with all its slots. Double that is cut.
 pub const RANGE: Duration = Duration::from_secs(30);
 /// A piece of a range takes at least so long with all slots of a worker.
-pub const PIECE_MIN: Duration = Duration::from_secs(2);
+pub const PIECE_MIN: Duration = Duration::from_secs(3);
 /// The last empty receive on `chunks` is younger than this, or messages may wait there.
 pub const EMPTY_RECEIVE: Duration = Duration::from_secs(20);
 /// Retries of a chunk that are due within this are sent together.

@@ -46,7 +46,7 @@ impl Retries {
         }
     }
 
-    /// Sends what is due. All of it at once in a batch that was cancelled: a worker has to decide it.
+    /// Sends what is due, once it is time. All of it at once in a batch that was cancelled: a worker has to decide it.
     pub async fn send_due(
         &mut self,
         shared: &Shared,
@@ -55,6 +55,9 @@ impl Retries {
         is_cancelled: bool,
     ) -> Result<(), Abandoned> {
         let (now, mean_ms) = (shared.deps.now(), logs.mean_ms());
+        if !is_cancelled && self.next_send(logs).is_none_or(|at| at > now) {
+            return Ok(());
+        }
         for log in logs.belonging(None) {
             self.sent.retain(|number, _| !log.decided().contains(*number));
             let due = |(number, call): &(&u64, &PendingCall)| {
@@ -72,12 +75,18 @@ impl Retries {
         Ok(())
     }
 
-    /// When the next of those is to be sent that were not.
-    pub fn next_due(&self, logs: &Logs) -> Option<Time> {
+    /// When something is to be sent. The first that is due waits a moment for others, or each would have a message, and a part
+    /// of its chunk's log; not where the last is due before.
+    pub fn next_send(&self, logs: &Logs) -> Option<Time> {
         let mean_ms = logs.mean_ms();
         let waiting = logs.belonging(None).flat_map(Log::pending);
         let open = waiting.filter(|(number, call)| !self.is_sent(**number, call));
-        open.map(|(_, call)| self.send_at(call, mean_ms)).min()
+        let due = open.map(|(_, call)| self.send_at(call, mean_ms));
+        let bounds = |bounds: Option<(Time, Time)>, at: Time| {
+            Some(bounds.map_or((at, at), |(first, last)| (first.min(at), last.max(at))))
+        };
+        let (first, last) = due.fold(None, bounds)?;
+        Some(first.plus_ms(limits::ms(limits::RETRIES_TOGETHER)).min(last))
     }
 
     /// What was sent and nothing has come of, for the next supervisor.

@@ -175,12 +175,10 @@ impl Supervisor {
         })
     }
 
-    /// Sooner if a retry is due before. Those that are due soon after it go with it.
+    /// Sooner if retries are to be sent before.
     fn until_next_look(&self, wait_ms: u64) -> Duration {
         let now = self.shared.deps.now();
-        let together_ms = limits::ms(limits::RETRIES_TOGETHER);
-        let due = self.retries.next_due(&self.logs).map(|due| due.plus_ms(together_ms));
-        let due_ms = due.map_or(wait_ms, |due| due.since_ms(now).max(1));
+        let due_ms = self.retries.next_send(&self.logs).map_or(wait_ms, |due| due.since_ms(now).max(1));
         Duration::from_millis(wait_ms.min(due_ms))
     }
 
