@@ -263,8 +263,11 @@ pub const FLUSH_MAX: Duration = Duration::from_secs(300);
 pub const SPLIT_REST: Duration = Duration::from_secs(2);
 /// The longest time between two looks whether to split.
 pub const SPLIT_LOOK_MAX: Duration = Duration::from_secs(15);
-/// What a worker keeps of a range while messages wait on the queue, in time with all its slots. Double that is cut.
+/// A range takes so long with all slots of a worker, and has so many calls for each slot.
 pub const RANGE: Duration = Duration::from_secs(30);
+pub const RANGE_CALLS_PER_SLOT_MIN: usize = 4;
+/// A message is cut that is worth so many ranges.
+pub const RANGES_CUT_MIN: usize = 3;
 /// A piece of a range takes at least so long with all slots of a worker.
 pub const PIECE_MIN: Duration = Duration::from_secs(3);
 /// The last empty receive on `chunks` is younger than this, or messages may wait there.

@@ -108,6 +108,11 @@ impl Log {
         }
     }
 
+    /// Others write to it too.
+    pub fn share(&mut self) {
+        self.is_shared = true;
+    }
+
     /// Reads how far the log has come.
     pub async fn open(store: &dyn Store, chunk: Chunk) -> Result<Log> {
         let mut log = Log { is_shared: true, ..Log::fresh(chunk) };

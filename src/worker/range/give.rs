@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::context::OpenCall;
-use super::{Range, Stopped};
+use super::{Range, Stopped, cut};
 use crate::layout::object::MarkKind;
 use crate::layout::{Message, PendingCall, RangeMessage};
 use crate::limits;
@@ -114,14 +114,18 @@ impl Range {
         if !self.is_worth_splitting() {
             return;
         }
-        let is_long = self.takes_ms(self.calls.todo()) >= 2 * limits::ms(limits::RANGE);
+        let range = self
+            .mean_ms()
+            .map_or(0, |mean_ms| cut::calls_per_range(&self.shared, Duration::from_millis(mean_ms)));
+        let is_long = self.takes_ms(self.calls.todo()) >= 2 * limits::ms(limits::RANGE)
+            && self.calls.todo() >= 2 * range;
         // Taken out first, or it would be begun while the messages are on their way.
         let (kept, pieces_max) = match self.is_queue_empty().await {
-            true => (limits::SPLIT_REST, limits::QUEUE_BATCH_MAX),
-            false if is_long => (limits::RANGE, 1),
+            true => (self.begins_within(limits::SPLIT_REST), limits::QUEUE_BATCH_MAX),
+            false if is_long => (range, 1),
             false => return,
         };
-        let rest = self.calls.split_off(self.begins_within(kept));
+        let rest = self.calls.split_off(kept);
         let pieces = self.pieces(rest, pieces_max);
         if pieces.is_empty() {
             return;

@@ -6,6 +6,7 @@
 
 mod calls;
 mod context;
+mod cut;
 mod give;
 mod pipelined;
 mod prepare;
@@ -62,6 +63,8 @@ struct Range {
     place: MarkLocation,
     context: Arc<CallContext>,
     log: Log,
+    /// Others have calls of the chunk too.
+    is_piece: bool,
     /// Its calls; shared with those who run them.
     calls: Arc<CallQueue>,
     runners: JoinSet<()>,

@@ -110,7 +110,7 @@ impl Range {
         }
         // What is left is over soon: its end is seen early enough. And a log that several write to is written to less often
         // by each.
-        let soonest = match !self.message.again && self.is_worth_splitting() {
+        let soonest = match !self.is_piece && self.is_worth_splitting() {
             true => limits::FLUSH_MIN,
             false => limits::FLUSH_REST_MIN,
         };

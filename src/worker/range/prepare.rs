@@ -40,10 +40,10 @@ pub enum Prepared {
 }
 
 /// A message on its way to its calls.
-struct Preparation {
-    shared: Arc<Shared>,
-    lease: Lease,
-    message: RangeMessage,
+pub(super) struct Preparation {
+    pub(super) shared: Arc<Shared>,
+    pub(super) lease: Lease,
+    pub(super) message: RangeMessage,
     place: MarkLocation,
     delivery: DeliveryId,
     snapshot: BatchSnapshot,
@@ -93,6 +93,9 @@ impl Preparation {
             && let Err(mismatch) = self.shared.executor.suits(version)
         {
             return self.put_back_mismatched(mismatch).await.map(Prepared::Done);
+        }
+        if self.cut().await {
+            return Ok(Prepared::Done(Done::Replaced { lease: self.lease, handed_back: false }));
         }
         if let Some(reason) = self.mark_reading_or_give_up().await? {
             return self.decide_unread(State::Error, reason).await.map(Prepared::Done);
@@ -153,14 +156,11 @@ impl Preparation {
     async fn open_log(&self) -> Result<Log, Abandoned> {
         let last = planted!(self.message.chunk, LogPerRange => self.message.calls.last().unwrap_or(self.message.chunk));
         let chunk = Chunk::of(&self.message.app, self.message.batch, &self.snapshot.batch, last);
-        let is_first = self.lease.delivery == 1;
-        if is_first && !self.message.again {
-            return Ok(Log::fresh(chunk));
-        }
-        // Nobody else has a piece that comes for the first time: what was known of its log is enough to begin.
-        let is_piece = self.message.calls.iter().all(|run| run.value.attempts == 0);
+        // What comes for the first time and was not begun is nobody else's: whatever is known of its log is enough to begin.
+        let is_new = self.lease.delivery == 1 && self.message.calls.iter().all(|run| run.value.attempts == 0);
         match self.shared.written.recent(self.message.batch, last) {
-            Some(log) if is_first && is_piece => Ok(log),
+            Some(log) if is_new => Ok(log),
+            None if is_new && !self.message.again => Ok(Log::fresh(chunk)),
             _ => Ok(Log::open(&*self.shared.deps.store, chunk).await?),
         }
     }
@@ -276,10 +276,12 @@ impl Preparation {
         records: Vec<Record>,
     ) -> Result<Prepared, Abandoned> {
         let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
+        let (in_chunk, mut in_message) = (records.len(), 0);
         let (mut refused, mut todo) = (Vec::new(), BTreeMap::new());
         for record in records {
             let number = record.number;
             let Some(history) = self.message.calls.get(number).copied() else { continue };
+            in_message += 1;
             if self.is_given(number) || !log.may_run(number, &history) {
                 continue;
             }
@@ -323,6 +325,7 @@ impl Preparation {
             place,
             context,
             log,
+            is_piece: in_message < in_chunk,
             calls,
             runners: JoinSet::new(),
             addition,
@@ -343,6 +346,9 @@ impl Preparation {
             mismatch: None,
             shared,
         };
+        if range.is_piece {
+            range.log.share();
+        }
         range.refuse(refused);
         for (number, history, reason) in condemned {
             range.condemn(number, history, reason);
