@@ -257,7 +257,7 @@ pub const FLUSH_BYTES: u64 = 8 * MIB;
 /// A slow chunk is flushed every clamp(elapsed / 3, MIN, MAX).
 pub const FLUSH_MIN: Duration = Duration::from_secs(3);
 /// The same, when it is shared, or what is left takes too little time to be.
-pub const FLUSH_REST_MIN: Duration = Duration::from_secs(30);
+pub const FLUSH_REST_MIN: Duration = Duration::from_secs(60);
 pub const FLUSH_MAX: Duration = Duration::from_secs(300);
 /// A range is split when its rest takes at least this long, but for what begins within this time.
 pub const SPLIT_REST: Duration = Duration::from_secs(2);
