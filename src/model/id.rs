@@ -172,7 +172,8 @@ macro_rules! counted_ids {
 counted_ids! {
     /// One delivery of a message: `{message}.{delivery}`. The queue counts the deliveries.
     DeliveryId { message: MessageId, delivery from 1 }, "a delivery like MESSAGE.1";
-    /// One execution of a call: `{message}.{delivery}.{attempt}`. No two executions ever share one (N8).
+    /// One execution of a call: `{message}.{delivery}.{attempt}`. No two executions share one, unless the lost
+    /// answer to a send has made two messages of one id (N8).
     AttemptId { delivery: DeliveryId, attempt from 1 }, "an attempt like MESSAGE.1.1";
     /// One mark of one delivery: `{message}.{delivery}.{n}`.
     MarkId { delivery: DeliveryId, n from 0 }, "a mark like MESSAGE.1.1";

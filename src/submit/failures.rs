@@ -1,4 +1,4 @@
-//! The failures of a finished batch, as the source of the batch that retries them.
+//! What failed or was cancelled in a finished batch, as the source of the batch that retries them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,7 +14,7 @@ use crate::outcomes::chunks;
 use crate::seam::store::ByteRange;
 use crate::seam::{Deps, StoreExt as _};
 
-/// The calls of a finished batch that failed, in the order of their numbers, chunk by chunk.
+/// The calls of a finished batch that failed or were cancelled, in the order of their numbers, chunk by chunk.
 pub(super) struct Failures {
     deps: Deps,
     parent: BatchSnapshot,
@@ -40,7 +40,7 @@ impl Failures {
         let BatchRef { app, batch } = &self.parent.of;
         let store = &self.deps.store;
         let log = self.parent.log(&self.deps, last, parts).await?;
-        if !log.counts().iter().any(|(status, count)| has_failed(*status) && *count > 0) {
+        if !log.counts().iter().any(|(status, count)| is_retried(*status) && *count > 0) {
             return Ok(Vec::new());
         }
         // The first part that names a call decides it (R2).
@@ -58,7 +58,7 @@ impl Failures {
         let mut items = Vec::new();
         for record in records {
             if record.refused.is_some()
-                || !decided.get(&record.number).is_some_and(|status| has_failed(*status))
+                || !decided.get(&record.number).is_some_and(|status| is_retried(*status))
             {
                 continue;
             }
@@ -81,8 +81,8 @@ impl Failures {
     }
 }
 
-fn has_failed(status: State) -> bool {
-    matches!(status, State::Error | State::Timeout | State::Killed)
+fn is_retried(status: State) -> bool {
+    matches!(status, State::Error | State::Timeout | State::Killed | State::Cancelled)
 }
 
 #[async_trait]

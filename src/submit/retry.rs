@@ -1,5 +1,5 @@
-//! Retries what failed: a new batch from the calls of a finished one that ended `error`, `timeout` or `killed`, with its
-//! own ids. Records that were refused are not among them: they would be refused again. In the new batch a record's source
+//! Retries what failed or was cancelled: a new batch from the calls of a finished one that ended `error`, `timeout`,
+//! `killed` or `cancelled`, with its own ids. Records that were refused are not among them: they would be refused again. In the new batch a record's source
 //! line is its number in the old one.
 
 use super::batch::{BatchOptions, OnProgress, claim, definition};
@@ -49,7 +49,7 @@ pub async fn retry(
         None => {
             if Failures::of(deps, parent.clone()).await?.next().await?.is_empty() {
                 return Err(Error::conflict(format!("no call of batch {batch} can be retried"))
-                    .with_hint("none failed, or those that did were bad records"));
+                    .with_hint("none failed or was cancelled, or those that did were bad records"));
             }
             link(deps, &parent).await?
         }
@@ -60,7 +60,7 @@ pub async fn retry(
     Ok(Retried { batch: made, repeated, resumed })
 }
 
-/// Whether a call of a finished batch failed that was not refused for its record.
+/// Whether a call of a finished batch failed or was cancelled that was not refused for its record.
 pub async fn can_retry(deps: &Deps, batch: BatchId) -> Result<bool> {
     Ok(!Failures::of(deps, BatchSnapshot::of(deps, batch).await?).await?.next().await?.is_empty())
 }

@@ -179,7 +179,8 @@ pub async fn void(shared: &Shared, place: &MarkLocation, delivery: DeliveryId) -
     create(shared, place.void_key(delivery), PutObject::create("")).await
 }
 
-/// If the object exists, this worker wrote it, and the answer was lost.
+/// If the object exists, this worker wrote it, and the answer was lost; or two messages share an id, after a lost answer to
+/// their send, and either mark will do.
 async fn create(shared: &Shared, key: Key, object: PutObject) -> Result<(), StoreError> {
     shared.deps.store.create(&key, object).await.map(drop)
 }

@@ -1,5 +1,7 @@
 //! Lease → run → record. A worker polls the queues, runs the calls that it leases on its slots, and writes outcomes. It is
 //! one future that owns all its tasks; dropping it is like a crash. It knows executors only through their trait.
+//!
+//! Names like H9 or N3 are those of ARCHITECTURE.md, *Reasons*: each is a schedule that broke an earlier rule.
 
 mod attempt;
 mod batches;
@@ -92,12 +94,12 @@ impl Config {
     }
 }
 
-/// What a worker did in its life.
+/// What a worker did in its life, in messages: a range of many calls is one of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Outcomes recorded, or found standing.
+    /// All that they point to is recorded, or found so.
     pub finished: u64,
-    /// Calls given to other workers unfinished.
+    /// Their work goes on under new messages.
     pub handed_back: u64,
 }
 

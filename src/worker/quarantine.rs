@@ -1,5 +1,5 @@
 //! Quarantine decides how carefully a call runs whose worker was lost. It runs once more among other calls, then as the
-//! only suspect on its worker, then with the worker to itself. The first loss leaves no mark. A call that five loss marks
+//! only suspect on its worker, then with the worker to itself. The first loss at `Normal` leaves no mark. A call that five loss marks
 //! name, three of them from when it had the worker to itself, is recorded `killed`. A receive count alone makes a call no more suspect
 //! than one loss does (H4).
 

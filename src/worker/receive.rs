@@ -54,7 +54,7 @@ pub struct Receiver {
 /// The messages that this worker has put back because it cannot work on them.
 #[derive(Default)]
 struct Aside {
-    /// By the queue's own name of each: until when it is hidden, and why.
+    /// By the queue's own name of each, or by what names its calls: until when it is hidden, and why.
     hidden: BTreeMap<String, (Duration, String)>,
     told_at: Option<Duration>,
 }

@@ -303,8 +303,8 @@ impl WorkerLoop {
         self.held[queue] += 1;
         match message {
             Message::Call(call) => {
-                let place = shared.slots.line_up(Class::Call);
-                let work = single::work(shared, place, lease, call);
+                let ticket = shared.slots.line_up(Class::Call);
+                let work = single::work(shared, ticket, lease, call);
                 self.work.spawn(async move { (queue, caught(work).await) });
             }
             Message::Range(range) => {

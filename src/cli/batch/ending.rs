@@ -12,7 +12,7 @@ use crate::cli::printer::Printer;
 use crate::cli::text::Text;
 use crate::deploy::command::words;
 use crate::error::{Error, Result};
-use crate::model::BatchId;
+use crate::model::{BatchId, State};
 use crate::results::batch::{BatchStatus, BatchView};
 use crate::results::cost::{self, Cost};
 use crate::results::export::{self, Exported, Format, file, joblog};
@@ -84,7 +84,8 @@ pub async fn print_summary(job: &Job<'_>, view: &BatchView, bad: Option<&BadReco
     let deps = &job.engine.deps;
     let (failures, tried) = reasons::of_failures(deps, view).await?;
     // A retry refuses the same records again: it makes sense only if other calls failed too.
-    let can_retry = !failures.is_empty() && (tried || can_retry(deps, view.batch).await?);
+    let was_cancelled = view.counts.get(&State::Cancelled).is_some_and(|count| *count > 0);
+    let can_retry = was_cancelled || (!failures.is_empty() && (tried || can_retry(deps, view.batch).await?));
     let code = bad.map_or(ExitCode::of_batch(view.status), |_| ExitCode::Usage);
     let end = BatchEnd { job, view, bad, failures, can_retry, cost: spent(job, view), code };
     let printer = &job.session.printer;
@@ -173,6 +174,8 @@ impl BatchEnd<'_> {
                 true => next("try again", format!("afn batch retry {batch}")),
                 false => next("correct", "the records: a retry would refuse them again".to_owned()),
             }
+        } else if self.can_retry {
+            next("run it", format!("afn batch retry {batch}"));
         }
         match &run.output {
             Some(path) => next("results", short_path(path)),

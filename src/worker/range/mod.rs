@@ -1,8 +1,9 @@
 //! Runs the calls of a range: lease → read chunk and log → run undecided calls on free slots → append → delete.
 //!
-//! When a worker dies, the message of its range comes again. The next worker reads the marks of the lost worker, the chunk
-//! and its log. It leaves out calls that are decided, that wait for a retry, or that left the message. The others run again
-//! under a mark, more carefully after each lost worker.
+//! A worker that dies extends its leases no more (`lease::keep`). Nobody notices the death itself: once the visibility is over,
+//! the queue delivers the message of its range again, one delivery older. The next worker reads the marks of the lost worker,
+//! the chunk and its log. It leaves out calls that are decided, that wait for a retry, or that left the message. The others run
+//! again under a mark, more carefully after each lost worker.
 
 mod calls;
 mod context;
@@ -225,7 +226,8 @@ impl Range {
         self.addition.pending.insert(open.record.number, pending);
     }
 
-    /// Appends what is finished, and repeats until it is known what stands.
+    /// Appends what is finished, and repeats until it is known what stands. A part is written only where none is; if another worker
+    /// was first, its part is read, and what it decides is left out: the first part that names a call decides it.
     async fn flush(&mut self) -> Result<(), Abandoned> {
         self.flushed = self.shared.deps.clock.monotonic();
         if self.addition.rows.is_empty() && self.addition.pending.is_empty() {

@@ -135,8 +135,8 @@ impl Preparation {
         self.range(context, log, records).await
     }
 
-    /// From the third delivery on, writes a `Reading` mark before the objects are read. Returns the reason to give up once too many
-    /// workers were lost while they read.
+    /// From the third delivery on, writes a `Reading` mark before the objects are read, unless an earlier delivery left another mark:
+    /// then they could be read. Returns the reason to give up once too many workers were lost while they read.
     async fn mark_reading_or_give_up(&self) -> Result<Option<String>, Abandoned> {
         let is_reading = |mark: &EarlierMark| mark.kind == MarkKind::Reading;
         if self.lease.delivery < 3 || !self.lost.iter().all(is_reading) {

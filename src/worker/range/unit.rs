@@ -18,7 +18,8 @@ impl Range {
         }
         let shared = self.shared.clone();
         if self.lease.delivery > 2 {
-            // It was read, and may wait long. Should this worker be lost meanwhile, it was not lost while reading.
+            // It was read, and may wait long. Should this worker be lost meanwhile, it was not lost while reading:
+            // `mark_reading_or_give_up` counts only deliveries that left no other mark.
             self.mark(MarkKind::Running, []).await?;
         }
         let permit = tokio::select! {

@@ -54,7 +54,7 @@ pub enum BatchCommand {
     /// End a batch whose source ended early with the calls that are stored.
     Seal(BatchArgs),
 
-    /// Make a batch of the calls that failed. Repeated, it shows the batch that was made.
+    /// Make a batch of the calls that failed or were cancelled. Repeated, it shows the batch that was made.
     Retry(BatchRetryArgs),
 
     /// Write a report: one HTML file with plots of calls, durations, failures and cost.
