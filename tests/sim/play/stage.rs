@@ -224,6 +224,10 @@ impl Stage {
     fn suspects_run_one_by_one(&self, name: &str) {
         let (dead, executions) = (self.dead.lock(), self.executions.lock());
         let (dead, executions) = (dead.expect("no holder panics"), executions.expect("no holder panics"));
+        // It was just taken along by the call before, and is not gone yet.
+        if dead.contains(name) {
+            return;
+        }
         let open = || executions.iter().filter(|one| one.ended.is_none());
         let losses =
             |call: CallId| open().filter(|one| one.call == call && dead.contains(&one.worker)).count();
