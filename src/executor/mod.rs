@@ -2,6 +2,7 @@
 
 pub mod composite;
 pub mod docker;
+mod folder_lock;
 pub mod owner;
 pub mod pool;
 pub mod process;

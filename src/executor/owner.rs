@@ -2,20 +2,20 @@
 //! a process that gets the lock knows that the worker is dead. Unlike a process id, a lock cannot pass to another process,
 //! holds across process namespaces, and is released by a crash.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 
+use super::folder_lock::FolderLock;
 use crate::folder;
 
 #[derive(Debug)]
 pub struct Owner {
     dir: PathBuf,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 /// Whether the owner of a folder is alive.
@@ -23,7 +23,7 @@ pub struct Owner {
 pub enum Life {
     Alive,
     /// Dead. As long as this lock is held, no other worker takes the folder.
-    Dead(File),
+    Dead(FolderLock),
     /// There is no such folder (any more, or on this machine).
     Unknown,
 }
@@ -74,15 +74,11 @@ pub fn look(dir: &Path) -> io::Result<Life> {
 }
 
 fn lock(dir: &Path, how: FlockOperation) -> io::Result<Life> {
-    let file = match File::open(dir) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Life::Unknown),
-        Err(error) => return Err(error),
-    };
-    match rustix::fs::flock(&file, how) {
-        Ok(()) => Ok(Life::Dead(file)),
-        Err(Errno::WOULDBLOCK) => Ok(Life::Alive),
-        Err(error) => Err(error.into()),
+    match FolderLock::take(dir, how) {
+        Ok(lock) => Ok(Life::Dead(lock)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Life::Unknown),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Life::Alive),
+        Err(error) => Err(error),
     }
 }
 

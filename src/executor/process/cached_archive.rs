@@ -1,7 +1,7 @@
 //! Unpacked archives that are kept on this machine. One in use has a shared lock; removing one takes an exclusive lock. The
 //! least recently used are removed first.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW};
 
+use crate::executor::folder_lock::FolderLock;
 use crate::folder;
 
 /// The prefix of a folder that is being removed, and that nobody uses any more.
@@ -17,23 +18,25 @@ const GOING: &str = ".going-";
 /// The folder of an unpacked archive, which stays as long as this lives.
 pub struct CachedArchive {
     pub path: PathBuf,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl CachedArchive {
     /// `None` when there is no such folder.
     pub fn hold(path: &Path) -> io::Result<Option<CachedArchive>> {
         loop {
-            let lock = match File::open(path) {
+            let lock = match FolderLock::take(path, FlockOperation::LockShared) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                opened => opened?,
+                taken => taken?,
             };
-            rustix::fs::flock(&lock, FlockOperation::LockShared)?;
             // It may have been renamed for removal before it was locked.
             let is_it = |there: fs::Metadata| Ok::<_, io::Error>(there.ino() == lock.metadata()?.ino());
             if fs::metadata(path).ok().map(is_it).transpose()? == Some(true) {
                 let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-                rustix::fs::futimens(&lock, &Timestamps { last_access: now, last_modification: now })?;
+                rustix::fs::futimens(
+                    lock.folder(),
+                    &Timestamps { last_access: now, last_modification: now },
+                )?;
                 return Ok(Some(CachedArchive { path: path.to_owned(), _lock: lock }));
             }
         }
@@ -59,10 +62,7 @@ pub fn evict(dir: &Path, max: usize) -> io::Result<()> {
     kept.sort();
     let excess = kept.len().saturating_sub(max);
     for (_, folder) in kept.into_iter().take(excess) {
-        let Ok(lock) = File::open(&folder) else { continue };
-        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            continue;
-        }
+        let Ok(lock) = FolderLock::take(&folder, FlockOperation::NonBlockingLockExclusive) else { continue };
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let going = dir.join(format!("{GOING}{name}"));
         let renamed = fs::rename(&folder, &going);
@@ -77,6 +77,8 @@ pub fn evict(dir: &Path, max: usize) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn names(dir: &Path) -> Vec<String> {
