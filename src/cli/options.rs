@@ -232,7 +232,7 @@ pub struct PolicyFlags {
     /// Post the summary to this URL when the batch is over: at least once, at most 10 tries. The worker that finishes the
     /// batch signs it with its AFN_WEBHOOK_SECRET, and posts to public addresses over https; `afn worker --webhook-allow`
     /// allows more.
-    #[arg(long, value_name = "URL", value_parser = parse::url)]
+    #[arg(long, value_name = "URL", value_parser = parse::webhook_url)]
     pub on_complete: Option<String>,
 }
 

@@ -8,6 +8,7 @@ use hyper::Uri;
 use hyper::http::uri::Scheme;
 
 use crate::error::{Error, Result};
+use crate::model::webhook::has_userinfo;
 
 /// A host by its name, or a network: webhooks may go there, also over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +86,7 @@ pub struct WebhookTarget {
 pub async fn resolve(url: &str, allowed: &[WebhookAllow]) -> Result<WebhookTarget, String> {
     let uri: Uri = url.parse().map_err(|error| format!("it is not a URL: {error}"))?;
     let authority = uri.authority().ok_or("it is not a URL with a host")?;
-    if authority.as_str().contains('@') {
+    if has_userinfo(url) {
         return Err("the URL has a user or password in it".to_owned());
     }
     let is_https = uri.scheme() == Some(&Scheme::HTTPS);

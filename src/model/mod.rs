@@ -15,6 +15,7 @@ pub mod queue_name;
 pub mod reference;
 pub(crate) mod text;
 pub mod time;
+pub mod webhook;
 
 pub use app::{App, Config};
 pub use attempt::AttemptHistory;

@@ -10,6 +10,7 @@ use super::supervisor::supervise;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::layout::batch::{Batch, BatchSource, Chunking, MaxFailures, Pointer, Then};
+use crate::model::webhook::check_webhook_url;
 use crate::model::{AppName, BatchId, BatchRef, Function, Route};
 use crate::seam::{Deps, RngExt as _, StoreExt as _};
 
@@ -32,6 +33,13 @@ pub struct BatchOptions {
     pub chunking: Chunking,
 }
 
+impl BatchOptions {
+    /// Refuses what no batch may be stored with.
+    pub(super) fn check(&self) -> Result<()> {
+        self.on_complete.as_deref().map_or(Ok(()), check_webhook_url)
+    }
+}
+
 pub async fn submit(deps: &Deps, request: BatchRequest, progress: OnProgress<'_>) -> Result<Submitted> {
     submit_noted(deps, request, &|_| {}, progress).await
 }
@@ -44,6 +52,7 @@ pub async fn submit_noted(
     progress: OnProgress<'_>,
 ) -> Result<Submitted> {
     let BatchRequest { app, route, mut source, options } = request;
+    options.check()?;
     let function = Catalog::new(deps.clone()).resolve(&app, &route).await?;
     let first = first_items(&mut *source, options.on_bad_record).await?;
     let of = BatchRef { batch: claim(deps, &app).await?, app };

@@ -32,6 +32,7 @@ pub async fn retry(
     options: BatchOptions,
     progress: OnProgress<'_>,
 ) -> Result<Retried> {
+    options.check()?;
     let parent = BatchSnapshot::of(deps, batch).await?;
     if !parent.is_over() {
         return Err(Error::conflict(format!("batch {batch} has not finished yet"))

@@ -7,6 +7,7 @@ mod resume;
 
 use std::sync::Mutex;
 
+use afn::error::Code;
 use afn::layout::Key;
 use afn::layout::Message;
 use afn::layout::batch::Batch;
@@ -77,6 +78,20 @@ async fn one_record_is_a_batch_and_none_is_an_answer() {
     let after = ground.deps.store.list_all(List::all("")).await.unwrap().entries.len();
     assert_eq!(before, after, "nothing is left behind");
     assert!(ground.messages(&ground.deps.queues.batches).await.len() == 1);
+}
+
+#[tokio::test]
+async fn a_webhook_with_a_password_is_refused_before_anything_is_stored() {
+    let ground = Ground::new().await;
+    let before = ground.keys(String::new()).await;
+    for url in ["https://me:secret@x.example/done", "https://me@x.example", "x.example"] {
+        let mut request = ground.request(lines(1));
+        request.options.on_complete = Some(url.to_owned());
+        let error = submit(&ground.deps, request, &|_| {}).await.unwrap_err();
+        assert_eq!(error.code(), Code::Invalid, "{error}");
+        assert!(error.message().contains("URL") && !error.message().contains("secret"), "{error}");
+    }
+    assert_eq!(ground.keys(String::new()).await, before);
 }
 
 #[tokio::test]
