@@ -6,6 +6,7 @@ mod account;
 mod batch;
 mod calls;
 mod context;
+mod damage;
 mod definitions;
 mod hostile_text;
 mod operate;

@@ -1,5 +1,7 @@
 //! The end of a batch that this process ran: writes results, joblog and report, and prints a summary.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::Job;
@@ -26,10 +28,11 @@ use crate::submit::source::BadRecord;
 /// Reasons that are shown; `batch results` shows every failure.
 const REASONS_SHOWN: usize = 5;
 
-/// Writes results and joblog of a batch whose calls are all decided. Returns the error that names objects that cannot be read.
-pub async fn collect(job: &Job<'_>, view: &BatchView) -> Result<Option<Error>> {
+/// Writes results, joblog and report of a batch whose calls are all decided, as far as they can be read. Returns an error for
+/// each output that is incomplete; it names the objects that cannot be read.
+pub async fn collect(job: &Job<'_>, view: &BatchView) -> Result<Vec<Error>> {
     let (deps, run) = (&job.engine.deps, &job.run);
-    let mut incomplete = None;
+    let mut incomplete = Vec::new();
     if let Some(destination) = run.destination() {
         let options = rows::Options {
             input: run.include_input,
@@ -40,10 +43,16 @@ pub async fn collect(job: &Job<'_>, view: &BatchView) -> Result<Option<Error>> {
         let export = export::Options { flatten: run.flatten, force: run.force, csv: run.csv };
         let exported =
             export_rows(&job.session.printer, deps, view.batch, &destination, options, export).await?;
-        incomplete = exported.incomplete;
+        incomplete.extend(exported.incomplete);
     }
     if let Some(path) = &run.joblog {
-        joblog::write(deps, view.batch, &words(&job.version).join(" "), path, run.force).await?;
+        let command = words(&job.version).join(" ");
+        let missing = joblog::write(deps, view.batch, &command, path, run.force).await?;
+        incomplete.extend(missing.map(|error| error.context("the joblog is incomplete")));
+    }
+    if let Some(path) = &run.report {
+        let missing = write_report(job, view, path).await?;
+        incomplete.extend(missing.map(|error| error.context("the report is incomplete")));
     }
     Ok(incomplete)
 }
@@ -70,13 +79,13 @@ pub async fn export_rows(
     }
 }
 
-/// Writes the HTML report.
-pub async fn write_report(job: &Job<'_>, view: &BatchView) -> Result<()> {
-    let Some(path) = &job.run.report else { return Ok(()) };
+/// Writes the HTML report. Returns the error that names the objects which cannot be read.
+async fn write_report(job: &Job<'_>, view: &BatchView, path: &Path) -> Result<Option<Error>> {
     let gathered = report::gather(&job.engine.deps, view).await?;
     let mut output = file::Output::create(path, job.run.force)?;
     report::write(view, &gathered, Some(spent(job, view)), output.writer())?;
-    output.commit()
+    output.commit()?;
+    Ok(gathered.incomplete)
 }
 
 /// `bad`: the record before which the batch was ended.

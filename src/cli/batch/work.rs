@@ -100,11 +100,11 @@ impl Job<'_> {
         let mut follow = Follow::begin(printer, deps, self.style, Some(&self.events), batch).await?;
         let view = follow.until(|view| view.status.is_final(), |_| {}).await?;
         if !self.run.collected {
-            let incomplete = ending::collect(self, &view).await?;
-            ending::write_report(self, &view).await?;
+            let mut incomplete = ending::collect(self, &view).await?;
             self.remember(batch, true);
-            if let Some(error) = incomplete {
-                return Err(error);
+            if let Some(last) = incomplete.pop() {
+                incomplete.iter().for_each(|error| printer.warning(error));
+                return Err(last);
             }
         }
         follow.silence();

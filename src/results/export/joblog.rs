@@ -11,18 +11,27 @@ use crate::seam::Deps;
 
 const HEAD: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
-pub async fn write(deps: &Deps, batch: BatchId, command: &str, path: &Path, force: bool) -> Result<()> {
+/// Writes to a path, atomically. Returns the error that names the objects which cannot be read: what only they hold is left
+/// out.
+pub async fn write(
+    deps: &Deps,
+    batch: BatchId,
+    command: &str,
+    path: &Path,
+    force: bool,
+) -> Result<Option<Error>> {
     let options = Options { input: true, finished: Finished::Is, ..Options::default() };
     let mut rows = Rows::open(deps, batch, options).await?;
     let command = command.replace(['\t', '\n'], " ");
     let mut output = Output::create(path, force)?;
     let failed = |error: std::io::Error| Error::invalid(format!("write {}: {error}", path.display()));
     output.writer().write_all(HEAD.as_bytes()).map_err(failed)?;
-    while let Some(rows) = rows.next().await? {
-        let lines: String = rows.iter().filter_map(|row| line(row, &command)).collect();
+    while let Some(block) = rows.next_readable().await? {
+        let lines: String = block.iter().filter_map(|row| line(row, &command)).collect();
         output.writer().write_all(lines.as_bytes()).map_err(failed)?;
     }
-    output.commit()
+    output.commit()?;
+    Ok(rows.check_complete(&[]).err())
 }
 
 /// `None`: the call never ran, as GNU parallel logs no job that it did not start.

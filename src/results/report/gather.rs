@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bins::{Durations, TimeBins};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layout::part::Row;
 use crate::model::{CallId, State, Time};
 use crate::results::reasons::Reasons;
@@ -20,7 +20,7 @@ pub(super) const OTHERS: &str = "other workers";
 pub(super) const FINAL: [State; 5] =
     [State::Success, State::Error, State::Timeout, State::Killed, State::Cancelled];
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct ReportData {
     /// When the batch was made: where the time lines begin.
     pub(super) origin: Time,
@@ -37,6 +37,8 @@ pub struct ReportData {
     pub(super) reasons: Reasons,
     /// Each call, as long as there are few.
     pub(super) drawn: Vec<DrawnCall>,
+    /// Names the objects that cannot be read, and counts the calls that are missing because of them.
+    pub incomplete: Option<Error>,
     /// The slowest first.
     pub(super) slowest: Vec<(u64, CallId, State)>,
 }
@@ -78,9 +80,10 @@ impl ReportData {
 
     pub async fn of(mut rows: Rows, origin: Time) -> Result<ReportData> {
         let mut data = ReportData { origin, ..ReportData::default() };
-        while let Some(block) = rows.next().await? {
+        while let Some(block) = rows.next_readable().await? {
             block.iter().for_each(|row| data.add(row));
         }
+        data.incomplete = rows.check_complete(&[]).err();
         Ok(data)
     }
 

@@ -20,7 +20,7 @@ use super::rows::{Finished, Options, Rows};
 use crate::error::{Code, Error, Result};
 use crate::seam::Deps;
 
-/// Reads every row of a batch for its report.
+/// Reads every row of a batch for its report. What cannot be read is left out, and named in the answer.
 pub async fn gather(deps: &Deps, view: &BatchView) -> Result<ReportData> {
     // A batch that has not finished has a report of the calls decided so far.
     let options = Options { finished: Finished::NeedNot, ..Options::default() };

@@ -39,8 +39,10 @@ fn head(view: &BatchView, data: &ReportData) -> String {
     let legend = FINAL.iter().filter(|state| data.count(**state) > 0);
     let legend: String =
         legend.map(|state| format!("<span><i class=\"{state}\"></i>{state}</span>")).collect();
-    let notice =
-        view.reason.as_deref().map(|reason| format!("<p class=\"notice\"><bdi>{}</bdi></p>", escape(reason)));
+    let incomplete = data.incomplete.as_ref().map(|error| format!("incomplete: {error}"));
+    let notices = view.reason.as_deref().into_iter().chain(incomplete.as_deref());
+    let notice: String =
+        notices.map(|text| format!("<p class=\"notice\"><bdi>{}</bdi></p>", escape(text))).collect();
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
@@ -54,7 +56,6 @@ fn head(view: &BatchView, data: &ReportData) -> String {
         batch = view.batch,
         status = view.status,
         created = second(view.created_at),
-        notice = notice.unwrap_or_default(),
     )
 }
 

@@ -69,8 +69,16 @@ pub struct ResultRow {
 pub struct Rows {
     plan: Arc<ReadPlan>,
     blocks: mpsc::Receiver<Vec<ResultRow>>,
-    reader: JoinSet<Result<Vec<Unreadable>>>,
-    unreadable: Vec<Unreadable>,
+    reader: JoinSet<Result<Gaps>>,
+    gaps: Gaps,
+}
+
+/// What could not be read.
+#[derive(Debug, Default)]
+struct Gaps {
+    objects: Vec<Unreadable>,
+    /// Calls without a row: only those objects could have their outcomes.
+    calls: u64,
 }
 
 impl Rows {
@@ -82,7 +90,7 @@ impl Rows {
         let (sender, blocks) = mpsc::channel(1);
         let mut reader = JoinSet::new();
         reader.spawn(read::read(plan.clone(), sender));
-        Rows { plan, blocks, reader, unreadable: Vec::new() }
+        Rows { plan, blocks, reader, gaps: Gaps::default() }
     }
 
     /// The same rows once more from the beginning, also if others were decided meanwhile.
@@ -125,7 +133,7 @@ impl Rows {
         }
         match self.reader.join_next().await {
             None => {}
-            Some(Ok(unreadable)) => self.unreadable = unreadable?,
+            Some(Ok(gaps)) => self.gaps = gaps?,
             Some(Err(error)) => {
                 return Err(Error::internal(format!("the reader of the rows ended: {error}")));
             }
@@ -133,10 +141,12 @@ impl Rows {
         Ok(None)
     }
 
-    /// An error that names the objects which cannot be read, those of the rows and others. Only after the last row.
+    /// An error that names the objects which cannot be read, those of the rows and others, and counts the calls that have no
+    /// row because of them. Only after the last row.
     pub(super) fn check_complete(&self, others: &[Unreadable]) -> Result<()> {
         let all: Vec<String> = self
-            .unreadable
+            .gaps
+            .objects
             .iter()
             .chain(others)
             .map(|object| format!("`{}`: {}", object.id, object.why))
@@ -150,8 +160,13 @@ impl Rows {
         } else {
             String::new()
         };
+        let left_out = match self.gaps.calls {
+            0 => "no call is missing, but what only they hold is left out".to_owned(),
+            1 => "1 call is missing".to_owned(),
+            calls => format!("{calls} calls are missing"),
+        };
         Err(Error::internal(format!(
-            "{} of batch `{}` cannot be read, what only they hold is left out: {}{more}",
+            "{} of batch `{}` cannot be read, {left_out}: {}{more}",
             if all.len() == 1 { "1 object".to_owned() } else { format!("{} objects", all.len()) },
             self.plan.batch,
             named.join("; ")

@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::plan::{ChunkObject, ChunkPlan, ReadPlan};
-use super::{Finished, ResultRow, Rows};
+use super::{Finished, Gaps, ResultRow, Rows};
 use crate::error::{Error, Result};
 use crate::layout::Key;
 use crate::layout::chunk::{self, Record, chunk_first_min};
@@ -21,10 +21,7 @@ use crate::results::view::Unreadable;
 use crate::seam::store::ByteRange;
 
 /// Sends the rows, chunk by chunk. Returns the objects that cannot be read: calls that only they could decide are left out.
-pub(super) async fn read(
-    plan: Arc<ReadPlan>,
-    sender: mpsc::Sender<Vec<ResultRow>>,
-) -> Result<Vec<Unreadable>> {
+pub(super) async fn read(plan: Arc<ReadPlan>, sender: mpsc::Sender<Vec<ResultRow>>) -> Result<Gaps> {
     let memory = Arc::new(Semaphore::new(limits::ROWS_AHEAD_BYTES as usize));
     let objects: Vec<ChunkObject> = plan.chunks.iter().flat_map(|chunk| plan.objects(chunk)).collect();
     let mut objects = stream::iter(objects)
@@ -32,18 +29,18 @@ pub(super) async fn read(
         .buffered(limits::READ_AHEAD_MAX);
     let mut overlay =
         plan.overlay.clone().map(|plan| Overlay { rows: Rows::start(plan), next: VecDeque::new() });
-    let mut unreadable = Vec::new();
+    let mut gaps = Gaps::default();
     let mut read = 0;
     for chunk in &plan.chunks {
         let mut contents = ChunkContents::default();
         for _ in 0..plan.objects(chunk).len() {
             let Some(fetched) = objects.next().await else { break };
             let id = fetched.key.to_string();
-            contents.has_gap |= !Unreadable::note(&mut unreadable, id, contents.add(&plan, fetched))?;
+            contents.has_gap |= !Unreadable::note(&mut gaps.objects, id, contents.add(&plan, fetched))?;
         }
         // Rows are merged only when there is room: one chunk's rows are in the channel, one's in this task.
-        let Ok(permit) = sender.reserve().await else { return Ok(unreadable) };
-        let mut block = merge(&plan, chunk, contents)?;
+        let Ok(permit) = sender.reserve().await else { return Ok(gaps) };
+        let mut block = merge(&plan, chunk, contents, &mut gaps.calls)?;
         read += block.len() as u64;
         if let Some(overlay) = &mut overlay {
             block = overlay.apply(block).await?;
@@ -56,12 +53,12 @@ pub(super) async fn read(
     }
     if let Some(mut overlay) = overlay {
         while overlay.rows.next_readable().await?.is_some() {}
-        unreadable.extend(overlay.rows.unreadable);
+        gaps.objects.extend(overlay.rows.gaps.objects);
     }
-    if plan.options.finished != Finished::NeedNot && read < plan.rows && unreadable.is_empty() {
+    if plan.options.finished != Finished::NeedNot && read < plan.rows && gaps.objects.is_empty() {
         return Err(missing(&plan, plan.rows));
     }
-    Ok(unreadable)
+    Ok(gaps)
 }
 
 struct Fetched {
@@ -129,8 +126,14 @@ fn missing(plan: &ReadPlan, number: u64) -> Error {
     ))
 }
 
-/// Every number of a chunk that belongs to the batch, once, in order.
-fn merge(plan: &ReadPlan, chunk: &ChunkPlan, mut contents: ChunkContents) -> Result<Vec<ResultRow>> {
+/// Every number of a chunk that belongs to the batch, once, in order. Calls whose outcome may lie in an object that cannot be
+/// read are left out, and added to `missing_calls`.
+fn merge(
+    plan: &ReadPlan,
+    chunk: &ChunkPlan,
+    mut contents: ChunkContents,
+    missing_calls: &mut u64,
+) -> Result<Vec<ResultRow>> {
     let mut rows = contents.rows;
     // The sort is stable: the first row of a number is the one of the first part that names it.
     rows.sort_by_key(|row| row.number);
@@ -143,6 +146,7 @@ fn merge(plan: &ReadPlan, chunk: &ChunkPlan, mut contents: ChunkContents) -> Res
         while rows.next_if(|row| row.number < number).is_some() {}
         let outcome = rows.next_if(|row| row.number == number);
         if outcome.is_none() && contents.has_gap {
+            *missing_calls += 1;
             continue;
         }
         if outcome.is_none() && plan.options.finished != Finished::NeedNot {

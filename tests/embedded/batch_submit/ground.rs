@@ -169,7 +169,7 @@ impl Ground {
             queued_ms: 0,
             start_ms: 0,
             run_ms: 1,
-            started_at: None,
+            started_at: Some(Time(1)),
             completed_at: Time(2),
             content_type: None,
             result: RowResult::None,

@@ -1,5 +1,6 @@
 //! Batches as they are submitted: what lies in the store and on the queues afterwards.
 
+mod damage;
 mod end;
 mod flat;
 mod ground;

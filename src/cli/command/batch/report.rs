@@ -39,13 +39,17 @@ pub async fn run(session: &Session, args: BatchReportArgs) -> Result<()> {
     let view = batch::load(&engine.deps, batch).await?;
     let gathered = gather(&engine.deps, &view).await?;
     match destination {
-        Destination::Stdout => write(&view, &gathered, None, &mut session.printer.clone()),
+        Destination::Stdout => write(&view, &gathered, None, &mut session.printer.clone())?,
         Destination::File(path) => {
             let mut output = file::Output::create(&path, args.force)?;
             write(&view, &gathered, None, output.writer())?;
             output.commit()?;
             let line = format!("report written to {}", short_path(&path));
-            session.printer.done(line, &json!({ "report": path }))
+            match gathered.incomplete {
+                Some(_) => session.printer.note(line),
+                None => session.printer.done(line, &json!({ "report": path }))?,
+            }
         }
     }
+    gathered.incomplete.map_or(Ok(()), Err)
 }
