@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use super::*;
@@ -16,34 +15,13 @@ use crate::layout::object::{self, RouteTarget};
 use crate::model::{
     App, AppName, Config, Digest, Format, Function, FunctionName, Kind, Limits, Route, Source, Time, Version,
 };
+use crate::seam::clock::PausedClock;
 use crate::seam::fault::{Fate, Fault, FaultStore, Faults, Operation, Rates, Request, SeededFaults};
 use crate::seam::queue::{QueuePair, Queues};
 use crate::seam::retry::{Policy, RetryStore};
 use crate::seam::rng::SeededRng;
 use crate::seam::store::{ETag, PutObject};
 use crate::seam::{Clock, Store};
-
-/// Tokio's clock, paused: it leaps to whatever is awaited next.
-struct PausedClock(tokio::time::Instant);
-
-#[async_trait]
-impl Clock for PausedClock {
-    fn now(&self) -> Time {
-        Time(1_507_069_861_258).plus_ms(self.monotonic().as_millis() as u64)
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
-    }
-}
-
-fn clock() -> Arc<dyn Clock> {
-    Arc::new(PausedClock(tokio::time::Instant::now()))
-}
 
 fn deps(store: Arc<dyn Store>, clock: Arc<dyn Clock>, seed: u64) -> Deps {
     let lane = || QueuePair {
@@ -55,7 +33,7 @@ fn deps(store: Arc<dyn Store>, clock: Arc<dyn Clock>, seed: u64) -> Deps {
 }
 
 fn catalog() -> Catalog {
-    let clock = clock();
+    let clock = PausedClock::start();
     Catalog::new(deps(Arc::new(MemoryStore::new(clock.clone())), clock, 1))
 }
 
@@ -322,7 +300,7 @@ impl Faults for LoseReplies {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_whose_answer_was_lost_is_known_by_its_nonce() {
-    let clock = clock();
+    let clock = PausedClock::start();
     let inner: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
     let faults = Arc::new(LoseReplies { key: Key::App(app()).to_string(), left: 3.into() });
     let catalog = faulty(inner, &clock, faults.clone(), 1);
@@ -345,7 +323,7 @@ async fn a_write_whose_answer_was_lost_is_known_by_its_nonce() {
 async fn on_a_bad_day_no_change_is_lost() {
     const RIVALS: u64 = 6;
     for seed in 0..30 {
-        let clock = clock();
+        let clock = PausedClock::start();
         let inner: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
         // Late writes apart: nothing of S3's tells a late delete from a new one.
         let rates = Rates { late: 0, ..Rates::bad_day() };
@@ -391,7 +369,7 @@ async fn on_a_bad_day_no_change_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn an_app_that_is_deleted_beside_a_deploy_is_there_or_has_no_function() {
     for seed in 0..60 {
-        let clock = clock();
+        let clock = PausedClock::start();
         let inner: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
         Catalog::new(deps(inner.clone(), clock.clone(), 1)).ensure_app(&app()).await.unwrap();
         let slow = Rates { slow: 8_000, slow_max: Duration::from_millis(50), ..Rates::default() };

@@ -43,15 +43,24 @@ impl Clock for SystemClock {
     }
 }
 
-/// The runtime's clock, which tests pause. Both times begin with the clock.
-#[cfg(test)]
-pub struct PausedClock(pub tokio::time::Instant);
+/// The runtime's clock, which tests pause: then it leaps to whatever is awaited next. The wall clock begins at an arbitrary
+/// moment of the past.
+#[cfg(any(test, feature = "testing"))]
+pub struct PausedClock(tokio::time::Instant);
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
+impl PausedClock {
+    /// To be called inside the runtime that is paused.
+    pub fn start() -> std::sync::Arc<dyn Clock> {
+        std::sync::Arc::new(PausedClock(tokio::time::Instant::now()))
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
 #[async_trait]
 impl Clock for PausedClock {
     fn now(&self) -> Time {
-        Time(self.0.elapsed().as_millis() as u64)
+        Time(1_507_069_861_258).plus_ms(self.monotonic().as_millis() as u64)
     }
 
     fn monotonic(&self) -> Duration {

@@ -8,6 +8,7 @@ use afn::backend::memory::{MemoryQueue, MemoryStore};
 use afn::event::{Event, Listener};
 use afn::layout::Key;
 use afn::limits;
+use afn::seam::clock::PausedClock;
 use afn::seam::count::{CountQueue, CountStore, Counts};
 use afn::seam::fault::{Fate, Fault, FaultQueue, FaultStore, Faults, Request};
 use afn::seam::queue::{Outgoing, QueueError};
@@ -15,8 +16,6 @@ use afn::seam::retry::{Policy, RetryQueue, RetryStore};
 use afn::seam::rng::SeededRng;
 use afn::seam::store::{ByteRange, List, PutObject};
 use afn::seam::{Clock, Queue, Store, StoreError, StoreExt as _};
-
-use super::paused::PausedClock;
 
 const LONG: Duration = Duration::from_secs(60);
 

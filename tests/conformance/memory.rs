@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use afn::backend::memory::{MemoryQueue, MemoryStore};
 use afn::limits;
+use afn::seam::clock::PausedClock;
 use afn::seam::count::{CountQueue, CountStore, Counts};
 use afn::seam::fault::{FaultQueue, FaultStore, Rates, SeededFaults};
 use afn::seam::queue::{Outgoing, QueueError};
@@ -12,7 +13,6 @@ use afn::seam::retry::{Policy, RetryQueue, RetryStore};
 use afn::seam::rng::SeededRng;
 use afn::seam::{Clock, Queue, Rng, Store};
 
-use super::paused::PausedClock;
 use super::suite::queue::QueueStand;
 use super::suite::store::StoreStand;
 

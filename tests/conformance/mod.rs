@@ -7,7 +7,6 @@ mod facts;
 mod faults;
 mod groups;
 mod memory;
-mod paused;
 mod processes;
 mod properties;
 mod sqlite;

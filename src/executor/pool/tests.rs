@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use futures_util::FutureExt as _;
-use tokio::time::{Instant, advance, sleep};
+use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::contract::testing;
@@ -77,7 +77,7 @@ impl Sandbox for ScriptedSandbox {
 
 fn pool(hot_max: usize) -> (Pool, Arc<Counts>) {
     let counts = Arc::new(Counts::default());
-    let clock = Arc::new(PausedClock(Instant::now()));
+    let clock = PausedClock::start();
     (Pool::new(Arc::new(Scripted(counts.clone())), clock, hot_max), counts)
 }
 

@@ -73,7 +73,7 @@ fn world(allowed_variables: Allowed<String>, allowed_files: Allowed<PathBuf>) ->
     };
     let secrets = SecretReader {
         aws: keeper.clone(),
-        clock: Arc::new(PausedClock(Instant::now())),
+        clock: PausedClock::start(),
         variables: Box::new(variables),
         allowed_variables,
         allowed_files,

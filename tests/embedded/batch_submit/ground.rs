@@ -12,33 +12,15 @@ use afn::layout::{Key, Message, RangeMessage, key, metadata, object};
 use afn::model::{AppName, BatchId, Kind, State, Time};
 use afn::outcomes::log::Addition;
 use afn::outcomes::{Chunk, Log};
+use afn::seam::clock::PausedClock;
 use afn::seam::queue::{Queue, QueuePair, Queues};
 use afn::seam::rng::SeededRng;
 use afn::seam::store::{ByteRange, List, PutObject};
-use afn::seam::{Clock, Deps, Store, StoreExt as _};
+use afn::seam::{Deps, Store, StoreExt as _};
 use afn::submit::batch::{BatchOptions, BatchRequest, Submitted, submit};
 use afn::submit::source::{Source, text};
-use async_trait::async_trait;
 
 use super::super::world::deploy;
-
-/// Tokio's time, paused or not, on a calendar of its own.
-pub struct TokioClock(tokio::time::Instant);
-
-#[async_trait]
-impl Clock for TokioClock {
-    fn now(&self) -> Time {
-        Time(1_767_225_600_000).plus_ms(self.0.elapsed().as_millis() as u64)
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
-    }
-}
 
 pub struct Ground {
     pub deps: Deps,
@@ -47,7 +29,7 @@ pub struct Ground {
 
 impl Ground {
     pub async fn new() -> Ground {
-        let clock: Arc<dyn Clock> = Arc::new(TokioClock(tokio::time::Instant::now()));
+        let clock = PausedClock::start();
         let queue = || -> Arc<dyn Queue> { Arc::new(MemoryQueue::new(clock.clone())) };
         let lane = || QueuePair { live: queue(), dead: queue() };
         let deps = Deps {
