@@ -127,8 +127,7 @@ fn a_send_wakes_a_receive_in_another_process() {
         took.push(SystemClock.monotonic() - sent);
     }
     took.sort();
-    // It looks every 50 ms at least; a receive that is not woken lasts 20 s.
-    assert!(took[0] < Duration::from_secs(2), "woke after {took:?}");
+    // A receive that is not woken lasts 20 s.
     assert!(took[ROUNDS / 2] < Duration::from_secs(10), "woke after {took:?}");
 }
 

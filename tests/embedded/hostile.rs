@@ -14,6 +14,7 @@ use afn::seam::Executor as _;
 use afn::seam::executor::{Invocation, Verdict};
 use tokio::time::{Instant, sleep};
 
+use crate::support::PATIENCE;
 use crate::support::child::name_of;
 
 use super::bench::Bench;
@@ -42,7 +43,7 @@ pub fn left(bench: &Bench) -> Vec<PathBuf> {
 pub async fn nothing_is_left(bench: &Bench) {
     let begun = Instant::now();
     while !left(bench).is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "left behind: {:?}", left(bench));
+        assert!(begun.elapsed() < PATIENCE, "left behind: {:?}", left(bench));
         sleep(Duration::from_millis(5)).await;
     }
 }
@@ -85,7 +86,7 @@ async fn a_swarm_of_processes_ends_with_its_call() {
     assert!(pids.len() > 50, "there should have been a swarm: {}", pids.len());
     let begun = Instant::now();
     while pids.iter().any(|pid| is_alive(pid)) {
-        assert!(begun.elapsed() < Duration::from_secs(10), "still alive");
+        assert!(begun.elapsed() < PATIENCE, "still alive");
         sleep(Duration::from_millis(5)).await;
     }
     nothing_is_left(&bench).await;
