@@ -182,6 +182,16 @@ pub const PUT_ASIDE_MIN: Duration = Duration::from_secs(1);
 pub const PUT_ASIDE_TOLD: Duration = minutes(1);
 /// A worker drains and ends with an error after so many panics of its tasks.
 pub const PANICS_MAX: u32 = 3;
+/// A panic's message is cut to this many bytes before it is stored.
+pub const PANIC_MESSAGE_BYTES_MAX: usize = 512;
+/// So are the names of the worker and of its task.
+pub const PANIC_NAME_BYTES_MAX: usize = 256;
+/// The stored object of a panic. JSON may need six bytes for one.
+pub const PANIC_BYTES_MAX: u64 = 8 * KIB;
+/// A worker that ends waits this long for the write of a panic.
+pub const PANIC_WRITE_MAX: Duration = Duration::from_secs(5);
+/// A panic is deleted when it is older.
+pub const PANIC_KEPT: Duration = RETENTION;
 
 // ---- Leases and what follows from them.
 
@@ -418,6 +428,16 @@ pub const LIST_BATCHES_DEFAULT: usize = 20;
 /// `list calls` stops here with a cursor, however few matched.
 pub const LIST_SCAN_MAX: usize = 10_000;
 pub const LIST_WINDOW_MIN: Duration = minutes(1);
+/// `doctor` shows panics of workers that are no older.
+pub const PANICS_SHOWN_WITHIN: Duration = hours(24);
+/// It shows so many, and counts the others.
+pub const PANICS_SHOWN_MAX: usize = 10;
+/// It looks for missing capabilities at so many batches of the context.
+pub const UNSUITED_BATCHES_MAX: usize = 50;
+/// It reads so many reasons of a batch.
+pub const UNSUITED_REASONS_MAX: usize = 5;
+/// It lists so many pages of a batch's logs to see whether a worker has recorded an outcome since.
+pub const UNSUITED_PAGES_MAX: usize = 5;
 
 // ---- The HTTP API.
 
@@ -468,6 +488,7 @@ relations! {
         "a submitter has sent its call, or given up, before a repetition sends it";
     ms(UNSENT_AFTER) < ms(RESEND_AFTER), "a repetition sends a call sooner than the reconciler";
     HEADERS_BYTES_MAX + 512 < METADATA_BYTES_MAX, "kept headers fit an object's metadata";
+    6 * (PANIC_MESSAGE_BYTES_MAX + 2 * PANIC_NAME_BYTES_MAX) as u64 + 512 <= PANIC_BYTES_MAX, "a panic fits its object";
     METADATA_REASON_BYTES_MAX + 640 < METADATA_BYTES_MAX, "the end of an attempt fits an object's metadata";
     PUT_BACK_COUNT_MAX * 4 < RECEIVE_COUNT_MAX, "put-backs never reach the queue's redrive";
     ms(DELETE_AFTER) > ms(RETENTION) + ms(LEASE_MAX), "nothing late can find its call deleted (H14)";

@@ -5,11 +5,11 @@ use serde::de::DeserializeOwned;
 
 use super::Key;
 use super::batch::{Batch, Cancelled, Fired, Mark, Pointer, Retry, Sealed, Summary};
-use super::object::{IdempotencyKey, Reconciled, RouteTarget, Started, StoreIdentity, Unsuited};
+use super::object::{IdempotencyKey, Reconciled, RouteTarget, Started, StoreIdentity, TaskPanic, Unsuited};
 use crate::limits;
 use crate::model::{
     App, AppName, BatchId, BatchRef, CallRef, DeliveryId, Digest, Function, FunctionName, MarkId, MessageId,
-    Outcome, Route, Version, VersionId,
+    Outcome, PanicId, Route, Version, VersionId,
 };
 
 /// A JSON body under a key that its id gives. It is written once, unless it is a definition.
@@ -55,4 +55,5 @@ facts! {
     Mark { (BatchRef, u64, MarkId) } (of, last, mark) => Key::Mark(of.app.clone(), of.batch, *last, *mark);
     StoreIdentity { () } () => Key::Store;
     Reconciled { u64 } hour => Key::Reconciled(*hour);
+    TaskPanic { PanicId } panic => Key::Panic(*panic), limits::PANIC_BYTES_MAX;
 }

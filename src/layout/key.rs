@@ -8,8 +8,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::error::Error;
 use crate::model::{
-    AppName, AttemptId, BatchId, CallId, DeliveryId, Digest, FunctionName, MarkId, MessageId, Nonce, Route,
-    VersionId,
+    AppName, AttemptId, BatchId, CallId, DeliveryId, Digest, FunctionName, MarkId, MessageId, Nonce, PanicId,
+    Route, VersionId,
 };
 
 /// How a field is written in a key.
@@ -223,6 +223,8 @@ keys! {
     Store = "store";
     /// Fact: which worker reconciles in this interval since the epoch.
     Reconciled(interval: u64 as Padded<8, { u64::MAX }>) = "reconciled/{interval}";
+    /// Fact: a task of a worker panicked.
+    Panic(panic: PanicId) = "panics/{panic}";
     /// Written and deleted at once, to read the store's clock and to see whether it takes writes.
     Probe(nonce: Nonce) = "probes/{nonce}";
 }
@@ -266,6 +268,7 @@ prefixes! {
     marks(app: &AppName, batch: BatchId, last: u64 as Number) = "apps/{app}/batches/{batch}/marks/{last}/";
     keys(app: &AppName) = "apps/{app}/keys/";
     reconciled() = "reconciled/";
+    panics() = "panics/";
     logs(app: &AppName, call: CallId) = "apps/{app}/calls/{call}/log/";
     started(app: &AppName, call: CallId) = "apps/{app}/calls/{call}/started/";
 }

@@ -118,6 +118,44 @@ pub struct Reconciled {
     pub at: Time,
 }
 
+/// `panics/{id}`: a task of a worker panicked. For people: nothing is decided by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+pub struct TaskPanic {
+    pub worker: String,
+    /// What the task did, as the event names it.
+    pub task: String,
+    pub message: String,
+    /// By the worker's clock.
+    pub at: Time,
+}
+
+checked!(TaskPanic);
+
+impl TaskPanic {
+    /// Texts that are too long are cut.
+    pub fn new(worker: &str, task: &str, message: &str, at: Time) -> TaskPanic {
+        let cut = |text: &str, bytes_max| text[..text.floor_char_boundary(bytes_max)].to_owned();
+        TaskPanic {
+            worker: cut(worker, limits::PANIC_NAME_BYTES_MAX),
+            task: cut(task, limits::PANIC_NAME_BYTES_MAX),
+            message: cut(message, limits::PANIC_MESSAGE_BYTES_MAX),
+            at,
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (what, text, bytes_max) in [
+            ("bytes of worker", &self.worker, limits::PANIC_NAME_BYTES_MAX),
+            ("bytes of task", &self.task, limits::PANIC_NAME_BYTES_MAX),
+            ("bytes of message", &self.message, limits::PANIC_MESSAGE_BYTES_MAX),
+        ] {
+            within(what, text.len() as u64, 0..=bytes_max as u64)?;
+        }
+        Ok(())
+    }
+}
+
 /// Pretty JSON, since people read these with `aws s3 cp`.
 pub fn encode<T: Serialize>(body: &T) -> bytes::Bytes {
     let mut json = serde_json::to_vec_pretty(&Envelope::of(body)).expect("persisted types have string keys");
@@ -127,4 +165,26 @@ pub fn encode<T: Serialize>(body: &T) -> bytes::Bytes {
 
 pub fn decode<T: DeserializeOwned>(key: impl Display, body: &[u8]) -> Result<T> {
     envelope::open(format_args!("object `{key}`"), body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_cut_to_what_is_read_again() {
+        let long = "\u{1}\u{e9}".repeat(10_000);
+        let panic = TaskPanic::new(&long, &long, &long, Time(7));
+        assert_eq!(panic.message.len(), limits::PANIC_MESSAGE_BYTES_MAX - 1, "not within a character");
+        let body = encode(&panic);
+        assert!(body.len() as u64 <= limits::PANIC_BYTES_MAX, "{} bytes", body.len());
+        assert_eq!(decode::<TaskPanic>("panics/x", &body).unwrap(), panic);
+    }
+
+    #[test]
+    fn a_panic_with_more_than_a_worker_writes_is_refused() {
+        let panic = TaskPanic { message: "x".repeat(600), ..TaskPanic::new("w", "t", "m", Time(7)) };
+        let error = decode::<TaskPanic>("panics/x", &encode(&panic)).unwrap_err();
+        assert!(error.message().contains("bytes of message 600 lies outside 0 to 512"), "{error}");
+    }
 }

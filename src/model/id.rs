@@ -80,6 +80,8 @@ ulids! {
     MessageId, "message id", |id, _| Ok(id);
     /// One store: the bucket and prefix, the file or the memory that the objects of a context lie in.
     StoreId, "store id", |id, _| Ok(id);
+    /// A panic of a worker's task.
+    PanicId, "id of a panic", |id, _| Ok(id);
 }
 
 impl CallId {
@@ -127,6 +129,12 @@ impl BatchId {
 impl MessageId {
     pub fn new(now: Time, random: u128) -> MessageId {
         MessageId(Ulid::from_parts(now.0, random))
+    }
+}
+
+impl PanicId {
+    pub fn new(now: Time, random: u128) -> PanicId {
+        PanicId(Ulid::from_parts(now.0, random))
     }
 }
 

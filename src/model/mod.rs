@@ -22,7 +22,7 @@ pub use attempt::AttemptHistory;
 pub use call::{CallFacts, State};
 pub use config_value::{AwsSecret, ConfigValue, SecretRef};
 pub use function::{Format, Function, Kind, Limits, Source, Version, machine};
-pub use id::{AttemptId, BatchId, CallId, DeliveryId, MarkId, MessageId, Nonce, StoreId};
+pub use id::{AttemptId, BatchId, CallId, DeliveryId, MarkId, MessageId, Nonce, PanicId, StoreId};
 pub use name::{AppName, Digest, FunctionName, Route, VersionId};
 pub use outcome::{AttemptFacts, Outcome, Stored};
 pub use queue_name::{PerQueue, QueueName};

@@ -1,5 +1,5 @@
 //! Deletes old objects when no late message or lease can need them any more (H14): whole calls, `status` last; whole
-//! batches, payloads first; idempotency keys; the reconciler's own marks. Ages are measured by the store's clock. No
+//! batches, payloads first; idempotency keys; the reconciler's own marks; panics of workers. Ages are measured by the store's clock. No
 //! lifecycle rule deletes these objects.
 
 use serde::Serialize;
@@ -46,7 +46,14 @@ pub async fn gc(deps: &Deps, dry_run: bool) -> Result<Report> {
         gc.sweep.take(format_args!("the batches of app {app}"), batches)?;
     }
     gc.reconciled().await?;
+    gc.panics().await?;
     Ok(Report { failed: gc.sweep.failed, ..gc.report })
+}
+
+/// Deletes old panics of workers. One LIST, if there are none.
+pub(super) async fn old_panics(deps: &Deps, now: Time) -> Result<()> {
+    let sweep = Sweep::new(deps, "delete what is old of");
+    Gc { deps, now, dry_run: false, report: Report::default(), sweep }.panics().await
 }
 
 struct Gc<'a> {
@@ -65,6 +72,10 @@ impl Gc<'_> {
 
     async fn reconciled(&mut self) -> Result<()> {
         self.sweep(key::reconciled(), 2 * limits::ms(limits::RECONCILE_EVERY), |_| {}).await
+    }
+
+    async fn panics(&mut self) -> Result<()> {
+        self.sweep(key::panics(), limits::ms(limits::PANIC_KEPT), |_| {}).await
     }
 
     /// Everything under a prefix that is older than `age_ms`.
@@ -241,13 +252,18 @@ mod tests {
             Key::Mark(app.clone(), over, 64, MarkId { delivery, n: 1 }),
         ];
         let forgotten = Key::Idempotency(app.clone(), Digest::of(b"key"));
-        for key in stays.iter().chain(&goes).chain([&forgotten]) {
+        let panic = Key::Panic(crate::model::PanicId::new(clock.now(), 4));
+        for key in stays.iter().chain(&goes).chain([&forgotten, &panic]) {
             deps.store.put(key, PutObject::create("body")).await.unwrap();
         }
 
+        clock.0.store(limits::ms(limits::PANIC_KEPT), Ordering::Relaxed);
+        old_panics(&deps, clock.now()).await.unwrap();
+        assert!(deps.store.exists(&panic).await.unwrap());
         clock.0.store(limits::ms(limits::DELETE_AFTER), Ordering::Relaxed);
         let report = gc(&deps, false).await.unwrap();
         assert_eq!((report.calls, report.batches, report.idempotency_keys), (0, 0, 1));
+        assert!(!deps.store.exists(&panic).await.unwrap());
         clock.0.store(limits::ms(limits::DELETE_AFTER) + 1, Ordering::Relaxed);
         let report = gc(&deps, true).await.unwrap();
         assert_eq!((report.calls, report.batches, report.objects), (1, 1, goes.len() as u64));

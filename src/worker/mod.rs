@@ -21,6 +21,7 @@ mod mismatch_backoff;
 mod outcome;
 mod own_store;
 mod pace;
+mod panics;
 mod phase;
 mod prefetch;
 mod quarantine;

@@ -1,6 +1,6 @@
 //! The store is the truth, the queue a hint. The reconciler finds single calls and batches that have lost their message,
 //! because a submitter died before its send, a queue was purged or retention ended. It sends the messages of these calls
-//! and supervisors again (H9). Sending again is always safe.
+//! and supervisors again (H9). Sending again is always safe. It also deletes old panics of workers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::definitions::Definitions;
+use super::delete;
 use super::sweep::Sweep;
 use super::walk::{self, CallWalk, StoredCall};
 use crate::error::{Error, Result};
@@ -77,12 +78,18 @@ pub(super) async fn take_turn(shared: Arc<Shared>, turn: Turn) {
     match claim(&shared, turn.interval).await {
         Ok(false) => {}
         Ok(true) => {
-            if let Err(error) = resend(&shared.deps, turn.waits_since).await {
+            if let Err(error) = reconcile(&shared.deps, turn.waits_since).await {
                 failed(&shared, &error);
             }
         }
         Err(error) => failed(&shared, &error),
     }
+}
+
+async fn reconcile(deps: &Deps, waits_since: Option<Time>) -> Result<()> {
+    let now = store_clock::now(deps).await?;
+    resend(deps, now, waits_since).await?;
+    delete::old_panics(deps, now).await
 }
 
 fn failed(shared: &Shared, error: &Error) {
@@ -98,13 +105,12 @@ async fn claim(shared: &Shared, interval: u64) -> Result<bool> {
 /// Sends again every single call of the last two weeks that has no outcome, is old enough that its message should have
 /// been worked on, and has not begun lately. Returns how many.
 pub async fn resend_lost(deps: &Deps) -> Result<u64> {
-    resend(deps, None).await
+    resend(deps, store_clock::now(deps).await?, None).await
 }
 
 /// `waits_since`: messages that were sent from then on may still wait on the queue. A call is lost only if it is much
 /// older (N11).
-async fn resend(deps: &Deps, waits_since: Option<Time>) -> Result<u64> {
-    let now = store_clock::now(deps).await?;
+async fn resend(deps: &Deps, now: Time, waits_since: Option<Time>) -> Result<u64> {
     let backlog_ms =
         waits_since.map_or(0, |since| 2 * now.since_ms(since) + limits::ms(limits::BACKLOG_SLACK));
     let (definitions, age_ms) =

@@ -1,14 +1,11 @@
 //! The main loop of a worker. It receives when a slot is free, starts leased work, deletes finished messages, stops
 //! receiving while the worker is sick, and drains.
 
-use std::any::Any;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::{self, JoinError, JoinSet};
@@ -16,6 +13,7 @@ use tokio::task::{self, JoinError, JoinSet};
 use super::done::Done;
 use super::health::{self, Streak};
 use super::lease::{self, Lease};
+use super::panics::{self, Panics, caught};
 use super::phase::Phase;
 use super::prefetch::Capacity;
 use super::receive::{Polled, Receiver};
@@ -62,18 +60,9 @@ struct WorkerLoop {
     /// A message did not suit this worker: it may be one of the last.
     looks_whether_dry: bool,
     turns: reconcile::Turns,
-    panics: u32,
+    panics: Panics,
     /// Why nothing can be received for ever.
     lost_queue: Option<Error>,
-}
-
-/// What the task of a message is called in a warning.
-fn task_name(queue: QueueName) -> &'static str {
-    match queue {
-        QueueName::Calls => "run of a call",
-        QueueName::Chunks => "run of a range",
-        QueueName::Batches => "supervisor",
-    }
 }
 
 pub async fn run(worker: Worker, mut stop: watch::Receiver<Phase>) -> Result<Summary> {
@@ -108,7 +97,7 @@ pub async fn run(worker: Worker, mut stop: watch::Receiver<Phase>) -> Result<Sum
         mismatched_at_end: None,
         looks_whether_dry: false,
         turns: reconcile::Turns::default(),
-        panics: 0,
+        panics: Panics::default(),
         lost_queue: None,
     };
     life.live(stop).await;
@@ -117,10 +106,10 @@ pub async fn run(worker: Worker, mut stop: watch::Receiver<Phase>) -> Result<Sum
     if let Some(error) = life.lost_queue {
         return Err(error);
     }
-    if life.panics >= limits::PANICS_MAX {
+    if life.panics.are_too_many() {
         let error = format!(
             "the worker has stopped: {} of its tasks panicked, the limit is {}",
-            life.panics,
+            life.panics.count(),
             limits::PANICS_MAX
         );
         return Err(Error::internal(error)
@@ -135,16 +124,6 @@ pub async fn run(worker: Worker, mut stop: watch::Receiver<Phase>) -> Result<Sum
     Ok(life.summary)
 }
 
-/// Runs a task. The error is the message of its panic.
-async fn caught<T>(task: impl Future<Output = T>) -> Result<T, String> {
-    AssertUnwindSafe(task).catch_unwind().await.map_err(|panic| reason(&*panic))
-}
-
-fn reason(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no panic message").to_owned()
-}
-
 impl WorkerLoop {
     async fn live(&mut self, mut stop: watch::Receiver<Phase>) {
         let mut grace: Option<Timer> = None;
@@ -152,7 +131,7 @@ impl WorkerLoop {
         loop {
             match wanted {
                 Phase::Run
-                    if self.panics >= limits::PANICS_MAX
+                    if self.panics.are_too_many()
                         || self.lost_queue.is_some()
                         || self.waits_for_other_workers() =>
                 {
@@ -209,6 +188,7 @@ impl WorkerLoop {
         self.last_polls().await;
         self.delete_finished();
         while self.deletions.join_next().await.is_some() {}
+        self.panics.written().await;
     }
 
     /// Begins whatever receive there is room for. Every message taken is a lease that runs: none is taken ahead, but what
@@ -361,13 +341,12 @@ impl WorkerLoop {
     }
 
     fn panicked(&mut self, what: &'static str, why: String) {
-        self.panics += 1;
-        self.shared.emit(Event::TaskPanicked { worker: self.shared.config.name.clone(), what, why });
+        self.panics.record(&self.shared, what, why);
     }
 
     fn ended(&mut self, what: &'static str, ended: Result<(), JoinError>) {
         if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
-            self.panicked(what, reason(&*panic));
+            self.panicked(what, panics::message(&*panic));
         }
     }
 
@@ -397,7 +376,7 @@ impl WorkerLoop {
         let done = match done {
             Ok(done) => done,
             // What it held was dropped. The message comes back when its lease lapses, as that of a lost worker.
-            Err(why) => return self.panicked(task_name(queue), why),
+            Err(why) => return self.panicked(panics::task_name(queue), why),
         };
         match done {
             Done::Finished(lease) => {

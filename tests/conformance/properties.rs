@@ -11,7 +11,7 @@ use afn::limits;
 use afn::model::id::NUMBER_MAX;
 use afn::model::{
     AppName, AttemptHistory, AttemptId, BatchId, CallId, DeliveryId, Digest, FunctionName, MarkId, MessageId,
-    Nonce, Route, Time, VersionId,
+    Nonce, PanicId, Route, Time, VersionId,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -208,7 +208,7 @@ fn ids_of_fn_itself_are_single_calls() {
 }
 
 /// How many kinds of keys there are; a new one does not compile until it is drawn below.
-const KINDS: usize = 30;
+const KINDS: usize = 31;
 
 fn kind(key: &Key) -> usize {
     match key {
@@ -242,6 +242,7 @@ fn kind(key: &Key) -> usize {
         Key::Fired(..) => 27,
         Key::BatchUnsuited(..) => 28,
         Key::Store => 29,
+        Key::Panic(..) => 30,
         Key::Text(text) => panic!("`{text}` is a key that no part of the layout makes"),
     }
 }
@@ -283,6 +284,7 @@ fn keys() -> impl Strategy<Value = [Key; KINDS]> {
                 Key::Fired(app.clone(), batch),
                 Key::BatchUnsuited(app, batch, digest),
                 Key::Store,
+                Key::Panic(PanicId::new(call.time(), random.into())),
             ]
         },
     )

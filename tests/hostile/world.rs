@@ -10,11 +10,11 @@ use afn::catalog::{Catalog, Publish};
 use afn::event::{Event, Listener};
 use afn::executor::scripted::{Act, Scripted};
 use afn::layout::batch::{Cancelled, Mark, MaxFailures, Retry};
-use afn::layout::object::{self, MarkKind, Reconciled, Started, Unsuited};
+use afn::layout::object::{self, MarkKind, Reconciled, Started, TaskPanic, Unsuited};
 use afn::layout::{CallMessage, Key, Message, RangeMessage, Runs, SuperviseMessage};
 use afn::model::{
     AppName, AttemptHistory, BatchId, BatchRef, CallId, CallRef, DeliveryId, Digest, Kind, Limits, MarkId,
-    MessageId, Source, Time, Version,
+    MessageId, PanicId, Source, Time, Version,
 };
 use afn::outcomes::{Chunk, Log};
 use afn::seam::executor::Invocation;
@@ -74,11 +74,12 @@ fn kind(key: &Key) -> Option<&'static str> {
         Key::Fired(..) => "fired",
         Key::Store => "store",
         Key::Reconciled(..) => "reconciled",
+        Key::Panic(..) => "panic",
         // Nobody reads a probe, and any other text is no object of ours.
         Key::Probe(..) | Key::Text(..) => return None,
     })
 }
-const KINDS: usize = 29;
+const KINDS: usize = 30;
 
 /// What lies in a store and on its queues at one moment.
 pub struct Honest {
@@ -371,6 +372,8 @@ impl World {
         let retry = Retry { batch: half.batch, nonce: self.deps.nonce() };
         store.put_fact(&(over.clone(), 1), &retry).await.expect("put");
         store.put_fact(&7, &Reconciled { worker: worker.clone(), at }).await.expect("put");
+        let panic = TaskPanic::new(&worker, "supervisor", "a bug", at);
+        store.put_fact(&PanicId::new(at, 7), &panic).await.expect("put");
         Catalog::new(self.deps.clone()).put_archive(app, "archive".into()).await.expect("put");
         let voided = DeliveryId { message: MessageId::new(at, 78), delivery: 1 };
         for (key, body) in [

@@ -47,6 +47,7 @@ WRITERS = {
     f"apps/red/batches/{ID}/fired": "worker",
     "store": "deployer submitter canceller worker",
     "reconciled/00000001": "worker",
+    f"panics/{ID}": "worker",
     "probes/nonce": "submitter canceller worker",
 }
 
