@@ -14,10 +14,10 @@ use ulid::Ulid;
 
 use crate::error::Result;
 use crate::limits;
-use crate::model::{BatchId, CallId, Time};
+use crate::model::{BatchId, CallId, PanicId, Time};
 use crate::results::reading;
 use crate::seam::Deps;
-use crate::seam::store::List;
+use crate::seam::store::{List, ListPage};
 
 /// Where an instant's ids begin.
 pub(super) fn bits(time: Time) -> u128 {
@@ -33,11 +33,13 @@ fn span(ms: u64) -> u128 {
 pub(super) trait ListedId: Copy + Display + FromStr + Into<u128> {}
 impl ListedId for CallId {}
 impl ListedId for BatchId {}
+impl ListedId for PanicId {}
 
 pub(super) struct NewestFirst<'a, Id> {
     deps: &'a Deps,
-    /// Holds a folder for each id.
+    /// Holds a folder or an object for each id.
     folder: String,
+    names: Names,
     /// The parts of the opened windows, the newest last.
     segments: Vec<Segment<Id>>,
     /// No window below this id has been opened.
@@ -48,6 +50,23 @@ pub(super) struct NewestFirst<'a, Id> {
     stage: Stage,
     width: u128,
     now: u128,
+}
+
+/// What has an id as its name.
+#[derive(Clone, Copy)]
+enum Names {
+    Folders,
+    Objects,
+}
+
+impl Names {
+    /// Their keys on a page, in order.
+    fn on(self, page: &ListPage) -> Vec<&str> {
+        match self {
+            Names::Folders => page.prefixes.iter().map(String::as_str).collect(),
+            Names::Objects => page.entries.iter().map(|entry| entry.key.as_str()).collect(),
+        }
+    }
 }
 
 enum Stage {
@@ -69,11 +88,21 @@ struct Page<Id> {
 }
 
 impl<'a, Id: ListedId> NewestFirst<'a, Id> {
-    /// The ids in a range.
+    /// The ids in a range, each of which is the name of a folder.
     pub(super) fn new(deps: &'a Deps, folder: String, ids: Range<u128>) -> NewestFirst<'a, Id> {
+        NewestFirst::named(deps, Names::Folders, folder, ids)
+    }
+
+    /// The ids in a range, each of which is the name of an object.
+    pub(super) fn of_objects(deps: &'a Deps, folder: String, ids: Range<u128>) -> NewestFirst<'a, Id> {
+        NewestFirst::named(deps, Names::Objects, folder, ids)
+    }
+
+    fn named(deps: &'a Deps, names: Names, folder: String, ids: Range<u128>) -> NewestFirst<'a, Id> {
         NewestFirst {
             deps,
             folder,
+            names,
             segments: Vec::new(),
             above: ids.end,
             floor: ids.start,
@@ -109,6 +138,18 @@ impl<'a, Id: ListedId> NewestFirst<'a, Id> {
                 },
             }
         }
+    }
+
+    /// Up to `max` ids, the newest first, and whether there are more, as far as is known without a request.
+    pub(super) async fn take(mut self, max: usize) -> Result<(Vec<Id>, bool)> {
+        let mut newest = Vec::new();
+        while newest.len() < max {
+            let Some(page) = self.next().await? else { return Ok((newest, false)) };
+            newest.extend(page.into_iter().rev());
+        }
+        let has_more = newest.len() > max || !self.is_done();
+        newest.truncate(max);
+        Ok((newest, has_more))
     }
 
     /// Whether it is known, without a request, that no id is left.
@@ -161,11 +202,13 @@ impl<'a, Id: ListedId> NewestFirst<'a, Id> {
         let mut request = List::grouped(&self.folder).start_after(boundary(range.start));
         loop {
             let listed = self.deps.store.list(&request).await.map_err(reading(&self.folder))?;
-            let past_end = listed.prefixes.last().is_some_and(|last| *last >= end);
+            let keys = self.names.on(&listed);
+            let past_end = keys.last().is_some_and(|last| *last >= end.as_str());
             let complete = past_end || listed.next.is_none();
-            let within = listed.prefixes.iter().filter(|prefix| **prefix < end);
-            let names = within.filter_map(|prefix| prefix.strip_prefix(&self.folder)?.strip_suffix('/'));
-            let ids: Vec<Id> = names.filter_map(|name| name.parse().ok()).collect();
+            let within = keys.into_iter().filter(|key| *key < end.as_str());
+            let names = within.filter_map(|key| key.strip_prefix(&self.folder));
+            let ids: Vec<Id> =
+                names.filter_map(|name| name.strip_suffix('/').unwrap_or(name).parse().ok()).collect();
             match listed.next {
                 // A page without a single id, of foreign objects, says nothing about the range.
                 Some(next) if ids.is_empty() && !complete => request = request.start_after(next),

@@ -8,6 +8,7 @@ mod calls;
 mod context;
 mod damage;
 mod definitions;
+mod doctor;
 mod hostile_text;
 mod operate;
 mod privacy;

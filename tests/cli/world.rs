@@ -66,6 +66,10 @@ impl World {
         self.runtime.block_on(self.world.deploy_to(app, name, more, script));
     }
 
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
     /// Puts a body on the queue of calls, as a stranger would.
     pub fn send(&self, body: &str) {
         let sent = self.runtime.block_on(async {

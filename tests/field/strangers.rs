@@ -7,8 +7,10 @@ use std::time::Duration;
 use afn::error::Code;
 use afn::event::Event;
 use afn::layout::message::VERSION;
+use afn::layout::object::TaskPanic;
 use afn::layout::origin;
 use afn::model::{MessageId, StoreId, Time};
+use afn::results::panics::{self, RecentPanics};
 use afn::seam::queue::Outgoing;
 use afn::seam::rng::SeededRng;
 use afn::seam::{Deps, Queue as _};
@@ -192,6 +194,27 @@ async fn a_panic_gives_back_what_its_task_held() {
     assert!(world.end_within(bug, s(300)).await.is_some(), "the message came again");
     let said = |event: &Event| matches!(event, Event::TaskPanicked { why, .. } if why == "a bug on purpose");
     assert_eq!(world.said(said), 2);
+    let found = panics::recent(&world.deps).await.expect("an answer");
+    let told = |panic: &TaskPanic| (panic.worker.clone(), panic.task.clone(), panic.message.clone());
+    let expected = ("w".to_owned(), "run of a call".to_owned(), "a bug on purpose".to_owned());
+    assert_eq!(found.panics.iter().map(told).collect::<Vec<_>>(), [expected.clone(), expected]);
+    assert!(found.panics[0].at > found.panics[1].at, "the newest first");
+    tokio::time::sleep(h(25)).await;
+    assert_eq!(panics::recent(&world.deps).await.expect("an answer"), RecentPanics::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_panics_are_told_and_the_others_counted() {
+    let world = World::new();
+    world.publish(1, s(1), s(300)).await;
+    let script = Script::new(|_: &Execution| panic!("a bug on purpose"));
+    for _ in 0..5 {
+        world.call("bug").await;
+        let ended = tokio::time::timeout(h(1), world.run(world.config("w", 1), &script)).await;
+        ended.expect("it ends").expect_err("it is a bug");
+    }
+    let found = panics::recent(&world.deps).await.expect("an answer");
+    assert_eq!((found.panics.len(), found.more), (10, 5), "what a worker leaves last is stored too");
 }
 
 single_and_batch!(the_third_panic_ends_a_worker);

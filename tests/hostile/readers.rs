@@ -7,7 +7,7 @@ use afn::layout::Message;
 use afn::outcomes::app_of;
 use afn::results::list::Filter;
 use afn::results::rows::{Finished, Options, Rows};
-use afn::results::{attempts, batch, call, list, report, why};
+use afn::results::{attempts, batch, call, list, panics, report, unsuited, why};
 use afn::submit::{batch::BatchOptions, cancel, cancel_batch, dead_letters, resume, retry, seal};
 use afn::worker::{delete, reconcile};
 
@@ -46,6 +46,10 @@ async fn lists(world: &World) {
     let batches =
         list::list_batches(&world.deps, &world.app, 100, None).await.expect("one object hides no others");
     assert!(batches.batches.len() + batches.unreadable.len() >= 2, "{batches:?}");
+    let panics = panics::recent(&world.deps).await.expect("one object hides no others");
+    assert_eq!(panics.panics.len() + panics.unreadable.len(), 1, "{panics:?}");
+    let open = unsuited::open_batches(&world.deps).await.expect("one object hides no others");
+    assert!(open.looked_at >= 2, "{open:?}");
 }
 
 async fn calls(world: &World) {

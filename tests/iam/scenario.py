@@ -30,6 +30,7 @@ def main(afn, template):
         step("the deployer deploys", lambda: work.deployer(world))
         step("one role does it all", lambda: work.alone(world))
         ended = step("the submitter submits, the worker works, the canceller cancels", lambda: work.worker(world))
+        step("a panic of a worker is told", lambda: work.panics(world))
         step("a function reads sources and writes outputs", lambda: work.outputs(world))
         step("functions are given secrets", lambda: work.secrets(world))
         step("the reader reads", lambda: work.reader(world, *ended))

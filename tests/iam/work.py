@@ -1,9 +1,11 @@
 """What each role is there for: deploying, submitting, working, cancelling, reading, collecting."""
 
+import datetime
 import json
 import re
 import signal
 import subprocess
+import time
 
 from server import ACCOUNT, REGION
 from world import PATIENCE, PREFIX, batch, eventually, records, stored
@@ -140,6 +142,18 @@ def worker(world):
     return calls + [unsuited], batches + cut_short
 
 
+def panics(world):
+    """A worker writes down that a task of it panicked, as `afn` has no panic to offer; who may call sees that."""
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    body = {"v": 1, "worker": "w", "task": "supervisor", "message": "a bug on purpose", "at": now}
+    data = world.client("worker", "s3")
+    key = f"{PREFIX}/panics/{new_id()}"
+    data.put_object(Bucket=world.bucket, Key=key, Body=json.dumps(body).encode(), IfNoneMatch="*")
+    for role in ("submitter", "worker"):
+        said = world.afn(role, "doctor", codes=(0, 1))
+        assert "worker w, supervisor: a bug on purpose" in said, said
+
+
 def secrets(world):
     """The worker reads what the config of a function names, within its role."""
     for name in ("/red/db", "/both", "/blue/db"):
@@ -206,14 +220,23 @@ def alone(world):
     world.nothing_was_refused()
 
 
-def older(identity, days):
+DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def dated(at, rest):
     """An id is a time in its first ten characters, in milliseconds, 32 of them to a digit."""
-    digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+    return "".join(DIGITS[at >> 5 * place & 31] for place in reversed(range(10))) + rest
+
+
+def new_id():
+    return dated(int(time.time() * 1000), "0" * 15 + "1")
+
+
+def older(identity, days):
     at = 0
     for digit in identity[:10]:
-        at = 32 * at + digits.index(digit)
-    at -= days * 86_400_000
-    return "".join(digits[at >> 5 * place & 31] for place in reversed(range(10))) + identity[10:]
+        at = 32 * at + DIGITS.index(digit)
+    return dated(at - days * 86_400_000, identity[10:])
 
 
 def collected(world):
@@ -234,4 +257,4 @@ def collected(world):
     assert not [key for key in left if key.startswith(tuple(decided))], left
     stay = {f"{batch}{name}" for batch in over for name in ("summary", "fired")}
     assert {key for key in left if key.startswith(tuple(over))} <= stay, left
-    assert not [key for key in left if "/keys/" in key and "/functions/" not in key or "reconciled/" in key], left
+    assert not [key for key in left if "/keys/" in key and "/functions/" not in key or key.startswith(("reconciled/", "panics/"))], left

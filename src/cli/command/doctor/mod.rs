@@ -1,11 +1,14 @@
 //! `afn doctor`: tries what calls need, and advises what to do about what does not work.
 
+mod fleet;
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::json;
 
+use self::fleet::Fleet;
 use super::context::location;
 use crate::cli::exit::ExitCode;
 use crate::cli::format::millis;
@@ -37,11 +40,20 @@ struct Check {
     state: Verdict,
     found: String,
     advice: Option<String>,
+    /// Lines below it. The document has them as values of its own.
+    #[serde(skip)]
+    details: Vec<String>,
 }
 
 impl Check {
     fn ok(name: impl Into<String>, found: impl Into<String>) -> Check {
-        Check { name: name.into(), state: Verdict::Ok, found: found.into(), advice: None }
+        Check {
+            name: name.into(),
+            state: Verdict::Ok,
+            found: found.into(),
+            advice: None,
+            details: Vec::new(),
+        }
     }
 
     fn warning(name: impl Into<String>, found: impl Into<String>, advice: &str) -> Check {
@@ -73,14 +85,19 @@ pub async fn run(session: &Session) -> Result<ExitCode> {
     let context = session.context()?;
     let mut checks =
         vec![Check::ok("context", format!("{} ({}, {})", context.name, context.kind, location(&context)))];
+    let mut fleet = Fleet::default();
     match session.open().await {
         Ok(engine) => {
             let lanes = engine.deps.queues.all().map(|(name, lane)| queue(&engine.context, name, lane));
             // At once: a service that cannot be reached then costs one timeout.
             let whereabouts = context::locate(&engine.context);
-            let (store, queues, whereabouts) = tokio::join!(store(&engine), join_all(lanes), whereabouts);
+            let (store, queues, whereabouts, look) =
+                tokio::join!(store(&engine), join_all(lanes), whereabouts, fleet::look(&engine));
+            let store_answers = store.iter().all(|check| check.state != Verdict::Error);
             checks.extend(store);
             checks.extend(queues);
+            checks.extend(look.checks(store_answers));
+            fleet = look.fleet();
             checks.extend(identity(&engine.context, whereabouts));
         }
         Err(error) => checks.push(Check::error("store", &error, &context)),
@@ -101,7 +118,7 @@ pub async fn run(session: &Session) -> Result<ExitCode> {
         }
     });
     checks.push(toolchains(session)?);
-    print_checks(session, &checks)
+    print_checks(session, &checks, &fleet)
 }
 
 /// As whom and where a remote context acts. Why a queue has no URL, its own check tells.
@@ -226,7 +243,7 @@ fn toolchains(session: &Session) -> Result<Check> {
     Ok(Check::ok("toolchains", found))
 }
 
-fn print_checks(session: &Session, checks: &[Check]) -> Result<ExitCode> {
+fn print_checks(session: &Session, checks: &[Check], fleet: &Fleet) -> Result<ExitCode> {
     let mut text = Text::default();
     for (at, check) in checks.iter().enumerate() {
         let verdict = match check.state {
@@ -239,13 +256,18 @@ fn print_checks(session: &Session, checks: &[Check]) -> Result<ExitCode> {
         let repeated = check.state == Verdict::Error && before.iter().any(|other| other.found == check.found);
         let found = if repeated { "as above" } else { &check.found };
         text.line(format!("{verdict:<8} {:<14} {found}", check.name));
+        for detail in &check.details {
+            text.line(format!("{:<23} {detail}", ""));
+        }
         if let Some(advice) = &check.advice
             && !before.iter().any(|other| other.advice.as_ref() == Some(advice))
         {
             text.line(format!("{:<23} {advice}", ""));
         }
     }
-    session.printer.answer(&json!({ "checks": checks }), &text)?;
+    let Fleet { panics, unsuited } = fleet;
+    let document = json!({ "checks": checks, "panics": panics, "unsuited_batches": unsuited });
+    session.printer.answer(&document, &text)?;
     match checks.iter().any(|check| check.state == Verdict::Error) {
         true => Ok(ExitCode::Unreachable),
         false => Ok(ExitCode::Success),
