@@ -266,8 +266,9 @@ pub const ROW_LOG_BYTES_MAX: u64 = 64 * KIB;
 pub const FLUSH_BYTES: u64 = 8 * MIB;
 /// A slow chunk is flushed every clamp(elapsed / 3, MIN, MAX).
 pub const FLUSH_MIN: Duration = Duration::from_secs(3);
-/// The same, when it is shared, or what is left takes too little time to be.
+/// The same, when it is shared, or what is left takes too little time to be; and that when calls wait for a retry.
 pub const FLUSH_REST_MIN: Duration = Duration::from_secs(60);
+pub const FLUSH_PENDING_MIN: Duration = Duration::from_secs(30);
 pub const FLUSH_MAX: Duration = Duration::from_secs(300);
 /// A range is split when its rest takes at least this long, but for what begins within this time.
 pub const SPLIT_REST: Duration = Duration::from_secs(2);
@@ -474,7 +475,7 @@ relations! {
     ms(VISIBILITY_MIN) <= ms(VISIBILITY) && ms(VISIBILITY) <= ms(VISIBILITY_MAX),
         "a worker may be told to use the default lease";
     ms(VISIBILITY_MAX) <= ms(LEASE_MAX), "a lease is never longer than the queue lets it be";
-    ms(FLUSH_MIN) <= ms(FLUSH_REST_MIN) && ms(FLUSH_REST_MIN) <= ms(FLUSH_MAX),
+    ms(FLUSH_MIN) <= ms(FLUSH_PENDING_MIN) && ms(FLUSH_PENDING_MIN) <= ms(FLUSH_REST_MIN) && ms(FLUSH_REST_MIN) <= ms(FLUSH_MAX),
         "the paces of a range lie between their bounds";
     ms(SUBMIT_LINGER_MIN) <= ms(SUBMIT_LINGER_MAX), "a pause of a pipe has bounds in order";
     RETRY_BACKOFF_MS_MAX <= ms(DELAY_MAX), "a retry's wait fits a delayed message";

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::limits;
 use crate::model::BatchId;
 
 /// The weight of a new call in the mean is one in so many.
@@ -13,6 +14,12 @@ const WEIGHT: u64 = 8;
 
 /// Past this many the means of batches are forgotten.
 const BATCHES_MAX: usize = 1_000;
+
+/// How many calls make a range on a worker of so many slots.
+pub fn calls_per_range(slots: usize, mean: Duration) -> usize {
+    let in_time = (limits::RANGE * slots as u32).as_millis() / mean.as_millis().max(1);
+    (in_time as usize).max(limits::RANGE_CALLS_PER_SLOT_MIN * slots)
+}
 
 /// A sliding mean of the time that calls take on a slot.
 #[derive(Debug, Default)]

@@ -102,8 +102,10 @@ fn answer(stream: TcpStream, has_queues: bool, seen: &Mutex<Vec<String>>) {
         }
         None => (404, "<Error><Code>NoSuchBucket</Code><Message>no</Message></Error>".to_owned()),
     };
-    let head =
-        format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", answer.len());
+    let length = answer.len();
+    let head = format!(
+        "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\netag: \"1\"\r\nconnection: close\r\n\r\n"
+    );
     let _ = stream.get_mut().write_all((head + &answer).as_bytes());
 }
 

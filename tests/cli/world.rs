@@ -80,10 +80,6 @@ impl World {
         assert_eq!(sent, [Ok(())]);
     }
 
-    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
-        self.runtime.block_on(work)
-    }
-
     /// Until a file has so many lines.
     pub fn until_lines(&self, file: &str, count: usize) {
         let begun = SystemClock.monotonic();

@@ -9,14 +9,7 @@ use crate::layout::{Message, RangeMessage};
 use crate::limits;
 use crate::planted::planted;
 use crate::submit::send;
-use crate::worker::Shared;
-
-/// How many calls make a range on this worker.
-pub(super) fn calls_per_range(shared: &Shared, mean: Duration) -> usize {
-    let slots = shared.config.slots;
-    let in_time = (limits::RANGE * slots as u32).as_millis() / mean.as_millis().max(1);
-    (in_time as usize).max(limits::RANGE_CALLS_PER_SLOT_MIN * slots)
-}
+use crate::worker::pace;
 
 impl Preparation {
     /// Puts ranges in the place of a message that is worth several. Returns whether it did.
@@ -30,7 +23,7 @@ impl Preparation {
         }
         let calls: Vec<_> =
             message.calls.iter().flat_map(|run| (run.first..=run.last).map(|n| (n, run.value))).collect();
-        let size = calls_per_range(&self.shared, mean);
+        let size = pace::calls_per_range(self.shared.config.slots, mean);
         if calls.len() < limits::RANGES_CUT_MIN * size {
             return false;
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::context::OpenCall;
-use super::{Range, Stopped, cut};
+use super::{Range, Stopped};
 use crate::layout::object::MarkKind;
 use crate::layout::{Message, PendingCall, RangeMessage};
 use crate::limits;
@@ -13,8 +13,8 @@ use crate::model::AttemptHistory;
 use crate::planted::planted;
 use crate::seam::{Rng, RngExt as _};
 use crate::submit::send;
-use crate::worker::Abandoned;
 use crate::worker::quarantine::Level;
+use crate::worker::{Abandoned, pace};
 
 impl Range {
     /// A message for exactly these calls, with all that is known of them.
@@ -114,9 +114,9 @@ impl Range {
         if !self.is_worth_splitting() {
             return;
         }
-        let range = self
-            .mean_ms()
-            .map_or(0, |mean_ms| cut::calls_per_range(&self.shared, Duration::from_millis(mean_ms)));
+        let range = self.mean_ms().map_or(0, |mean_ms| {
+            pace::calls_per_range(self.shared.config.slots, Duration::from_millis(mean_ms))
+        });
         let is_long = self.takes_ms(self.calls.todo()) >= 2 * limits::ms(limits::RANGE)
             && self.calls.todo() >= 2 * range;
         // Taken out first, or it would be begun while the messages are on their way.

@@ -112,6 +112,8 @@ impl Range {
         // by each.
         let soonest = match !self.is_piece && self.is_worth_splitting() {
             true => limits::FLUSH_MIN,
+            // A failure that is lost with its worker is an attempt more than is allowed.
+            false if !self.addition.pending.is_empty() => limits::FLUSH_PENDING_MIN,
             false => limits::FLUSH_REST_MIN,
         };
         (self.elapsed() / 3).clamp(soonest, limits::FLUSH_MAX)
