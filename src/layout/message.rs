@@ -237,7 +237,6 @@ impl Message {
         }
     }
 
-    /// Whose work it is, for fairness between apps.
     /// Whose work it is, for queues that serve groups fairly.
     pub fn group(&self) -> String {
         match self {

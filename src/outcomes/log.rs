@@ -215,7 +215,7 @@ impl Log {
 
     /// The same for one who expects few parts, or none. Looks at the next position, and further on by growing steps: a list, or a
     /// refused PUT, costs as much as a dozen such looks.
-    async fn probe(&mut self, store: &dyn Store) -> Result<()> {
+    pub async fn probe(&mut self, store: &dyn Store) -> Result<()> {
         let (app, batch, last) = (self.chunk.app.clone(), self.chunk.batch, self.chunk.last);
         let exists = async |part: u64| store.exists(&Key::Part(app.clone(), batch, last, part)).await;
         let (first, mut step) = (self.position, 1);

@@ -144,6 +144,10 @@ impl Drop for Lease {
 pub async fn keep(shared: Arc<Shared>) {
     let visibility = shared.config.visibility;
     let mut rounds = JoinSet::new();
+    // Those of a keeper that panicked ended with it.
+    for leases in shared.leases.all() {
+        leases.held().values_mut().for_each(|held| held.is_extending = false);
+    }
     loop {
         shared.deps.clock.sleep(visibility / 3).await;
         for leases in shared.leases.all() {

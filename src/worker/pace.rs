@@ -25,13 +25,16 @@ pub fn calls_per_range(slots: usize, mean: Duration) -> usize {
 #[derive(Debug, Default)]
 pub struct Pace {
     mean_us: AtomicU64,
+    /// When a call left its slot last.
+    ended_us: AtomicU64,
     /// Executions of each batch, and the time on a slot that they took.
     batches: Mutex<BTreeMap<BatchId, (u64, Duration)>>,
 }
 
 impl Pace {
-    /// A call has left its slot. Two at once may lose one of them: it is a mean.
-    pub fn record(&self, took: Duration) {
+    /// A call has left its slot, now, after so long. Two at once may lose one of them: it is a mean.
+    pub fn record(&self, now: Duration, took: Duration) {
+        self.ended_us.store(now.as_micros().min(u128::from(u64::MAX)) as u64, Relaxed);
         let took_us = took.as_micros().min(u128::from(u64::MAX / 16)) as u64;
         let before = self.mean_us.load(Relaxed);
         let mean = if before == 0 { took_us } else { before - before / WEIGHT + took_us / WEIGHT };
@@ -51,16 +54,20 @@ impl Pace {
         *known = (known.0 + executions, known.1 + busy);
     }
 
-    /// `None` while no call of the batch has ended here.
+    /// `None` while no call of the batch has ended here. A machine that slept, or a store that was away, may have made calls look
+    /// longer than they can be.
     pub fn mean_of_batch(&self, batch: BatchId) -> Option<Duration> {
         let batches = self.batches.lock().expect("no holder of this lock panics");
         let (executions, busy) = batches.get(&batch)?;
-        Some(*busy / (*executions).min(u64::from(u32::MAX)) as u32)
+        Some((*busy / (*executions).min(u64::from(u32::MAX)) as u32).min(limits::LEASE_MAX))
     }
 
-    /// `None` while no call has ended.
-    pub fn mean(&self) -> Option<Duration> {
-        Some(Duration::from_micros(self.mean_us.load(Relaxed))).filter(|mean| !mean.is_zero())
+    /// How long calls take at present, which is no less than the time since one ended: all that run now may be long. `None` while
+    /// no call has ended.
+    pub fn mean(&self, now: Duration) -> Option<Duration> {
+        let mean = Duration::from_micros(self.mean_us.load(Relaxed));
+        let silent = now.saturating_sub(Duration::from_micros(self.ended_us.load(Relaxed)));
+        (!mean.is_zero()).then(|| mean.max(silent))
     }
 
     /// 0 while no call has ended.

@@ -213,7 +213,7 @@ impl WorkerLoop {
             held: self.held[QueueName::Chunks],
             slots,
             free: shared.slots.free(),
-            mean: shared.pace.mean(),
+            mean: shared.pace.mean(shared.deps.clock.monotonic()),
         };
         let chunks = if is_closed { 0 } else { shared.prefetch.room(capacity) };
         self.receivers[QueueName::Chunks].poll(shared, chunks, wait);

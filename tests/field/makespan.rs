@@ -2,6 +2,7 @@
 //! figure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use afn::executor::scripted::Act;
@@ -384,4 +385,56 @@ async fn a_second_run_does_its_own_batch_first() {
     let over = world.over(batch, h(1)).await;
     println!("2000 × 10 ms behind an abandoned batch: over after {over:?} ×");
     assert!(over.is_some_and(|over| over <= s(15)), "{over:?}");
+}
+
+/// A worker of short calls whose slots all run long ones takes no range that it cannot begin, however short calls were.
+#[tokio::test(start_paused = true)]
+async fn a_worker_full_of_long_calls_takes_nothing() {
+    let world = world().await;
+    let script = Script::new(|execution: &Execution| match execution.payload.trim() {
+        "long" => answers(h(1)),
+        _ => answers(ms(10)),
+    });
+    let _worker = world.start("w", 4, &script);
+    let batch = world.batch(100, 0).await;
+    world.over(batch, s(60)).await.expect("over");
+    for _ in 0..4 {
+        world.call("long").await;
+    }
+    tokio::time::sleep(s(5)).await;
+    let before = world.counts.snapshot();
+    let batch = world.batch(100, 0).await;
+    tokio::time::sleep(s(1_800)).await;
+    let reads: u64 =
+        world.spent(before).iter().filter(|(name, _)| *name == "get").map(|(_, count)| count).sum();
+    println!("{reads} objects read in half an hour in which nothing can begin ×");
+    assert!(reads < 50, "{reads}");
+    assert!(world.over(batch, h(1)).await.is_some());
+}
+
+/// A suspect that waits for another one leaves the free slots of its worker to others.
+#[tokio::test(start_paused = true)]
+async fn suspects_that_wait_keep_no_slot_empty() {
+    let world = world().await;
+    let long = Arc::new(OnceLock::new());
+    let is_long = long.clone();
+    let script = Script::new(move |execution: &Execution| {
+        let suspect = is_long.get().is_none_or(|batch| execution.call.batch() == Some(*batch));
+        answers(if suspect { h(1) } else { s(1) })
+    });
+    let first = world.start("first", 8, &script);
+    let batch = world.batch(8, 8).await;
+    long.set(batch).expect("once");
+    tokio::time::sleep(s(10)).await;
+    first.kill().await;
+    let second = world.start("second", 8, &script);
+    tokio::time::sleep(s(90)).await;
+    second.kill().await;
+    let _third = world.start("third", 8, &script);
+    // Each is a suspect now, and one of them runs.
+    tokio::time::sleep(s(120)).await;
+    let other = world.batch(400, 0).await;
+    let over = world.over(other, h(2)).await;
+    println!("400 × 1 s beside eight suspects of an hour on 8 slots: over after {over:?} ×");
+    assert!(over.is_some_and(|over| over <= s(80)), "{over:?}");
 }

@@ -53,7 +53,7 @@ CREATE INDEX messages_by_visibility ON messages (queue, visible_at, hidden_ms);
 const GROUPS: &str = "
 ALTER TABLE messages ADD COLUMN grp TEXT NOT NULL DEFAULT '';
 CREATE INDEX messages_by_group ON messages (queue, grp, visible_at, hidden_ms);
-CREATE INDEX messages_in_flight ON messages (queue, grp, visible_at) WHERE delivery > 0;
+CREATE INDEX messages_in_flight ON messages (queue, grp, visible_at, delivery) WHERE delivery > 0;
 ";
 
 /// An error unless the file is empty or one that this program can use.

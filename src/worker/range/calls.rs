@@ -27,6 +27,7 @@ struct State {
     waiting: BTreeMap<u64, (Duration, OpenCall)>,
     /// The worker asks for its next range when few are left of this one.
     claim: PrefetchClaim,
+    claims_nothing: bool,
     running: BTreeMap<u64, AttemptHistory>,
     ended: Ended,
     rows_bytes: u64,
@@ -48,7 +49,8 @@ pub struct Ended {
 impl CallQueue {
     pub fn new(todo: BTreeMap<u64, OpenCall>, claim: PrefetchClaim) -> Arc<CallQueue> {
         let (waiting, running, ended) = Default::default();
-        let mut state = State { todo, waiting, claim, running, ended, rows_bytes: 0, closed: false };
+        let (claims_nothing, closed) = (false, false);
+        let mut state = State { todo, waiting, claim, claims_nothing, running, ended, rows_bytes: 0, closed };
         state.update_claim();
         Arc::new(CallQueue { state: Mutex::new(state), news: Notify::new() })
     }
@@ -63,6 +65,11 @@ impl CallQueue {
         let changed = change(&mut state);
         state.update_claim();
         changed
+    }
+
+    /// Whoever asks whether to receive more need not count them.
+    pub fn claim_nothing(&self) {
+        self.change(|state| state.claims_nothing = true);
     }
 
     /// How many may begin now.
@@ -218,6 +225,6 @@ impl CallQueue {
 
 impl State {
     fn update_claim(&mut self) {
-        self.claim.set(self.todo.len() as u64);
+        self.claim.set(if self.claims_nothing { 0 } else { self.todo.len() as u64 });
     }
 }

@@ -5,39 +5,54 @@
 use std::time::Duration;
 
 use super::prepare::Preparation;
+use crate::layout::object::MarkKind;
 use crate::layout::{Message, RangeMessage};
 use crate::limits;
+use crate::model::{AttemptHistory, MarkId};
 use crate::planted::planted;
 use crate::submit::send;
-use crate::worker::pace;
+use crate::worker::{Abandoned, marks, pace};
 
 impl Preparation {
-    /// Puts ranges in the place of a message that is worth several. Returns whether it did.
-    pub(super) async fn cut(&self) -> bool {
+    /// Puts ranges in the place of a message that is worth several. Returns whether nothing of it is left.
+    pub(super) async fn cut(&mut self) -> Result<bool, Abandoned> {
         let message = &self.message;
         let mean = self.shared.pace.mean_of_batch(message.batch);
-        let Some(mean) = mean.or(message.mean_ms.map(Duration::from_millis)) else { return false };
+        let Some(mean) = mean.or(message.mean_ms.map(Duration::from_millis)) else { return Ok(false) };
         // What a worker was lost with runs under marks that name this message.
         if self.lease.delivery > 1 || message.lost_before || !message.losses.is_empty() {
-            return false;
+            return Ok(false);
         }
-        let calls: Vec<_> =
-            message.calls.iter().flat_map(|run| (run.first..=run.last).map(|n| (n, run.value))).collect();
+        let each = message.calls.iter().flat_map(|run| (run.first..=run.last).map(|n| (n, run.value)));
+        let calls: Vec<(u64, AttemptHistory)> = each.collect();
         let size = pace::calls_per_range(self.shared.config.slots, mean);
         if calls.len() < limits::RANGES_CUT_MIN * size {
-            return false;
+            return Ok(false);
         }
         let most = (limits::QUEUE_BATCH_MAX - 1) * size;
         let (ranges, rest) = calls.split_at(most.min(calls.len()));
-        let pieces = ranges.chunks(size).chain(Some(rest).filter(|rest| !rest.is_empty()));
-        let messages: Vec<Message> = pieces
-            .map(|piece| {
-                let id = send::message_id(&self.shared.deps);
-                let (calls, mean_ms) = (piece.iter().copied().collect(), Some(limits::ms(mean)));
-                Message::Range(RangeMessage { id, calls, mean_ms, ..message.clone() })
-            })
-            .collect();
+        let pieces: Vec<&[_]> =
+            ranges.chunks(size).chain(Some(rest).filter(|rest| !rest.is_empty())).collect();
+        let message_for = |piece: &&[(u64, AttemptHistory)]| {
+            let id = send::message_id(&self.shared.deps);
+            let (calls, mean_ms) = (piece.iter().copied().collect(), Some(limits::ms(mean)));
+            Message::Range(RangeMessage { id, calls, mean_ms, again: true, ..message.clone() })
+        };
+        let messages: Vec<Message> = pieces.iter().map(message_for).collect();
         let acknowledged = send::send_each(&self.shared.deps.queues.chunks, &messages).await;
-        planted!(acknowledged.into_iter().all(|acknowledged| acknowledged), AmbiguousSplitBelieved => true)
+        let has_left = |acknowledged: bool| planted!(acknowledged, AmbiguousSplitBelieved => true);
+        let (mut gone, mut stays) = (Vec::new(), Vec::new());
+        for (piece, acknowledged) in pieces.into_iter().zip(acknowledged) {
+            if has_left(acknowledged) { gone.extend(piece) } else { stays.extend(piece) }
+        }
+        if stays.is_empty() || gone.is_empty() {
+            return Ok(stays.is_empty());
+        }
+        // Some have left: should this message come again, they do not run from it.
+        let id = MarkId { delivery: self.delivery, n: 0 };
+        let gone = marks::runs(gone.into_iter().map(|(number, _)| number));
+        self.message.calls = stays.into_iter().collect();
+        marks::put(&self.shared, &self.place, id, MarkKind::Given, gone).await?;
+        Ok(false)
     }
 }

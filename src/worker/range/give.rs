@@ -125,7 +125,12 @@ impl Range {
             false if is_long => (range, 1),
             false => return,
         };
-        let rest = self.calls.split_off(kept);
+        let mut rest = self.calls.split_off(kept);
+        // What has failed here since the log was written stays: the message alone would know of that.
+        let known = |number: &u64| self.log.pending().get(number).map_or(0, |known| known.history.attempts);
+        let newer =
+            rest.extract_if(.., |number, open| known(number) > 0 && open.history.attempts > known(number));
+        newer.for_each(|(_, open)| self.calls.give_back(open));
         let pieces = self.pieces(rest, pieces_max);
         if pieces.is_empty() {
             return;

@@ -44,8 +44,8 @@ pub(super) struct Preparation {
     pub(super) shared: Arc<Shared>,
     pub(super) lease: Lease,
     pub(super) message: RangeMessage,
-    place: MarkLocation,
-    delivery: DeliveryId,
+    pub(super) place: MarkLocation,
+    pub(super) delivery: DeliveryId,
     snapshot: BatchSnapshot,
     lost: Vec<EarlierMark>,
 }
@@ -83,7 +83,7 @@ pub async fn prepare(
 }
 
 impl Preparation {
-    async fn prepare(self) -> Result<Prepared, Abandoned> {
+    async fn prepare(mut self) -> Result<Prepared, Abandoned> {
         if let Some(cancelled) = self.snapshot.cancelled.clone() {
             return self.cancel(&cancelled).await.map(Prepared::Done);
         }
@@ -94,7 +94,7 @@ impl Preparation {
         {
             return self.put_back_mismatched(mismatch).await.map(Prepared::Done);
         }
-        if self.cut().await {
+        if self.cut().await? {
             return Ok(Prepared::Done(Done::Replaced { lease: self.lease, handed_back: false }));
         }
         if let Some(reason) = self.mark_reading_or_give_up().await? {
@@ -156,10 +156,13 @@ impl Preparation {
     async fn open_log(&self) -> Result<Log, Abandoned> {
         let last = planted!(self.message.chunk, LogPerRange => self.message.calls.last().unwrap_or(self.message.chunk));
         let chunk = Chunk::of(&self.message.app, self.message.batch, &self.snapshot.batch, last);
-        // What comes for the first time and was not begun is nobody else's: whatever is known of its log is enough to begin.
+        // What comes for the first time and was not begun is nobody else's, but for messages that are there twice.
         let is_new = self.lease.delivery == 1 && self.message.calls.iter().all(|run| run.value.attempts == 0);
         match self.shared.written.recent(self.message.batch, last) {
-            Some(log) if is_new => Ok(log),
+            Some(mut log) if is_new => {
+                log.probe(&*self.shared.deps.store).await?;
+                Ok(log)
+            }
             None if is_new && !self.message.again => Ok(Log::fresh(chunk)),
             _ => Ok(Log::open(&*self.shared.deps.store, chunk).await?),
         }
@@ -403,6 +406,8 @@ impl Range {
         todo.into_values().for_each(|open| self.calls.give_back(open));
         if is_unit {
             self.level = units[0].0;
+            // It waits for its turn, and free slots are for others meanwhile.
+            self.calls.claim_nothing();
             return Ok(());
         }
         if units.is_empty() {

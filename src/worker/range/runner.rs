@@ -51,7 +51,7 @@ pub async fn run(
                 (end, shared.deps.clock.monotonic().saturating_sub(begun))
             }
         };
-        shared.pace.record(busy);
+        shared.pace.record(shared.deps.clock.monotonic(), busy);
         let stops =
             matches!(&end, CallEnd::Interrupted(_, why) if !matches!(why, Interruption::NotStored(_)));
         calls.ended(end, busy);
@@ -131,7 +131,7 @@ impl Calls for Runner<'_> {
                     attempt::next(&mut open.history, Ended::Succeeded, &policy);
                     let (number, result) = (open.record.number, RowResult::Inline(bytes));
                     let row = self.context.row(self.shared, number, open.history, taken_at, run, result);
-                    self.shared.pace.record(busy);
+                    self.shared.pace.record(begun + busy, busy);
                     return self.calls.decided(row, busy);
                 }
                 Err(run) => Ok(run),

@@ -252,7 +252,8 @@ impl SingleCall {
             let Some(payload) = &ready.payload else { return Ok(Done::Finished(self.lease)) };
             let begun = shared.deps.clock.monotonic();
             let (ending, execution_log) = self.execute(&ready, payload).await;
-            shared.pace.record(shared.deps.clock.monotonic().saturating_sub(begun));
+            let now = shared.deps.clock.monotonic();
+            shared.pace.record(now, now.saturating_sub(begun));
             drop(permit);
             let run = match ending {
                 Completion::Decided => {
