@@ -189,8 +189,8 @@ impl Seen {
             (0..stage.plan.batches[*index].ways.len()).map(|call| (*index, call)).collect()
         } else if let Some(parent) = told.retries.get(&batch) {
             let parent = &self.batches[parent];
-            let failed = parent.rows.values().filter(|row| has_failed(row.status));
-            failed.map(|row| parent.records[&row.number]).collect()
+            let retried = parent.rows.values().filter(|row| is_retried(row.status));
+            retried.map(|row| parent.records[&row.number]).collect()
         } else {
             return Ok(());
         };
@@ -212,8 +212,8 @@ impl Seen {
     }
 }
 
-fn has_failed(status: State) -> bool {
-    matches!(status, State::Error | State::Timeout | State::Killed)
+fn is_retried(status: State) -> bool {
+    matches!(status, State::Error | State::Timeout | State::Killed | State::Cancelled)
 }
 
 fn is_cancelled(stage: &Stage, batch: BatchId) -> bool {
