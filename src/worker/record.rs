@@ -71,6 +71,21 @@ pub async fn retry_or_abandon(shared: &Shared, what: &str, error: Error) -> Resu
     Ok(())
 }
 
+/// The first request for a message waits for a store that is away: the lease is kept meanwhile, and a message that is left alone
+/// counts as that of a lost worker.
+pub async fn until_answered<T, F: Future<Output = Result<T, Error>>>(
+    shared: &Shared,
+    what: &str,
+    request: impl Fn() -> F,
+) -> Result<T, Abandoned> {
+    loop {
+        match request().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => retry_or_abandon(shared, what, error).await?,
+        }
+    }
+}
+
 /// Repeats a write until it is known to be done.
 pub async fn retry_until_known<F: Future<Output = Result<(), Error>>>(
     shared: &Shared,

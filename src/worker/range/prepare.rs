@@ -32,7 +32,7 @@ use crate::worker::lease::Lease;
 use crate::worker::marks::{self, EarlierMark, MarkLocation};
 use crate::worker::prefetch::PrefetchClaim;
 use crate::worker::quarantine::{self, Judgement, Level};
-use crate::worker::{Abandoned, Shared};
+use crate::worker::{Abandoned, Shared, record};
 
 pub enum Prepared {
     Ready(Box<Range>),
@@ -56,7 +56,9 @@ pub async fn prepare(
     message: RangeMessage,
 ) -> Result<Prepared, Abandoned> {
     let (app, batch) = (message.app.clone(), message.batch);
-    let Some(snapshot) = shared.batches.snapshot(&app, batch).await? else {
+    let what = format!("look at batch {batch}");
+    let look = || shared.batches.snapshot(&app, batch);
+    let Some(snapshot) = record::until_answered(&shared, &what, look).await? else {
         return Ok(Prepared::Done(Done::Finished(lease)));
     };
     if snapshot.over || !snapshot.belongs(message.chunk) {

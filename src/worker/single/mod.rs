@@ -121,7 +121,10 @@ fn losses(message: &CallMessage, lost: &[EarlierMark]) -> Vec<MarkId> {
 impl SingleCall {
     async fn work(mut self, slot: Slot) -> Result<Done, Abandoned> {
         let status = Key::Status(self.message.app.clone(), self.message.call);
-        if self.shared.deps.store.exists(&status).await? {
+        let what = format!("look whether call {} is decided", self.message.call);
+        let store = &self.shared.deps.store;
+        let look = || async { Ok(store.exists(&status).await?) };
+        if record::until_answered(&self.shared, &what, look).await? {
             return Ok(Done::Finished(self.lease));
         }
         let lost = marks::of_earlier_deliveries(&self.shared, &self.place, self.delivery).await?;
