@@ -92,12 +92,7 @@ pub async fn retry_until_known<F: Future<Output = Result<(), Error>>>(
     what: &str,
     write: impl Fn() -> F,
 ) -> Result<(), Error> {
-    loop {
-        match write().await {
-            Ok(()) => return Ok(()),
-            Err(error) => retry_or_abandon(shared, what, error).await.map_err(|Abandoned(error)| error)?,
-        }
-    }
+    until_answered(shared, what, write).await.map_err(|Abandoned(error)| error)
 }
 
 async fn commit(
