@@ -67,6 +67,7 @@ async fn fill(deps: &Deps, rows: u64) -> BatchId {
         max_failures: None,
         attempts_max: None,
         retry_backoff_ms: None,
+        limits: Default::default(),
         retry_of: None,
         created_at: deps.now(),
         nonce: Nonce::new(1),

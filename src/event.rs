@@ -39,6 +39,8 @@ pub enum Event {
     CallMismatched { app: AppName, call: CallId, why: String },
     /// Calls of a batch cannot run on this worker; their message goes back for a moment.
     BatchMismatched { app: AppName, batch: BatchId, why: String },
+    /// A batch is paused: its messages go back for a while.
+    BatchPaused { app: AppName, batch: BatchId },
     /// The message of a lost worker came back.
     CallRedelivered { app: AppName, call: CallId, delivery: u32, suspect: bool },
     /// A range of a batch's calls came back with the message of a lost worker; suspects among them run in quarantine.

@@ -60,6 +60,7 @@ impl ExitCode {
             BatchStatus::Submitting
             | BatchStatus::Queued
             | BatchStatus::Running
+            | BatchStatus::Paused
             | BatchStatus::Cancelling => ExitCode::WaitTimedOut,
         }
     }

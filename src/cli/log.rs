@@ -154,6 +154,7 @@ fn message(event: &Event) -> Option<Line> {
         Event::BatchMismatched { batch, why, .. } => {
             format!("calls of batch {batch} cannot run on this worker: {why}")
         }
+        Event::BatchPaused { batch, .. } => format!("batch {batch} is paused"),
         Event::CallRedelivered { call, delivery, suspect, .. } => {
             let alone = if *suspect { ", runs in quarantine" } else { "" };
             format!("{call} came back from a lost worker: delivery {delivery}{alone}")

@@ -12,7 +12,7 @@ use crate::embedded::{AllowedImages, Choice, ExecutorChoice, FunctionUids, Machi
 use crate::error::{Error, Result};
 use crate::layout::batch::{MaxFailures, Then};
 use crate::limits::ATTEMPTS_MAX;
-use crate::model::{self, AppName, BatchId, Kind};
+use crate::model::{self, AppName, BatchId, BatchLimits, Kind, Rate};
 use crate::results::export::CsvText;
 use crate::submit::batch::OnBadRecord;
 use crate::submit::source::{Format, Pass};
@@ -225,6 +225,9 @@ pub struct PolicyFlags {
     #[arg(long, value_name = "COUNT|PERCENT%", value_parser = parse::max_failures)]
     pub max_failures: Option<MaxFailures>,
 
+    #[command(flatten)]
+    pub limits: LimitFlags,
+
     /// Call this function once when the batch is over, with its summary.
     #[arg(long, value_name = "APP/ROUTE", value_parser = parse::then)]
     pub then: Option<Then>,
@@ -234,6 +237,24 @@ pub struct PolicyFlags {
     /// allows more.
     #[arg(long, value_name = "URL", value_parser = parse::webhook_url)]
     pub on_complete: Option<String>,
+}
+
+/// How much of a batch may run at once, on all workers together.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct LimitFlags {
+    /// Run at most this many calls of the batch at once, on all workers together.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
+    pub max_concurrency: Option<u32>,
+
+    /// Start calls of the batch at most this often, on all workers together: 20/s, 90/m, 500/h.
+    #[arg(long, value_name = "RATE")]
+    pub max_rate: Option<Rate>,
+}
+
+impl From<LimitFlags> for BatchLimits {
+    fn from(flags: LimitFlags) -> BatchLimits {
+        BatchLimits { concurrency_max: flags.max_concurrency, rate_max: flags.max_rate }
+    }
 }
 
 /// The columns of rows.

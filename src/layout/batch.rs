@@ -9,7 +9,9 @@ use super::runs::check_order;
 use crate::limits;
 use crate::model::checked::{checked, within};
 use crate::model::id::NUMBER_MAX;
-use crate::model::{AppName, BatchId, CallId, FunctionName, Nonce, Route, State, Time, VersionId};
+use crate::model::{
+    AppName, BatchId, BatchLimits, CallId, FunctionName, Nonce, Route, State, Time, VersionId,
+};
 
 /// `batches/{batch}`: which app an id belongs to. A batch's first object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,9 @@ pub struct Batch {
     pub attempts_max: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_backoff_ms: Option<u64>,
+    /// Unless `control` has others.
+    #[serde(default, skip_serializing_if = "BatchLimits::is_none")]
+    pub limits: BatchLimits,
     /// Made of that batch's failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<BatchId>,

@@ -1,10 +1,11 @@
-//! The JSON bodies that are persisted, each with its key: facts, and the definitions of the catalog.
+//! The JSON bodies that are persisted, each with its key: facts, and definitions: of the catalog, and of how a batch runs.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Key;
 use super::batch::{Batch, Cancelled, Fired, Mark, Pointer, Retry, Sealed, Summary};
+use super::control::{Control, Shares};
 use super::object::{IdempotencyKey, Reconciled, RouteTarget, Started, StoreIdentity, TaskPanic, Unsuited};
 use crate::limits;
 use crate::model::{
@@ -49,6 +50,8 @@ facts! {
     Batch { BatchRef } of => Key::Batch(of.app.clone(), of.batch);
     Sealed { BatchRef } of => Key::Sealed(of.app.clone(), of.batch), limits::SEALED_BYTES_MAX;
     Cancelled { BatchRef } of => Key::Cancelled(of.app.clone(), of.batch);
+    Control { BatchRef } of => Key::Control(of.app.clone(), of.batch);
+    Shares { BatchRef } of => Key::Shares(of.app.clone(), of.batch);
     Summary { BatchRef } of => Key::Summary(of.app.clone(), of.batch);
     Fired { BatchRef } of => Key::Fired(of.app.clone(), of.batch);
     Retry { (BatchRef, u32) } (of, number) => Key::Retry(of.app.clone(), of.batch, *number);

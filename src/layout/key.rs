@@ -219,6 +219,11 @@ keys! {
     Retry(app: AppName, batch: BatchId, number: u32) = "apps/{app}/batches/{batch}/retries/{number}";
     /// Fact: follow-ups done; stays.
     Fired(app: AppName, batch: BatchId) = "apps/{app}/batches/{batch}/fired";
+    /// Definition: whether a batch is paused, and its limits. Apart from the facts of the batch, which no policy lets anybody
+    /// replace.
+    Control(app: AppName, batch: BatchId) = "apps/{app}/controls/{batch}";
+    /// Definition: which worker may run how much of a batch with limits.
+    Shares(app: AppName, batch: BatchId) = "apps/{app}/shares/{batch}";
     /// Fact: the id of the store.
     Store = "store";
     /// Fact: which worker reconciles in this interval since the epoch.

@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod chunk;
+pub mod control;
 pub mod decided;
 pub mod envelope;
 pub mod fact;

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod attempt;
+pub mod batch_limits;
 pub mod call;
 pub(crate) mod checked;
 pub mod config_value;
@@ -19,6 +20,7 @@ pub mod webhook;
 
 pub use app::{App, Config};
 pub use attempt::AttemptHistory;
+pub use batch_limits::{BatchLimits, Rate};
 pub use call::{CallFacts, State};
 pub use config_value::{AwsSecret, ConfigValue, SecretRef};
 pub use function::{Format, Function, Kind, Limits, Source, Version, machine};

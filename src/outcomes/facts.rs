@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::listing::Listing;
 use super::status::BatchStatus;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::layout::batch::{Batch, Cancelled, Fired, Retry, SEALED_BY_SUBMITTER, Sealed, Summary};
+use crate::layout::control::Control;
 use crate::layout::{Fact, Key, key};
-use crate::model::{BatchId, BatchRef, State, Time};
+use crate::model::{BatchId, BatchLimits, BatchRef, State, Time};
 use crate::seam::store::{List, ListEntry};
 use crate::seam::{Store, StoreExt as _};
 
@@ -62,6 +63,8 @@ pub struct BatchFacts {
     pub definition: FactEntry<Batch>,
     pub sealed: FactEntry<Sealed>,
     pub cancelled: FactEntry<Cancelled>,
+    /// As it was read last; unlike the others it changes.
+    pub control: Option<Arc<Control>>,
     pub summary: FactEntry<Summary>,
     pub fired: FactEntry<Fired>,
     /// By their number, from 1.
@@ -104,6 +107,29 @@ impl BatchFacts {
         }
     }
 
+    /// What was last asked of the batch, read anew. What cannot be read asks for nothing: the batch goes on.
+    pub async fn read_control(&mut self, store: &dyn Store, of: &BatchRef) -> Result<()> {
+        self.control = match store.find_fact(of).await {
+            Err(error) if error.code() == Code::Internal => None,
+            found => found?.map(Arc::new),
+        };
+        Ok(())
+    }
+
+    /// Nothing of it begins, as far as was read.
+    pub fn is_paused(&self) -> bool {
+        self.control.as_ref().is_some_and(|control| control.paused)
+    }
+
+    /// The limits that hold now, as far as was read.
+    pub fn limits(&self) -> BatchLimits {
+        match (&self.control, self.definition.get()) {
+            (Some(control), _) => control.limits,
+            (None, Some(batch)) => batch.limits,
+            (None, None) => BatchLimits::default(),
+        }
+    }
+
     /// Reads all that is there.
     pub async fn read(&mut self, store: &dyn Store, of: &BatchRef) -> Result<()> {
         tokio::try_join!(
@@ -113,6 +139,9 @@ impl BatchFacts {
             self.summary.read(store, of),
             self.fired.read(store, of),
         )?;
+        if !self.fired.is_there() {
+            self.read_control(store, of).await?;
+        }
         for (number, retry) in &mut self.retries {
             retry.read(store, &(of.clone(), *number)).await?;
         }
@@ -147,6 +176,7 @@ impl BatchFacts {
         }
         match (was_cancelled, self.sealed.is_there(), self.has_parts) {
             (true, ..) => BatchStatus::Cancelling,
+            _ if self.is_paused() => BatchStatus::Paused,
             (false, false, _) => BatchStatus::Submitting,
             (false, true, false) => BatchStatus::Queued,
             (false, true, true) => BatchStatus::Running,

@@ -15,6 +15,8 @@ pub enum BatchStatus {
     /// Submitted whole, and nothing of it is decided.
     Queued,
     Running,
+    /// Nothing more of it begins until it is unpaused.
+    Paused,
     /// Cancel was asked for, and not everything is decided.
     Cancelling,
     /// Every call succeeded.
@@ -26,7 +28,7 @@ pub enum BatchStatus {
 }
 
 words! {
-    BatchStatus, "status": Submitting = "submitting", Queued = "queued", Running = "running", Cancelling = "cancelling",
+    BatchStatus, "status": Submitting = "submitting", Queued = "queued", Running = "running", Paused = "paused", Cancelling = "cancelling",
     Success = "success", Failed = "failed", Cancelled = "cancelled"
 }
 
@@ -37,6 +39,7 @@ impl BatchStatus {
             BatchStatus::Submitting
             | BatchStatus::Queued
             | BatchStatus::Running
+            | BatchStatus::Paused
             | BatchStatus::Cancelling => false,
         }
     }

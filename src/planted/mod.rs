@@ -162,6 +162,15 @@ mod seeds {
         "4" "another store's message deleted"
         /// A message of another store is taken for one of this store, which knows nothing of it.
         ForeignMessageDeleted,
+        "limits" "share ignored"
+        /// Calls of a batch with limits begin whatever this worker's share is.
+        ShareIgnored,
+        "limits" "refused share believed"
+        /// A share counts though another worker's write was first.
+        RefusedShareBelieved,
+        "limits" "lapsed share used"
+        /// A worker goes on with a share that it could not renew.
+        LapsedShareUsed,
     }
 
     thread_local! {

@@ -109,6 +109,9 @@ pub async fn why_batch(deps: &Deps, view: &BatchView) -> Result<Option<String>> 
     let id = view.batch;
     match view.status {
         BatchStatus::Success | BatchStatus::Failed | BatchStatus::Cancelled => Ok(None),
+        BatchStatus::Paused => Ok(view.control.as_ref().map(|control| {
+            format!("paused by {} at {}; `afn batch unpause {id}` lets it go on", control.by, control.at)
+        })),
         _ if view.open() > 0 => {
             // A worker that can run the calls has recorded an outcome since.
             match unsuited(deps, key::batch_unsuited(&view.app, id), view.heard_at).await? {

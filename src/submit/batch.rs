@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::layout::batch::{Batch, BatchSource, Chunking, MaxFailures, Pointer, Then};
 use crate::model::webhook::check_webhook_url;
-use crate::model::{AppName, BatchId, BatchRef, Function, Route};
+use crate::model::{AppName, BatchId, BatchLimits, BatchRef, Function, Route};
 use crate::seam::{Deps, RngExt as _, StoreExt as _};
 
 pub struct BatchRequest {
@@ -30,6 +30,7 @@ pub struct BatchOptions {
     /// Attempts at a call that fails, instead of the function's own.
     pub attempts_max: Option<u32>,
     pub retry_backoff_ms: Option<u64>,
+    pub limits: BatchLimits,
     pub chunking: Chunking,
 }
 
@@ -106,6 +107,7 @@ pub(super) fn definition(
         then: options.then,
         on_complete: options.on_complete,
         max_failures: options.max_failures,
+        limits: options.limits,
         attempts_max: options.attempts_max,
         retry_backoff_ms: options.retry_backoff_ms,
         retry_of,

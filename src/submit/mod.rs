@@ -6,6 +6,7 @@ pub mod call;
 pub mod cancel;
 pub mod cancel_batch;
 pub mod chunker;
+pub mod control;
 pub mod dead_letters;
 pub mod estimate;
 mod failures;

@@ -42,6 +42,7 @@ pub async fn retry(
     let options = BatchOptions {
         attempts_max: options.attempts_max.or(parent.body.attempts_max),
         retry_backoff_ms: options.retry_backoff_ms.or(parent.body.retry_backoff_ms),
+        limits: if options.limits.is_none() { parent.body.limits } else { options.limits },
         ..options
     };
     let body = definition(deps, function, Failures::origin_of(&parent), options, Some(batch));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use super::limiter::Orders;
 use crate::error::Result;
 use crate::layout::batch::{Batch, Cancelled};
 use crate::model::{AppName, BatchId, BatchRef, Digest};
@@ -17,6 +18,8 @@ use crate::seam::{Deps, StoreExt as _};
 const FRESH: Duration = Duration::from_secs(60);
 /// A young batch is looked at more often, so that cancelling it soon stops it.
 const FRESH_MIN: Duration = Duration::from_secs(2);
+/// Whoever unpauses a batch waits for it.
+const FRESH_PAUSED: Duration = Duration::from_secs(10);
 /// Past this many the oldest looks are forgotten.
 const KEPT_MAX: usize = 1_000;
 
@@ -43,8 +46,21 @@ impl BatchSnapshot {
 
     /// How old a look at the batch may be now.
     fn fresh(&self, now: Duration) -> Duration {
-        (now.saturating_sub(self.first_at) / 10).clamp(FRESH_MIN, FRESH)
+        let most = if self.facts.is_paused() { FRESH_PAUSED } else { FRESH };
+        (now.saturating_sub(self.first_at) / 10).clamp(FRESH_MIN, most)
     }
+
+    pub fn requests(&self) -> BatchRequests {
+        let orders = Orders { paused: self.facts.is_paused(), limits: self.facts.limits() };
+        BatchRequests { cancelled: self.cancelled.clone(), orders }
+    }
+}
+
+/// What was asked of a batch since it was submitted.
+#[derive(Debug, Clone, Default)]
+pub struct BatchRequests {
+    pub cancelled: Option<Arc<Cancelled>>,
+    pub orders: Orders,
 }
 
 pub struct BatchCache {
@@ -68,26 +84,27 @@ impl BatchCache {
         mentioned.insert((batch, reason.clone()))
     }
 
-    /// The cancellation of a batch of which something runs. Costs one HEAD where it is time to look: a snapshot's list costs a
-    /// dozen of them.
-    pub async fn cancellation(&self, app: &AppName, batch: BatchId) -> Result<Option<Arc<Cancelled>>> {
+    /// What was asked of a batch of which something runs. Costs one HEAD and one GET where it is time to look: a snapshot's
+    /// list costs a dozen of them.
+    pub async fn requests(&self, app: &AppName, batch: BatchId) -> Result<BatchRequests> {
         let name = (app.clone(), batch);
         {
             let mut known = self.known.lock().await;
             let now = self.deps.clock.monotonic();
             if let Some(look) = known.get_mut(&name).filter(|look| look.cancelled.is_none() && !look.over) {
                 if now.saturating_sub(look.open_at) < look.fresh(now) {
-                    return Ok(None);
+                    return Ok(look.requests());
                 }
-                let of = BatchRef::new(app, batch);
-                if !self.deps.store.fact_exists::<Cancelled>(&of).await? {
+                let (store, of) = (&self.deps.store, BatchRef::new(app, batch));
+                look.facts.read_control(&**store, &of).await?;
+                if !store.fact_exists::<Cancelled>(&of).await? {
                     look.open_at = now;
-                    return Ok(None);
+                    return Ok(look.requests());
                 }
                 look.is_stale = true;
             }
         }
-        Ok(self.snapshot(app, batch).await?.and_then(|look| look.cancelled))
+        Ok(self.snapshot(app, batch).await?.map(|look| look.requests()).unwrap_or_default())
     }
 
     /// `None`: there is no such batch (its definition was deleted, and with it all that could run).
@@ -129,6 +146,7 @@ impl BatchCache {
         };
         let Some(batch) = definition else { return Ok(None) };
         facts.sealed.read(store, &of).await?;
+        facts.read_control(store, &of).await?;
         let cancelled = facts.cancelled.read(store, &of).await?;
         let over = facts.summary.is_there();
         Ok(Some(BatchSnapshot {

@@ -166,7 +166,8 @@ impl Gc<'_> {
         for folder in std::iter::once(payloads.clone()).chain(others) {
             self.sweep(folder, 0, |_| {}).await?;
         }
-        self.delete(rest).await
+        let control = [Key::Control(app.clone(), batch), Key::Shares(app.clone(), batch)];
+        self.delete(rest.into_iter().chain(control).collect()).await
     }
 
     async fn delete(&mut self, keys: Vec<Key>) -> Result<()> {

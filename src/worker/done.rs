@@ -11,11 +11,13 @@ pub enum Done {
     /// The message lies on the queue again, or will.
     Left,
     /// What it points to does not suit this worker.
-    Mismatched(Mismatched),
+    Mismatched(PutAside),
+    /// Its batch is paused.
+    Paused(PutAside),
 }
 
-/// What became of a message that does not suit this worker.
-pub struct Mismatched {
+/// What became of a message that this worker cannot work on now.
+pub struct PutAside {
     /// A new message took the place of this one, which is to be deleted. None: it was put back.
     pub lease: Option<Lease>,
     /// The message's id, or the calls of a range.

@@ -16,6 +16,7 @@ mod follow_ups;
 mod health;
 mod idle;
 mod lease;
+mod limiter;
 mod marks;
 mod mismatch_backoff;
 mod outcome;
@@ -117,6 +118,7 @@ struct Shared {
     slots: Arc<slots::Slots>,
     prefetch: Arc<prefetch::Prefetch>,
     batches: batches::BatchCache,
+    limiter: limiter::Limiter,
     written: Arc<written::WrittenLogs>,
     /// Requests counted already into some part.
     told: Mutex<Snapshot>,
@@ -137,6 +139,7 @@ impl Worker {
             slots: slots::Slots::new(config.slots),
             prefetch: Arc::default(),
             batches: batches::BatchCache::new(deps.clone()),
+            limiter: limiter::Limiter::new(deps.clone(), config.name.clone(), config.slots),
             written: Arc::default(),
             told: Mutex::default(),
             definitions: definitions::Definitions::new(deps.clone()),

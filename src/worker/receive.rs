@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
-use super::done::Mismatched;
+use super::done::PutAside;
 use super::lease::Lease;
 use crate::event::Event;
 use crate::layout::message::Unreadable;
@@ -99,10 +99,10 @@ impl Receiver {
         (self.aside.hidden.len() as u64, why)
     }
 
-    /// A message does not suit this worker, and it, or another in its place, lies on the queue. Returns the lease of a
+    /// A message that this worker cannot work on now, or another in its place, lies on the queue. Returns the lease of a
     /// message that is to be deleted.
-    pub fn record_mismatch(&mut self, mismatched: Mismatched, now: Duration) -> Option<Lease> {
-        let Mismatched { lease, name, new_name, why } = mismatched;
+    pub fn set_aside(&mut self, aside: PutAside, now: Duration) -> Option<Lease> {
+        let PutAside { lease, name, new_name, why } = aside;
         self.aside.hidden.retain(|known, (until, _)| *until > now && *known != name);
         // One receive may bring no more than one of them, and each is followed by a pause.
         let seen_again = 2 * limits::MISMATCH_PAUSE_MAX * (self.aside.hidden.len() as u32 + 1);

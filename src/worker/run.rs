@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::{self, JoinError, JoinSet};
 
-use super::done::Done;
+use super::done::{Done, PutAside};
 use super::health::{self, Streak};
 use super::lease::{self, Lease};
 use super::panics::{self, Panics, caught};
@@ -118,8 +118,9 @@ pub async fn run(worker: Worker, mut stop: watch::Receiver<Phase>) -> Result<Sum
     if let Some((queue, count, why)) = life.mismatched_at_end {
         let error =
             format!("queue `{queue}` is not dry: it has {count} that this worker cannot work on; {why}");
-        return Err(Error::conflict(error)
-            .with_hint("run a worker that can: a newer afn, or one of the other context"));
+        return Err(Error::conflict(error).with_hint(
+            "unpause what is paused, or run a worker that can: a newer afn, or one of the other context",
+        ));
     }
     Ok(life.summary)
 }
@@ -364,7 +365,7 @@ impl WorkerLoop {
         let Ok((queue, done)) = done else { return };
         self.held[queue] -= 1;
         // What this worker cannot run leaves the queue as it was.
-        if !matches!(done, Ok(Done::Mismatched(_))) {
+        if !matches!(done, Ok(Done::Mismatched(_) | Done::Paused(_))) {
             self.dry_looks = 0;
         }
         if queue == QueueName::Chunks && self.held[QueueName::Chunks] == 0 {
@@ -391,13 +392,17 @@ impl WorkerLoop {
             Done::Left => {}
             Done::Mismatched(unsuited) => {
                 self.shared.mismatch_backoff[queue].record();
-                let now = self.shared.deps.clock.monotonic();
-                self.finished.extend(self.receivers[queue].record_mismatch(unsuited, now));
-                self.looks_whether_dry = self.shared.config.until_dry;
-                return;
+                return self.set_aside(queue, unsuited);
             }
+            Done::Paused(paused) => return self.set_aside(queue, paused),
         }
         self.shared.mismatch_backoff[queue].reset();
+    }
+
+    fn set_aside(&mut self, queue: QueueName, aside: PutAside) {
+        let now = self.shared.deps.clock.monotonic();
+        self.finished.extend(self.receivers[queue].set_aside(aside, now));
+        self.looks_whether_dry = self.shared.config.until_dry;
     }
 
     /// Receives nothing until this machine can run functions again.

@@ -210,12 +210,9 @@ async fn workers_that_are_killed_and_stopped_lose_double_and_spoil_nothing() {
     ));
     audit.assert_clean();
     assert_eq!((audit.rows, audit.calls), (records, SINGLES));
-    for (what, count) in [
-        ("kills", kills),
-        ("stops", stops),
-        ("redeliveries", redeliveries),
-        ("adopted", adopted),
-    ] {
+    for (what, count) in
+        [("kills", kills), ("stops", stops), ("redeliveries", redeliveries), ("adopted", adopted)]
+    {
         assert!(count > 0, "no {what}: the storm was too weak to tell anything");
     }
 }

@@ -208,7 +208,7 @@ fn ids_of_fn_itself_are_single_calls() {
 }
 
 /// How many kinds of keys there are; a new one does not compile until it is drawn below.
-const KINDS: usize = 31;
+const KINDS: usize = 33;
 
 fn kind(key: &Key) -> usize {
     match key {
@@ -243,6 +243,8 @@ fn kind(key: &Key) -> usize {
         Key::BatchUnsuited(..) => 28,
         Key::Store => 29,
         Key::Panic(..) => 30,
+        Key::Control(..) => 31,
+        Key::Shares(..) => 32,
         Key::Text(text) => panic!("`{text}` is a key that no part of the layout makes"),
     }
 }
@@ -282,9 +284,11 @@ fn keys() -> impl Strategy<Value = [Key; KINDS]> {
                 Key::Summary(app.clone(), batch),
                 Key::Retry(app.clone(), batch, count),
                 Key::Fired(app.clone(), batch),
-                Key::BatchUnsuited(app, batch, digest),
+                Key::BatchUnsuited(app.clone(), batch, digest),
                 Key::Store,
                 Key::Panic(PanicId::new(call.time(), random.into())),
+                Key::Control(app.clone(), batch),
+                Key::Shares(app, batch),
             ]
         },
     )

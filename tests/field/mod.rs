@@ -24,6 +24,7 @@ mod script;
 mod world;
 
 mod histories;
+mod limits;
 mod losses;
 mod makespan;
 mod mixed_fleets;

@@ -10,11 +10,12 @@ use afn::catalog::{Catalog, Publish};
 use afn::event::{Event, Listener};
 use afn::executor::scripted::{Act, Scripted};
 use afn::layout::batch::{Cancelled, Mark, MaxFailures, Retry};
+use afn::layout::control::{Control, Share, Shares};
 use afn::layout::object::{self, MarkKind, Reconciled, Started, TaskPanic, Unsuited};
 use afn::layout::{CallMessage, Key, Message, RangeMessage, Runs, SuperviseMessage};
 use afn::model::{
-    AppName, AttemptHistory, BatchId, BatchRef, CallId, CallRef, DeliveryId, Digest, Kind, Limits, MarkId,
-    MessageId, PanicId, Source, Time, Version,
+    AppName, AttemptHistory, BatchId, BatchLimits, BatchRef, CallId, CallRef, DeliveryId, Digest, Kind,
+    Limits, MarkId, MessageId, PanicId, Source, Time, Version,
 };
 use afn::outcomes::{Chunk, Log};
 use afn::seam::executor::Invocation;
@@ -72,6 +73,8 @@ fn kind(key: &Key) -> Option<&'static str> {
         Key::Summary(..) => "summary",
         Key::Retry(..) => "retry",
         Key::Fired(..) => "fired",
+        Key::Control(..) => "control",
+        Key::Shares(..) => "shares",
         Key::Store => "store",
         Key::Reconciled(..) => "reconciled",
         Key::Panic(..) => "panic",
@@ -79,7 +82,7 @@ fn kind(key: &Key) -> Option<&'static str> {
         Key::Probe(..) | Key::Text(..) => return None,
     })
 }
-const KINDS: usize = 30;
+const KINDS: usize = 32;
 
 /// What lies in a store and on its queues at one moment.
 pub struct Honest {
@@ -369,6 +372,13 @@ impl World {
         store.put_fact(&(open.clone(), 64, id), &mark).await.expect("put");
         let cancelled = Cancelled { by: "somebody".to_owned(), reason: "enough".to_owned(), at };
         store.put_fact(&half, &cancelled).await.expect("put");
+        let limits = BatchLimits { concurrency_max: Some(2), rate_max: Some("9/s".parse().expect("a rate")) };
+        let control = Control { nonce: self.deps.nonce(), paused: false, limits, by: worker.clone(), at };
+        store.put_fact(&open, &control).await.expect("put");
+        let share =
+            Share { holder: self.deps.nonce(), worker: worker.clone(), renewal: 3, calls: 1, per_hour: 99 };
+        let shares = Shares { nonce: self.deps.nonce(), shares: vec![share] };
+        store.put_fact(&open, &shares).await.expect("put");
         let retry = Retry { batch: half.batch, nonce: self.deps.nonce() };
         store.put_fact(&(over.clone(), 1), &retry).await.expect("put");
         store.put_fact(&7, &Reconciled { worker: worker.clone(), at }).await.expect("put");

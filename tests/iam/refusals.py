@@ -45,6 +45,8 @@ WRITERS = {
     f"apps/red/batches/{ID}/summary": "worker",
     f"apps/red/batches/{ID}/retries/1": "submitter canceller",
     f"apps/red/batches/{ID}/fired": "worker",
+    f"apps/red/controls/{ID}": "submitter canceller",
+    f"apps/red/shares/{ID}": "worker",
     "store": "deployer submitter canceller worker",
     "reconciled/00000001": "worker",
     f"panics/{ID}": "worker",
@@ -81,7 +83,9 @@ def writers(world):
             assert create.allowed == (role in allowed.split()), f"{role} creates {key}: {create.allowed}"
             # Over what stands: a definition alone, and only over the one that was read.
             swap = access.decide(world.policies(role), "s3:PutObject", arn, {"s3:if-match": "etag"})
-            is_definition = key.endswith(("/app", "/current")) or "/routes/" in key
+            is_definition = key.endswith(("/app", "/current")) or any(
+                folder in key for folder in ("/routes/", "/controls/", "/shares/")
+            )
             assert swap.allowed == (create.allowed and is_definition), f"{role} replaces {key}: {swap.allowed}"
             for policies in (world.policies(role), in_bucket):
                 blind = access.decide(policies, "s3:PutObject", arn, {})

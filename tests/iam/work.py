@@ -65,7 +65,10 @@ def submitter(world):
     many = records("fail", *["slow"] * 20)
     stopped = [batch(world, "-", "--format", "jsonl", "--max-failures", "1", given=many)]
     cancelled = batch(world, "-", "--format", "jsonl", given=records("slow"))
+    world.afn("submitter", "batch", "pause", cancelled)
+    world.afn("submitter", "batch", "unpause", cancelled)
     world.afn("submitter", "batch", "cancel", cancelled)
+    batches.append(batch(world, "-", "--format", "jsonl", "--max-concurrency", "1", given=records("slow", "slow")))
     world.afn("submitter", "doctor", codes=(0, 1))
     return calls, batches, stopped + [cancelled]
 

@@ -159,6 +159,7 @@ pub fn batch_options(flags: &SourceFlags, policy: PolicyFlags) -> BatchOptions {
         max_failures: policy.max_failures,
         attempts_max: policy.retries.map(|retries| retries + 1),
         retry_backoff_ms: policy.retry_backoff.map(ms),
+        limits: policy.limits.into(),
         chunking: Chunking::default(),
     }
 }

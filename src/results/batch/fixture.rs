@@ -7,7 +7,7 @@ use crate::layout::batch::{Batch, BatchSource, Chunking, Pointer, SEALED_BY_SUBM
 use crate::layout::chunk::{self, ChunkFacts, Record};
 use crate::layout::part::{Row, RowResult};
 use crate::layout::{Fact, Key, metadata};
-use crate::model::{BatchId, BatchRef, Digest, State, Time};
+use crate::model::{BatchId, BatchLimits, BatchRef, Digest, State, Time};
 use crate::outcomes::log::Addition;
 use crate::outcomes::{Chunk, Log};
 use crate::seam::store::PutObject;
@@ -74,6 +74,7 @@ impl<'a> Made<'a> {
             max_failures: None,
             attempts_max: None,
             retry_backoff_ms: None,
+            limits: BatchLimits::default(),
             retry_of: None,
             created_at: id.time(),
             nonce: world.deps.nonce(),

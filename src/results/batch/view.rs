@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::layout::batch::{BatchSource, Cancelled, Fired, Sealed, Summary};
-use crate::model::{AppName, BatchId, BatchRef, FunctionName, Route, State, Time, VersionId};
+use crate::layout::control::Control;
+use crate::model::{AppName, BatchId, BatchLimits, BatchRef, FunctionName, Route, State, Time, VersionId};
 use crate::outcomes::{BatchFacts, BatchStatus, Log, Logs, failed};
 
 /// A batch. The field names are those of `--output json`: keep stable.
@@ -42,6 +43,10 @@ pub struct BatchView {
     pub created_at: Time,
     pub sealed: Option<Sealed>,
     pub cancelled: Option<Cancelled>,
+    /// What was last asked of it while it ran.
+    pub control: Option<Control>,
+    /// That hold now.
+    pub limits: BatchLimits,
     pub summary: Option<Summary>,
     pub fired: Option<Fired>,
     /// Made of the failures of that batch.
@@ -97,6 +102,8 @@ impl BatchView {
             created_at: batch.map_or_else(|| of.batch.time(), |batch| batch.created_at),
             sealed: sealed.cloned(),
             cancelled: cancelled.cloned(),
+            control: facts.control.as_deref().cloned(),
+            limits: facts.limits(),
             summary: summary.cloned(),
             fired: facts.fired.get().cloned(),
             retry_of: batch.and_then(|batch| batch.retry_of),

@@ -11,10 +11,13 @@ use super::context::{CallEnd, Interruption, OpenCall};
 use crate::layout::part::Row;
 use crate::limits;
 use crate::model::AttemptHistory;
+use crate::worker::limiter::{Admission, Gate};
 use crate::worker::prefetch::PrefetchClaim;
 
 pub struct CallQueue {
     state: Mutex<State>,
+    /// Whether calls of the batch may begin here.
+    gate: Arc<Gate>,
     /// Something has ended that cannot wait for the range's next look.
     news: Notify,
 }
@@ -47,12 +50,12 @@ pub struct Ended {
 }
 
 impl CallQueue {
-    pub fn new(todo: BTreeMap<u64, OpenCall>, claim: PrefetchClaim) -> Arc<CallQueue> {
+    pub fn new(todo: BTreeMap<u64, OpenCall>, claim: PrefetchClaim, gate: Arc<Gate>) -> Arc<CallQueue> {
         let (waiting, running, ended) = Default::default();
         let (claims_nothing, closed) = (false, false);
         let mut state = State { todo, waiting, claim, claims_nothing, running, ended, rows_bytes: 0, closed };
-        state.update_claim();
-        Arc::new(CallQueue { state: Mutex::new(state), news: Notify::new() })
+        state.update_claim(&gate);
+        Arc::new(CallQueue { state: Mutex::new(state), gate, news: Notify::new() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -63,13 +66,17 @@ impl CallQueue {
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let changed = change(&mut state);
-        state.update_claim();
+        state.update_claim(&self.gate);
         changed
     }
 
     /// Whoever asks whether to receive more need not count them.
     pub fn claim_nothing(&self) {
         self.change(|state| state.claims_nothing = true);
+    }
+
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     /// How many may begin now.
@@ -88,20 +95,26 @@ impl CallQueue {
         state.todo.is_empty() && state.waiting.is_empty()
     }
 
-    /// The first that may begin, which begins now. None while the range has rows enough to record: they would pile up. And
-    /// none once one was interrupted: what stopped it stops the others.
+    /// The first that may begin, which begins now. None while the range has rows enough to record: they would pile up. None
+    /// once one was interrupted: what stopped it stops the others. And none while the batch is paused or at its limits.
     pub fn take(&self) -> Option<OpenCall> {
         self.change(|state| {
-            if state.closed || state.rows_bytes >= limits::FLUSH_BYTES {
+            if state.closed || state.rows_bytes >= limits::FLUSH_BYTES || state.todo.is_empty() {
                 return None;
             }
+            let permit = match self.gate.begin() {
+                Admission::Free => None,
+                Admission::Permitted(permit) => Some(permit),
+                Admission::NotNow => return None,
+            };
             let (number, open) = state.todo.pop_first()?;
             state.running.insert(number, open.history);
-            Some(open)
+            Some(OpenCall { _permit: permit, ..open })
         })
     }
 
     pub fn give_back(&self, open: OpenCall) {
+        let open = open.at_rest();
         self.change(|state| state.todo.insert(open.record.number, open));
     }
 
@@ -202,12 +215,14 @@ impl CallQueue {
                 return self.decided(*row, busy);
             }
             CallEnd::Retry(open, wait) => {
+                let open = open.at_rest();
                 state.running.remove(&open.record.number);
                 state.ended.executions += 1;
                 state.ended.busy += busy;
                 state.ended.retries.push((open, wait));
             }
             CallEnd::Interrupted(open, why) => {
+                let open = open.at_rest();
                 state.running.remove(&open.record.number);
                 state.closed = true;
                 state.ended.interrupted.push((open, why));
@@ -224,7 +239,9 @@ impl CallQueue {
 }
 
 impl State {
-    fn update_claim(&mut self) {
-        self.claim.set(if self.claims_nothing { 0 } else { self.todo.len() as u64 });
+    fn update_claim(&mut self, gate: &Gate) {
+        // Of a batch with limits: free slots are for others meanwhile.
+        let claims_nothing = self.claims_nothing || gate.is_limited();
+        self.claim.set(if claims_nothing { 0 } else { self.todo.len() as u64 });
     }
 }

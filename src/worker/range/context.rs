@@ -17,6 +17,7 @@ use crate::seam::store::PutObject;
 use crate::seam::{Body, ExecutionLog, StoreError, StoreExt as _};
 use crate::worker::attempt::{self, Ended, Next, Policy};
 use crate::worker::definitions::Definition;
+use crate::worker::limiter::Permit;
 use crate::worker::outcome::{reason, status};
 use crate::worker::{Shared, record};
 
@@ -39,6 +40,15 @@ pub struct CallContext {
 pub struct OpenCall {
     pub record: Record,
     pub history: AttemptHistory,
+    /// While it runs and the batch has limits.
+    pub _permit: Option<Permit>,
+}
+
+impl OpenCall {
+    /// It does not run.
+    pub fn at_rest(self) -> OpenCall {
+        OpenCall { _permit: None, ..self }
+    }
 }
 
 /// An execution that has ended.

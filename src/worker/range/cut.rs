@@ -14,6 +14,11 @@ use crate::submit::send;
 use crate::worker::{Abandoned, marks, pace};
 
 impl Preparation {
+    /// That the batch may have here.
+    fn slots(&self) -> usize {
+        self.shared.limiter.gate(self.message.batch).slots(self.shared.config.slots)
+    }
+
     /// Puts ranges in the place of a message that is worth several. Returns whether nothing of it is left.
     pub(super) async fn cut(&mut self) -> Result<bool, Abandoned> {
         let message = &self.message;
@@ -25,7 +30,7 @@ impl Preparation {
         }
         let each = message.calls.iter().flat_map(|run| (run.first..=run.last).map(|n| (n, run.value)));
         let calls: Vec<(u64, AttemptHistory)> = each.collect();
-        let size = pace::calls_per_range(self.shared.config.slots, mean);
+        let size = pace::calls_per_range(self.slots(), mean);
         if calls.len() < limits::RANGES_CUT_MIN * size {
             return Ok(false);
         }

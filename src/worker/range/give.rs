@@ -71,6 +71,8 @@ impl Range {
     fn rest_delay(&self) -> Duration {
         match self.stopped {
             Some(Stopped::Mismatch) => limits::MISMATCH_PUT_BACK,
+            Some(Stopped::Paused) => limits::PAUSED_PUT_BACK,
+            _ if !self.gate.may_begin() => limits::NO_SHARE_PUT_BACK,
             _ if self.waits_elsewhere => limits::SUSPECT_WAIT,
             _ => Duration::ZERO,
         }
@@ -111,12 +113,12 @@ impl Range {
     /// what is left of a long range goes behind what waits there: other batches get their turn, and a worker that is lost takes
     /// little along.
     pub(super) async fn split(&mut self) {
-        if !self.is_worth_splitting() {
+        if !self.is_worth_splitting() || !self.gate.has_room_elsewhere() {
             return;
         }
-        let range = self.mean_ms().map_or(0, |mean_ms| {
-            pace::calls_per_range(self.shared.config.slots, Duration::from_millis(mean_ms))
-        });
+        let range = self
+            .mean_ms()
+            .map_or(0, |mean_ms| pace::calls_per_range(self.slots(), Duration::from_millis(mean_ms)));
         let is_long = self.takes_ms(self.calls.todo()) >= 2 * limits::ms(limits::RANGE)
             && self.calls.todo() >= 2 * range;
         // Taken out first, or it would be begun while the messages are on their way.
@@ -163,7 +165,12 @@ impl Range {
     fn takes_ms(&self, calls: usize) -> u64 {
         let here_ms = self.elapsed().as_millis() as u64;
         let mean_ms = self.mean_ms().unwrap_or(here_ms);
-        mean_ms.saturating_mul(calls as u64) / self.shared.config.slots as u64
+        mean_ms.saturating_mul(calls as u64) / self.slots() as u64
+    }
+
+    /// That the batch may have here.
+    fn slots(&self) -> usize {
+        self.gate.slots(self.shared.config.slots)
     }
 
     /// How long a call of the batch takes on a slot; `None` while none has ended.
@@ -177,7 +184,7 @@ impl Range {
         match self.mean_ms() {
             _ if self.is_stuck() => 0,
             None => 0,
-            Some(mean_ms) => (limits::ms(time) * self.shared.config.slots as u64 / mean_ms.max(1)) as usize,
+            Some(mean_ms) => (limits::ms(time) * self.slots() as u64 / mean_ms.max(1)) as usize,
         }
     }
 

@@ -24,8 +24,9 @@ use self::calls::CallQueue;
 use self::context::{CallContext, Interruption, OpenCall};
 use self::give::SplitLooks;
 use self::prepare::Prepared;
-use super::done::{Done, Mismatched};
+use super::done::{Done, PutAside};
 use super::lease::Lease;
+use super::limiter::{Gate, RangeClaim};
 use super::marks::{self, MarkLocation};
 use super::phase::Phase;
 use super::quarantine::Level;
@@ -38,7 +39,7 @@ use crate::layout::object::MarkKind;
 use crate::layout::part::Row;
 use crate::layout::{PendingCall, RangeMessage};
 use crate::limits;
-use crate::model::{AttemptHistory, MarkId, State};
+use crate::model::{AttemptHistory, BatchRef, MarkId, State};
 use crate::outcomes::Log;
 use crate::outcomes::log::Addition;
 use crate::planted::planted;
@@ -68,6 +69,9 @@ struct Range {
     is_piece: bool,
     /// Its calls; shared with those who run them.
     calls: Arc<CallQueue>,
+    /// Whether calls of the batch may begin here.
+    gate: Arc<Gate>,
+    claim: RangeClaim,
     runners: JoinSet<()>,
     /// What is to be recorded next.
     addition: Addition,
@@ -104,6 +108,8 @@ enum Stopped {
     HandOver,
     /// The version turned out not to suit this worker.
     Mismatch,
+    /// The batch was paused.
+    Paused,
 }
 
 impl Range {
@@ -128,11 +134,13 @@ impl Range {
         }
         let now = self.shared.deps.clock.monotonic();
         self.shared.prefetch.finished(self.begun, now, self.bytes);
+        drop(self.claim);
+        self.shared.limiter.leave(&self.gate, &BatchRef::new(&self.message.app, self.message.batch)).await;
         let lease = self.lease;
         Ok(match (self.mismatch, handed_over || self.has_given) {
             (Some(why), _) => {
                 let name = self.message.name();
-                Done::Mismatched(Mismatched { lease: Some(lease), new_name: name.clone(), name, why })
+                Done::Mismatched(PutAside { lease: Some(lease), new_name: name.clone(), name, why })
             }
             (None, true) => Done::Replaced { lease, handed_back: true },
             (None, false) => Done::Finished(lease),
@@ -261,12 +269,24 @@ impl Range {
         Ok(())
     }
 
-    async fn look_whether_cancelled(&mut self) {
+    /// Whether the batch was cancelled or paused, and what this worker has of its limits.
+    async fn look_at_batch(&mut self) {
         if self.cancelled {
             return;
         }
-        let cancelled = self.shared.batches.cancellation(&self.message.app, self.message.batch).await;
-        let Ok(Some(cancelled)) = cancelled else { return };
+        let of = BatchRef::new(&self.message.app, self.message.batch);
+        let requests = self.shared.batches.requests(&of.app, of.batch).await;
+        if let Ok(requests) = &requests {
+            self.shared.limiter.update(&self.gate, &of, requests.orders).await;
+        }
+        if self.gate.is_lapsed() {
+            // What runs stops by itself: others may take its share any moment.
+            self.stopped.get_or_insert(Stopped::HandOver);
+        }
+        if self.gate.is_paused() {
+            self.stopped.get_or_insert(Stopped::Paused);
+        }
+        let Ok(Some(cancelled)) = requests.map(|requests| requests.cancelled) else { return };
         self.runners.shutdown().await;
         self.settle();
         // What waits for a retry is cancelled like the rest.

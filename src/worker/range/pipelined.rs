@@ -23,7 +23,7 @@ impl Range {
         let mut closed_since = None;
         loop {
             self.settle();
-            self.look_whether_cancelled().await;
+            self.look_at_batch().await;
             calls.wake(shared.deps.clock.monotonic());
             self.give_up_if_closed(&mut closed_since);
             if !self.may_begin() && !self.cancelled && !calls.is_begun() {
@@ -44,7 +44,9 @@ impl Range {
                 return Ok(());
             }
             // Who has all the slots need not line up for one.
-            let lines_up = may_begin && calls.todo() > 0 && self.runners.len() < shared.config.slots;
+            let waits_for_gate = calls.todo() > 0 && !self.gate.may_begin();
+            let lines_up =
+                may_begin && calls.todo() > 0 && !waits_for_gate && self.runners.len() < shared.config.slots;
             let next = self.next_look();
             tokio::select! {
                 biased;
@@ -53,6 +55,7 @@ impl Range {
                 slot = shared.slots.take(Class::Chunk), if lines_up => self.start_next(slot),
                 () = shared.phases.reached(Phase::Drain), if may_begin => {}
                 () = calls.news() => {}
+                () = self.gate.changed(), if waits_for_gate => {}
                 () = shared.deps.clock.sleep(next) => {}
             }
         }
@@ -151,6 +154,7 @@ impl Range {
             self.calls.next_due(),
             closed.then(|| now + CLOSED_MAX),
             self.calls.has_retries().then(|| self.log_read + limits::RETRY_LOG_AGE),
+            self.gate.next_look(),
             // Whether the batch was cancelled, and whether the lease is still young enough.
             Some(now + self.cancel_look_interval()),
         ];

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -17,7 +18,7 @@ use crate::layout::object::{self, MarkKind, Unsuited};
 use crate::layout::part::Row;
 use crate::layout::{Key, Message, RangeMessage};
 use crate::limits;
-use crate::model::{AttemptHistory, DeliveryId, Digest, MarkId, State, Time};
+use crate::model::{AttemptHistory, BatchRef, DeliveryId, Digest, MarkId, State, Time};
 use crate::outcomes::log::Addition;
 use crate::outcomes::{Chunk, Log};
 use crate::planted::planted;
@@ -27,8 +28,9 @@ use crate::seam::store::{List, PutObject, StoreError};
 use crate::submit::send;
 use crate::worker::batches::BatchSnapshot;
 use crate::worker::definitions::Resolved;
-use crate::worker::done::{self, Done};
+use crate::worker::done::{Done, PutAside};
 use crate::worker::lease::Lease;
+use crate::worker::limiter::RangeClaim;
 use crate::worker::marks::{self, EarlierMark, MarkLocation};
 use crate::worker::prefetch::PrefetchClaim;
 use crate::worker::quarantine::{self, Judgement, Level};
@@ -96,6 +98,9 @@ impl Preparation {
         {
             return self.put_back_mismatched(mismatch).await.map(Prepared::Done);
         }
+        let Some(claim) = self.claim_range().await else {
+            return self.wait_for_share().await.map(Prepared::Done);
+        };
         if self.cut().await? {
             return Ok(Prepared::Done(Done::Replaced { lease: self.lease, handed_back: false }));
         }
@@ -134,7 +139,7 @@ impl Preparation {
             worker: self.shared.config.name.as_str().into(),
             worker_version: env!("CARGO_PKG_VERSION").into(),
         });
-        self.range(context, log, records).await
+        self.range(context, log, records, claim).await
     }
 
     /// From the third delivery on, writes a `Reading` mark before the objects are read, unless an earlier delivery left another mark:
@@ -211,7 +216,7 @@ impl Preparation {
 
     /// This version cannot run here. The message goes back for a moment: a mismatch never decides a call, unless none of
     /// the batch was started within two weeks.
-    async fn put_back_mismatched(mut self, mismatch: Mismatch) -> Result<Done, Abandoned> {
+    async fn put_back_mismatched(self, mismatch: Mismatch) -> Result<Done, Abandoned> {
         let (app, batch, why) = (self.message.app.clone(), self.message.batch, mismatch.to_string());
         self.shared.emit(Event::BatchMismatched { app, batch, why: why.clone() });
         if planted!(self.is_not_started_for_too_long().await?, MismatchDecides => true) {
@@ -222,9 +227,46 @@ impl Preparation {
         if self.lease.delivery <= limits::PUT_BACK_COUNT_MAX {
             let name = self.message.name();
             self.lease.give_back(wait).await?;
-            return Ok(Done::Mismatched(done::Mismatched { lease: None, new_name: name.clone(), name, why }));
+            return Ok(Done::Mismatched(PutAside { lease: None, new_name: name.clone(), name, why }));
         }
         // Put back too often, a message comes near the queue's own limit (N1).
+        self.send_anew(wait, why, Done::Mismatched).await
+    }
+
+    /// This range's part in the limits of its batch. None: nothing of it may begin here now.
+    async fn claim_range(&self) -> Option<RangeClaim> {
+        let of = BatchRef::new(&self.message.app, self.message.batch);
+        let gate = self.shared.limiter.gate(of.batch);
+        self.shared.limiter.update(&gate, &of, self.snapshot.requests().orders).await;
+        gate.try_claim_range()
+    }
+
+    /// The batch is paused, or others have all of its limits. As a new message: one that was put back would look as if a worker
+    /// had been lost with it.
+    async fn wait_for_share(mut self) -> Result<Done, Abandoned> {
+        let (app, batch) = (self.message.app.clone(), self.message.batch);
+        self.message.lost_before |= self.lease.delivery > 1;
+        if !self.shared.limiter.gate(batch).is_paused() {
+            let replaced = |aside: PutAside| match aside.lease {
+                Some(lease) => Done::Replaced { lease, handed_back: false },
+                None => Done::Left,
+            };
+            return self.send_anew(limits::NO_SHARE_PUT_BACK, String::new(), replaced).await;
+        }
+        let why = format!("batch {batch} is paused");
+        if self.shared.batches.is_first_mention(batch, &Digest::of(why.as_bytes())) {
+            self.shared.emit(Event::BatchPaused { app, batch });
+        }
+        self.send_anew(limits::PAUSED_PUT_BACK, why, Done::Paused).await
+    }
+
+    /// Sends what is left of the message as a new one.
+    async fn send_anew(
+        mut self,
+        wait: Duration,
+        why: String,
+        done: impl FnOnce(PutAside) -> Done,
+    ) -> Result<Done, Abandoned> {
         let losses = self.losses();
         let each = self
             .message
@@ -244,7 +286,7 @@ impl Preparation {
         let name = self.message.name();
         let message = Message::Range(self.message);
         send::send(&self.shared.deps.queues.chunks, &message, wait).await?;
-        Ok(Done::Mismatched(done::Mismatched { lease: Some(self.lease), new_name: name.clone(), name, why }))
+        Ok(done(PutAside { lease: Some(self.lease), new_name: name.clone(), name, why }))
     }
 
     async fn is_not_started_for_too_long(&self) -> Result<bool, Abandoned> {
@@ -279,6 +321,7 @@ impl Preparation {
         context: Arc<CallContext>,
         log: Log,
         records: Vec<Record>,
+        claim: RangeClaim,
     ) -> Result<Prepared, Abandoned> {
         let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
         let (in_chunk, mut in_message) = (records.len(), 0);
@@ -292,7 +335,7 @@ impl Preparation {
             }
             match record.refused.is_some() {
                 true => refused.push(record),
-                false => drop(todo.insert(number, OpenCall { record, history })),
+                false => drop(todo.insert(number, OpenCall { record, history, _permit: None })),
             }
         }
         let names = self.losses();
@@ -322,7 +365,8 @@ impl Preparation {
             });
         }
         let now = shared.deps.clock.monotonic();
-        let calls = CallQueue::new(todo, PrefetchClaim::new(shared.prefetch.clone()));
+        let gate = shared.limiter.gate(message.batch);
+        let calls = CallQueue::new(todo, PrefetchClaim::new(shared.prefetch.clone()), gate.clone());
         let addition = Addition { worker: shared.config.name.clone(), ..Addition::default() };
         let mut range = Range {
             lease,
@@ -332,6 +376,8 @@ impl Preparation {
             log,
             is_piece: in_message < in_chunk,
             calls,
+            gate,
+            claim,
             runners: JoinSet::new(),
             addition,
             rows_bytes: 0,

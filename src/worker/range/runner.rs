@@ -32,12 +32,18 @@ pub async fn run(
     slot: Slot,
 ) {
     let _among_others = shared.quarantine.among_others().await;
+    let gate = calls.gate().clone();
     let turn_ends = shared.deps.clock.monotonic() + TURN;
     let mut runner = Runner { shared, context, calls, until, turn_ends, in_hand: None, rest: None };
     let mut next = Some(open);
     while let Some(open) = next {
         if let Some(work) = runner.begin(open) {
-            shared.executor.run_many(work, &mut runner).await;
+            let run = gate.while_held(shared.executor.run_many(work, &mut runner)).await;
+            if let (None, Some(cut_off)) = (run, runner.in_hand.take()) {
+                let busy = shared.deps.clock.monotonic().saturating_sub(cut_off.begun);
+                calls.ended(CallEnd::Interrupted(cut_off.open, Interruption::CutOff), busy);
+                break;
+            }
         }
         if runner.in_hand.is_some() {
             runner.ended(Err(Fault::Worker("the executor was closed".to_owned())));
@@ -47,7 +53,8 @@ pub async fn run(
         let (end, busy) = match execution {
             Some((execution, busy)) => (context.conclude(shared, open, execution).await, busy),
             None => {
-                let end = context.run(shared, open).await;
+                // Cut off, it stays among those that run, and is handed over with them.
+                let Some(end) = gate.while_held(context.run(shared, open)).await else { break };
                 (end, shared.deps.clock.monotonic().saturating_sub(begun))
             }
         };

@@ -4,6 +4,7 @@
 use super::{Range, Stopped};
 use crate::layout::object::MarkKind;
 use crate::limits;
+use crate::model::BatchRef;
 use crate::worker::Abandoned;
 use crate::worker::phase::Phase;
 use crate::worker::quarantine::{self, Level};
@@ -41,10 +42,11 @@ impl Range {
                 biased;
                 () = shared.phases.reached(Phase::HandBack) => return Ok(()),
                 () = self.is_cancelled_meanwhile() => None,
+                () = self.gate.lapsed() => None,
                 end = context.run(&shared, open) => Some(end),
             };
             let Some(end) = end else {
-                self.look_whether_cancelled().await;
+                self.look_at_batch().await;
                 return Ok(());
             };
             let busy = shared.deps.clock.monotonic().saturating_sub(begun);
@@ -61,14 +63,16 @@ impl Range {
         flushed
     }
 
-    /// Returns when the batch was cancelled.
+    /// Returns when the batch was cancelled. Renews this worker's share of its limits meanwhile.
     async fn is_cancelled_meanwhile(&self) {
+        let of = BatchRef::new(&self.message.app, self.message.batch);
         loop {
             self.shared.deps.clock.sleep(limits::CANCEL_LOOK_MIN).await;
-            let batches = &self.shared.batches;
-            if matches!(batches.cancellation(&self.message.app, self.message.batch).await, Ok(Some(_))) {
+            let Ok(requests) = self.shared.batches.requests(&of.app, of.batch).await else { continue };
+            if requests.cancelled.is_some() {
                 return;
             }
+            self.shared.limiter.update(&self.gate, &of, requests.orders).await;
         }
     }
 

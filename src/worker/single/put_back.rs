@@ -12,7 +12,7 @@ use crate::model::{CallFacts, CallRef, DeliveryId, MessageId, State, Time};
 use crate::seam::StoreExt as _;
 use crate::seam::executor::Mismatch;
 use crate::submit::send;
-use crate::worker::done::{Done, Mismatched};
+use crate::worker::done::{Done, PutAside};
 use crate::worker::lease::Lease;
 use crate::worker::marks::{self, MarkLocation};
 use crate::worker::phase::Phase;
@@ -93,7 +93,7 @@ impl SingleCall {
         if self.lease.delivery <= limits::PUT_BACK_COUNT_MAX {
             let (name, why) = (self.message.id.to_string(), mismatch.to_string());
             self.lease.give_back(wait).await?;
-            return Ok(Done::Mismatched(Mismatched { lease: None, new_name: name.clone(), name, why }));
+            return Ok(Done::Mismatched(PutAside { lease: None, new_name: name.clone(), name, why }));
         }
         self.replace_mismatched(mismatch).await
     }
@@ -107,7 +107,7 @@ impl SingleCall {
     async fn replace_mismatched(self, mismatch: Mismatch) -> Result<Done, Abandoned> {
         let (name, why) = (self.message.id.to_string(), mismatch.to_string());
         let (lease, id) = self.send_anew(limits::MISMATCH_PUT_BACK).await?;
-        Ok(Done::Mismatched(Mismatched { lease: Some(lease), name, new_name: id.to_string(), why }))
+        Ok(Done::Mismatched(PutAside { lease: Some(lease), name, new_name: id.to_string(), why }))
     }
 
     /// The first worker that cannot run it says so, for `status`.

@@ -61,7 +61,10 @@ impl Guard {
     /// Invariant 1: only definitions are written twice.
     pub fn put(&self, key: &Key, mode: &Put) {
         self.state().writes += 1;
-        let definition = matches!(key, Key::App(..) | Key::Route(..) | Key::Function(..));
+        let definition = matches!(
+            key,
+            Key::App(..) | Key::Route(..) | Key::Function(..) | Key::Control(..) | Key::Shares(..)
+        );
         if *mode != Put::Create && !definition {
             self.broken(Invariant::WrittenOnce.broken(format!("{key} was written again")));
         }
@@ -216,6 +219,8 @@ async fn may_go(store: &dyn Store, name: &Key, now: Time) -> Result<(), &'static
             | Key::MarkVoid(app, batch, ..)
             | Key::BatchUnsuited(app, batch, _)
             | Key::Cancelled(app, batch)
+            | Key::Control(app, batch)
+            | Key::Shares(app, batch)
             | Key::Retry(app, batch, _),
         ) => old(Key::Summary(app, batch)).await,
         Ok(Key::Summary(..) | Key::Fired(..) | Key::Pointer(..)) => Err("though it stays"),

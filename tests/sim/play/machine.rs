@@ -29,6 +29,7 @@ pub enum Order {
 struct Witnessed {
     inner: Scripted,
     stage: Stage,
+    worker: String,
 }
 
 #[async_trait]
@@ -38,6 +39,7 @@ impl Executor for Witnessed {
     }
 
     async fn run(&self, work: Invocation) -> Result<Execution, Fault> {
+        let _running = self.stage.begins(&self.worker, &work);
         let run = self.inner.run(work).await?;
         self.stage.has_ended(&run.log);
         Ok(run)
@@ -74,6 +76,7 @@ impl Stage {
                         Some(Order::Kill) => break,
                         Some(Order::Drain) => drop(stop.send_replace(Phase::Drain)),
                         Some(Order::Freeze(time)) => {
+                            self.running.freeze(&process.name, time);
                             process.gate.set_open(false);
                             tokio::time::sleep(time).await;
                             process.gate.set_open(true);
@@ -126,7 +129,7 @@ impl Stage {
         let mut config = Config::new(process.name.clone(), self.plan.slots);
         config.visibility = self.plan.visibility;
         config.reconcile = self.plan.resend;
-        let executor = Witnessed { inner: executor, stage: self.clone() };
+        let executor = Witnessed { inner: executor, stage: self.clone(), worker: process.name.clone() };
         Worker::new(process.deps.clone(), Arc::new(executor), config)
     }
 

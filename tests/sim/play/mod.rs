@@ -4,6 +4,7 @@ mod afterwards;
 mod callers;
 mod check;
 mod guard;
+mod limits;
 mod machine;
 mod network;
 mod owners;

@@ -5,11 +5,12 @@ use std::time::Duration;
 use afn::Result;
 use afn::layout::batch::Then;
 use afn::layout::{Key, key};
-use afn::model::BatchId;
+use afn::model::{BatchId, BatchLimits};
 use afn::seam::StoreExt as _;
 use afn::seam::store::List;
 use afn::submit::batch::{BatchOptions, BatchRequest, Progress, submit};
 use afn::submit::cancel_batch::{cancel, cancel_call};
+use afn::submit::control::{Change, change as change_control};
 use afn::submit::resume::{ResumeRequest, resume};
 use afn::submit::retry::retry;
 use afn::submit::seal::seal;
@@ -71,6 +72,7 @@ impl Stage {
             options: BatchOptions {
                 chunking: plan.chunking,
                 max_failures: plan.max_failures,
+                limits: BatchLimits { concurrency_max: plan.limit, rate_max: None },
                 then: plan.then.then_some(then),
                 ..BatchOptions::default()
             },
@@ -110,6 +112,9 @@ impl Stage {
         }
         if let Some(after) = plan.cancel_after {
             others.spawn(self.clone().cancels(index, after));
+        }
+        if let Some((after, time)) = plan.paused {
+            others.spawn(self.clone().pauses(index, after, time));
         }
         if let Some((number, after)) = plan.cancel_call {
             others.spawn(self.clone().cancels_call(index, number, after));
@@ -158,6 +163,27 @@ impl Stage {
         }
     }
 
+    /// Pauses the batch, and lets it go on.
+    async fn pauses(self, index: usize, after: Duration, time: Duration) {
+        tokio::time::sleep(after).await;
+        for (paused, time) in [(true, time), (false, Duration::ZERO)] {
+            self.asks(index, paused).await;
+            tokio::time::sleep(time).await;
+        }
+    }
+
+    async fn asks(&self, index: usize, paused: bool) {
+        let Some(batch) = self.batch_of(index) else { return };
+        let process = self.world.process(&format!("pauser of {batch}"));
+        self.running.unpause(batch);
+        let change = Change { paused: Some(paused), limits: None };
+        let changed = change_control(&process.deps, batch, "the simulation", change).await;
+        self.world.journal.note(|| format!("{batch} paused {paused}: {changed:?}"));
+        if paused && changed.is_ok() {
+            self.running.pause(batch, self.world.elapsed());
+        }
+    }
+
     async fn cancel_batch(&self, batch: BatchId) {
         self.told().cancelled_batches.insert(batch);
         let process = self.world.process(&format!("canceller of {batch}"));
@@ -198,6 +224,9 @@ impl Stage {
     pub async fn care(self, index: usize) {
         let Some(batch) = self.batch_of(index) else { return };
         let process = self.world.process(&format!("carer {index}"));
+        if self.plan.batches[index].paused.is_some() {
+            self.asks(index, false).await;
+        }
         let submitted = self.told().submitted.contains(&batch);
         if (!submitted || self.plan.purge) && self.resume(index, batch, &process).await.is_err() {
             if index.is_multiple_of(2) {

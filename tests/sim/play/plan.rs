@@ -111,6 +111,10 @@ pub struct BatchPlan {
     pub max_failures: Option<MaxFailures>,
     /// What failed is tried again in a batch of its own.
     pub retry: bool,
+    /// At most so many of its calls run at once.
+    pub limit: Option<u32>,
+    /// When it is paused, and for how long.
+    pub paused: Option<(Duration, Duration)>,
 }
 
 impl Plan {
@@ -156,14 +160,19 @@ impl Plan {
             batch.dies_after = dies.filter(|_| chance(2)).map(|dies| dies * 30);
         }
         let plan = if backlog { plan.of_a_backlog() } else { plan };
-        match rng.below(16) {
+        let mut plan = match rng.below(16) {
             0 | 1 => plan.widened(rng),
             2..=4 => plan.widened(rng).of_a_calm_day(),
             5 => plan.of_a_mixed_fleet(),
             6 => plan.of_a_killer(rng),
             7 => plan.of_a_lost_submitter(rng),
             _ => plan,
+        };
+        for batch in &mut plan.batches {
+            batch.limit = (rng.below(4) == 0).then(|| 1 + rng.below(4) as u32);
+            batch.paused = (rng.below(6) == 0).then(|| (ms(rng, 120_000), ms(rng, 300_000)));
         }
+        plan
     }
 
     /// Names of the functions that the day needs.
@@ -367,6 +376,8 @@ impl BatchPlan {
             then: chance(3),
             max_failures: chance(6).then(|| MaxFailures::Count(1 + rng.below(4))),
             retry: chance(4),
+            limit: None,
+            paused: None,
         }
     }
 }

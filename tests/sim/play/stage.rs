@@ -18,6 +18,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::check::Invariant;
+use super::limits::RunningCalls;
 use super::plan::{Plan, STUBBORN, Way, attempts_max};
 use super::world::World;
 
@@ -79,6 +80,8 @@ pub struct Stage {
     pub app: AppName,
     pub told: Arc<Mutex<Told>>,
     pub executions: Arc<Mutex<Vec<Execution>>>,
+    /// What runs at this moment.
+    pub running: RunningCalls,
     /// Workers that calls took along.
     pub dead: Arc<Mutex<BTreeSet<String>>>,
     /// How long the calls of a function wait after their first failure.
@@ -94,6 +97,7 @@ impl Stage {
             app,
             told: Arc::default(),
             executions: Arc::default(),
+            running: RunningCalls::default(),
             dead: Arc::default(),
             backoffs: Arc::default(),
         };

@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 
+use crate::cli::command::batch::control::BatchLimitArgs;
 use crate::cli::command::batch::report::BatchReportArgs;
 use crate::cli::command::batch::results::BatchResultsArgs;
 use crate::cli::command::batch::resume::BatchResumeArgs;
@@ -17,6 +18,7 @@ use crate::cli::options::BatchArgs;
 use crate::cli::session::Session;
 use crate::error::Result;
 
+mod control;
 mod report;
 mod results;
 mod resume;
@@ -46,6 +48,15 @@ pub enum BatchCommand {
 
     /// Cancel a batch: calls that have not finished are stopped.
     Cancel(BatchCancelArgs),
+
+    /// Let nothing more of a batch begin; what runs ends as usual.
+    Pause(BatchArgs),
+
+    /// Let a batch that was paused go on.
+    Unpause(BatchArgs),
+
+    /// Change how much of a batch may run at once, and how fast its calls start. It holds for what begins from then on.
+    Limit(BatchLimitArgs),
 
     /// Continue a batch that stopped: submit the rest, send lost messages again. A batch of `batch run` is also worked on
     /// and collected, to the file that was named then.
@@ -77,6 +88,9 @@ pub async fn run(session: &Session, command: BatchCommand) -> Result<ExitCode> {
         BatchCommand::Submit(args) => submit::batch(session, args).await,
         BatchCommand::Status(args) => status::batch(session, args).await,
         BatchCommand::Cancel(args) => cancel::batch(session, args).await,
+        BatchCommand::Pause(args) => control::pause(session, args).await,
+        BatchCommand::Unpause(args) => control::unpause(session, args).await,
+        BatchCommand::Limit(args) => control::limit(session, args).await,
         BatchCommand::Seal(args) => resume::seal(session, args).await,
         BatchCommand::Retry(args) => retry::run(session, args).await,
         BatchCommand::Report(args) => report::run(session, args).await,

@@ -15,6 +15,8 @@ pub enum Invariant {
     Truthful,
     Bounded,
     NothingGoesEarly,
+    /// Of a batch never more runs at once than its limit, and nothing begins while it is paused.
+    Limited,
     Liveness,
 }
 
@@ -33,6 +35,7 @@ impl fmt::Display for Invariant {
             Invariant::Truthful => "5 outcomes are true",
             Invariant::Bounded => "6 sent within bounds",
             Invariant::NothingGoesEarly => "3 nothing goes early",
+            Invariant::Limited => "8 limits hold",
             Invariant::Liveness => "all comes to an end",
         })
     }

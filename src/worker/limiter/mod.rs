@@ -1,0 +1,141 @@
+//! Pause and limits of batches. A worker renews its share of a batch's limits while it has ranges of it in hand; a share that
+//! is not renewed is free for others within two minutes. What was begun before a limit was set does not count.
+//!
+//! Guaranteed: never more executions at once than the limit, nor more starts than the rate allows plus two for each worker.
+//! Not guaranteed: a worker that stands still for longer than the term of its share while its functions go on; and a message
+//! that a queue delivers twice is run twice, each time within the limits.
+
+mod gate;
+mod shares;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+pub use self::gate::{Admission, Gate, Permit, RangeClaim};
+use self::shares::{Demand, Watch};
+use crate::error::Result;
+use crate::layout::control::Shares;
+use crate::layout::{Fact as _, object};
+use crate::limits;
+use crate::model::{BatchId, BatchLimits, BatchRef, Nonce};
+use crate::planted::planted;
+use crate::seam::store::StoreError;
+use crate::seam::{Deps, RngExt as _, StoreExt as _};
+
+/// Tries at one renewal while others write.
+const TRIES: u32 = 8;
+/// The most to wait from one try to the next.
+const TRY_PAUSE_MS: u64 = 400;
+/// Gates past this many are forgotten unless they are in use.
+const GATES_MAX: usize = 1_000;
+
+pub struct Limiter {
+    deps: Deps,
+    /// This worker's process.
+    holder: Nonce,
+    worker: String,
+    slots: u32,
+    gates: Mutex<BTreeMap<BatchId, Arc<Gate>>>,
+}
+
+/// What one worker knows of the shares of a batch.
+#[derive(Default)]
+pub(super) struct Renewals {
+    watch: Watch,
+}
+
+/// What holds for a batch now.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Orders {
+    pub paused: bool,
+    pub limits: BatchLimits,
+}
+
+impl Limiter {
+    pub fn new(deps: Deps, worker: String, slots: usize) -> Limiter {
+        let holder = deps.nonce();
+        Limiter { deps, holder, worker, slots: slots as u32, gates: Mutex::default() }
+    }
+
+    pub fn gate(&self, batch: BatchId) -> Arc<Gate> {
+        let mut gates = self.gates.lock().expect("no holder of this lock panics");
+        if gates.len() >= GATES_MAX {
+            gates.retain(|_, gate| Arc::strong_count(gate) > 1);
+        }
+        gates.entry(batch).or_insert_with(|| Gate::new(self.deps.clock.clone())).clone()
+    }
+
+    /// Brings the gate up to date: with what was asked of the batch, and with this worker's share of its limits.
+    pub async fn update(&self, gate: &Gate, of: &BatchRef, orders: Orders) {
+        gate.set_paused(orders.paused);
+        if orders.limits.is_none() {
+            return gate.unlimit();
+        }
+        if !gate.is_due(self.deps.clock.monotonic()) {
+            return;
+        }
+        let mut renewals = gate.renewing.lock().await;
+        let now = self.deps.clock.monotonic();
+        // Others may have renewed it meanwhile.
+        if gate.is_due(now) && self.renew(gate, &mut renewals.watch, of, &orders.limits).await.is_err() {
+            gate.renew_again_at(now + limits::SHARE_FAILED_PAUSE);
+        }
+    }
+
+    /// A range of the batch has ended here. If it was the last, this worker's share is free for others.
+    pub async fn leave(&self, gate: &Gate, of: &BatchRef) {
+        let _renewing = gate.renewing.lock().await;
+        if !gate.give_up() {
+            return;
+        }
+        // Tried once: a share that nobody renews is over soon.
+        let Ok(Some((mut shares, etag))) = self.deps.store.find_with_etag::<Shares>(of).await else { return };
+        shares.shares.retain(|share| share.holder != self.holder);
+        shares.nonce = self.deps.nonce();
+        let _ = self.deps.store.replace_fact(of, &shares, etag).await;
+    }
+
+    async fn renew(&self, gate: &Gate, watch: &mut Watch, of: &BatchRef, bounds: &BatchLimits) -> Result<()> {
+        let store = &self.deps.store;
+        for _ in 0..TRIES {
+            let key = Shares::key(of);
+            let found = store.find(&key, Shares::BYTES_MAX).await?;
+            let now = self.deps.clock.monotonic();
+            let etag = found.as_ref().map(|found| found.info.etag.clone());
+            // One that cannot be read is replaced: nobody holds a share of it.
+            let stored = found.and_then(|found| object::decode::<Shares>(&key, &found.body).ok());
+            let mut shares = stored.map_or_else(Vec::new, |stored| stored.shares);
+            let before = shares.clone();
+            watch.drop_lapsed(&mut shares, now);
+            let demand =
+                Demand { calls: self.slots, per_hour: gate.starts_wanted(now), running: gate.running() };
+            let grant = shares::claim(&mut shares, bounds, &self.holder, &self.worker, demand);
+            let is_rate_limited = bounds.rate_max.is_some();
+            if shares == before {
+                gate.grant(now, grant, is_rate_limited);
+                gate.renew_again_at(now + limits::SHARE_NOTHING_LEFT_PAUSE);
+                return Ok(());
+            }
+            let body = Shares { nonce: self.deps.nonce(), shares };
+            let written = match etag {
+                Some(etag) => store.replace_fact(of, &body, etag).await.map(drop),
+                None => store
+                    .put_fact(of, &body)
+                    .await
+                    .and_then(|is_new| is_new.then_some(()).ok_or(StoreError::Exists)),
+            };
+            match planted!(written, RefusedShareBelieved => Ok(())) {
+                Ok(()) => {
+                    gate.grant(now, grant, is_rate_limited);
+                    return Ok(());
+                }
+                Err(StoreError::Changed | StoreError::Exists | StoreError::NotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+            self.deps.clock.sleep(Duration::from_millis(self.deps.rng.below(TRY_PAUSE_MS))).await;
+        }
+        gate.renew_again_at(self.deps.clock.monotonic() + limits::SHARE_FAILED_PAUSE);
+        Ok(())
+    }
+}

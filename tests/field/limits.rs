@@ -1,0 +1,213 @@
+//! Batches that are paused, and batches with limits. Each test looks at every moment at which a call began.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use afn::model::{BatchId, BatchLimits, State};
+use afn::submit::batch::BatchOptions;
+use afn::submit::control::{Change, change};
+
+use super::script::{Execution, Script, answers, h, ms, s};
+use super::world::{Running, World, count, numbers};
+
+fn at_once(calls: u32) -> BatchLimits {
+    BatchLimits { concurrency_max: Some(calls), rate_max: None }
+}
+
+fn at_rate(rate: &str) -> BatchLimits {
+    BatchLimits { concurrency_max: None, rate_max: Some(rate.parse().expect("a rate")) }
+}
+
+fn fleet(world: &World, workers: usize, slots: usize, each: Duration) -> Vec<Running> {
+    let script = Script::always(answers(each));
+    (0..workers).map(|n| world.start(&format!("w{n}"), slots, &script)).collect()
+}
+
+async fn world() -> World {
+    let world = World::new().shuffled();
+    world.publish(1, s(1), h(5)).await;
+    world
+}
+
+async fn batch(world: &World, calls: u64, limits: BatchLimits) -> BatchId {
+    world.batch_of("f", calls, 0, BatchOptions { limits, ..BatchOptions::default() }).await
+}
+
+async fn ask(world: &World, batch: BatchId, paused: Option<bool>, limits: Option<BatchLimits>) {
+    change(&world.deps, batch, "a test", Change { paused, limits }).await.expect("changed");
+}
+
+fn of(world: &World, batch: BatchId) -> Vec<Execution> {
+    world.executions().into_iter().filter(|execution| execution.call.batch() == Some(batch)).collect()
+}
+
+/// The most that ran at one moment from then on, when each takes so long.
+fn most_at_once(executions: &[Execution], each: Duration, from: Duration) -> usize {
+    let runs_at = |at: Duration| executions.iter().filter(|one| one.at <= at && at < one.at + each).count();
+    executions.iter().map(|one| one.at).filter(|at| *at >= from).map(runs_at).max().unwrap_or(0)
+}
+
+/// The most that began within a time.
+fn most_within(executions: &[Execution], window: Duration) -> usize {
+    let begun =
+        |from: Duration| executions.iter().filter(|one| (from..from + window).contains(&one.at)).count();
+    executions.iter().map(|one| begun(one.at)).max().unwrap_or(0)
+}
+
+async fn each_once(world: &World, batch: BatchId, calls: u64) {
+    let rows = world.rows(batch).await;
+    assert_eq!(numbers(&rows), (1..=calls).collect::<Vec<_>>());
+    assert_eq!(count(&rows, State::Success), rows.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_run_at_once_than_the_limit() {
+    for (workers, slots, most, calls, each, longest) in [
+        (4, 4, 6, 600, s(1), 1.3),
+        (4, 4, 1, 60, s(5), 1.2),
+        (10, 1, 4, 100, s(60), 1.15),
+        (2, 16, 20, 4_000, s(1), 1.2),
+        (1, 8, 3, 300, ms(500), 1.1),
+    ] {
+        let world = world().await;
+        let _fleet = fleet(&world, workers, slots, each);
+        let batch = batch(&world, calls, at_once(most)).await;
+        let ideal = each * calls.div_ceil(most.into()) as u32;
+        let before = world.counts.snapshot();
+        let took = world.over(batch, 10 * ideal).await.expect("over");
+        let ratio = took.as_secs_f64() / ideal.as_secs_f64();
+        let at_once = most_at_once(&of(&world, batch), each, Duration::ZERO);
+        println!(
+            "{calls} × {each:?} on {workers} × {slots}, at most {most} at once: {at_once}, {ratio:.2} × the ideal, {:?}",
+            world.spent(before)
+        );
+        assert!(at_once <= most as usize, "{at_once} at once, of {most}");
+        assert!(ratio <= longest, "{ratio}");
+        each_once(&world, batch, calls).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_begin_than_the_rate_allows() {
+    for (workers, slots, rate, per_10_s, calls, each, longest) in [
+        (4, 4, "20/s", 200, 4_000, ms(100), 1.1),
+        (1, 4, "20/s", 200, 2_000, ms(10), 1.1),
+        (6, 4, "10/s", 100, 3_000, s(2), 1.25),
+        (4, 4, "30/m", 5, 60, s(1), 1.2),
+    ] {
+        let world = world().await;
+        let _fleet = fleet(&world, workers, slots, each);
+        let batch = batch(&world, calls, at_rate(rate)).await;
+        let ideal = s(10) * calls as u32 / per_10_s;
+        let took = world.over(batch, 10 * ideal).await.expect("over");
+        let ratio = took.as_secs_f64() / ideal.as_secs_f64();
+        let within = most_within(&of(&world, batch), s(10));
+        println!(
+            "{calls} × {each:?} on {workers} × {slots}, at most {rate}: {within} in 10 s, {ratio:.2} × the ideal"
+        );
+        // What a holder's next start may come early, and what a share that moves allows twice.
+        assert!(within <= per_10_s as usize + 2 * workers, "{within} in 10 s");
+        assert!(ratio <= longest, "{ratio}");
+        each_once(&world, batch, calls).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_batch_begins_nothing_and_goes_on_later() {
+    let world = World::new();
+    world.publish(1, s(1), h(5)).await;
+    let _fleet = fleet(&world, 4, 4, s(1));
+    let first = batch(&world, 2_000, BatchLimits::default()).await;
+    tokio::time::sleep(s(20)).await;
+    ask(&world, first, Some(true), None).await;
+    let paused = world.elapsed();
+    tokio::time::sleep(s(60)).await;
+    let before = world.counts.snapshot();
+    let begun = of(&world, first).len();
+    // Others have the workers to themselves.
+    let second = batch(&world, 320, BatchLimits::default()).await;
+    let beside = world.over(second, s(200)).await.expect("over");
+    assert!(beside <= s(26), "{beside:?}");
+    tokio::time::sleep(h(1)).await;
+    assert_eq!(of(&world, first).len(), begun, "calls began while it was paused");
+    let last = of(&world, first).last().expect("some began").at;
+    assert!(last <= paused + s(16), "one began {:?} after the pause", last - paused);
+    println!("an hour of pause: {:?}", world.spent(before));
+    ask(&world, first, Some(false), None).await;
+    let unpaused = world.elapsed();
+    let took = world.over(first, h(1)).await.expect("over");
+    let next = of(&world, first)[begun].at - unpaused;
+    println!("goes on after {next:?}, over after {took:?}");
+    assert!(next <= s(45), "{next:?}");
+    assert!(took <= s(190), "{took:?}");
+    each_once(&world, first, 2_000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_change_while_a_batch_runs() {
+    let world = world().await;
+    let _fleet = fleet(&world, 4, 4, s(1));
+    let batch = batch(&world, 4_000, BatchLimits::default()).await;
+    tokio::time::sleep(s(20)).await;
+    for most in [3, 1, 9] {
+        ask(&world, batch, None, Some(at_once(most))).await;
+        tokio::time::sleep(s(70)).await;
+        let from = world.elapsed();
+        tokio::time::sleep(s(60)).await;
+        let executions = of(&world, batch);
+        let at_once = most_at_once(&executions, s(1), from);
+        let begun = executions.iter().filter(|one| one.at >= from).count();
+        println!("at most {most}: {at_once} at once, {begun} begun in 60 s");
+        assert!(at_once <= most as usize, "{at_once} of {most}");
+        assert!(begun >= 40 * most as usize, "{begun} begun in 60 s, at most {most} at once");
+    }
+    ask(&world, batch, None, Some(BatchLimits::default())).await;
+    world.over(batch, h(1)).await.expect("over");
+    each_once(&world, batch, 4_000).await;
+}
+
+/// The worker that held a share of the limit is gone: another has it when its term is over, and not before.
+#[tokio::test(start_paused = true)]
+async fn the_share_of_a_lost_worker_is_free_after_its_term() {
+    let world = world().await;
+    let mut fleet = fleet(&world, 3, 4, s(10));
+    let batch = batch(&world, 60, at_once(2)).await;
+    tokio::time::sleep(s(35)).await;
+    let holders: BTreeSet<String> = of(&world, batch).into_iter().map(|one| one.worker).collect();
+    assert_eq!(holders.len(), 1, "{holders:?}");
+    let place = (0..3).find(|n| holders.contains(&format!("w{n}"))).expect("a holder");
+    fleet.remove(place).kill().await;
+    let (killed, begun) = (world.elapsed(), of(&world, batch).len());
+    world.over(batch, h(1)).await.expect("over");
+    let executions = of(&world, batch);
+    let next = executions[begun].at - killed;
+    println!("another worker begins {next:?} after the loss");
+    // The lease of its message, and then the term of its share, by the clock of whoever receives that message.
+    assert!(next >= s(40) && next <= s(130), "{next:?}");
+    assert!(most_at_once(&executions[begun..], s(10), Duration::ZERO) <= 2);
+    each_once(&world, batch, 60).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_ends_at_a_queue_where_all_is_paused() {
+    let world = world().await;
+    let batch = batch(&world, 100, BatchLimits::default()).await;
+    ask(&world, batch, Some(true), None).await;
+    let mut config = world.config("w", 4);
+    config.until_dry = true;
+    let script = Script::always(answers(s(1)));
+    let run = tokio::time::timeout(h(1), world.run(config, &script)).await;
+    let said = run.expect("it ended").expect_err("something is left").message().to_owned();
+    assert!(said.contains(&format!("batch {batch} is paused")), "{said}");
+    assert!(of(&world, batch).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_over_cannot_be_changed() {
+    let world = world().await;
+    let _fleet = fleet(&world, 1, 4, s(1));
+    let batch = batch(&world, 4, BatchLimits::default()).await;
+    world.over(batch, s(60)).await.expect("over");
+    let change = change(&world.deps, batch, "a test", Change { paused: Some(true), limits: None }).await;
+    assert!(change.unwrap_err().message().contains("has finished already"));
+}
