@@ -38,12 +38,15 @@ fn may_show(bug: Bug, plan: &Plan) -> bool {
         let fails_first = batch.ways.iter().any(|way| matches!(way, Way::FailsFirst(_)));
         fails_first && attempts_max(batch.function) > 1
     };
+    let is_limited = plan.workers > 1 && plan.batches.iter().any(|batch| batch.limit.is_some());
     match bug {
         Bug::KeyHitReturnsId | Bug::AttemptKeyWithoutMessage => !plan.calls.is_empty(),
         Bug::AmbiguousSplitBelieved => plan.rates.lose_reply > 0 && !plan.batches.is_empty(),
         Bug::PendingRunsFromAnyMessage | Bug::PendingOverDecided | Bug::HistoryReset => {
             plan.batches.iter().any(retries)
         }
+        Bug::ShareIgnored | Bug::RefusedShareBelieved => is_limited,
+        Bug::LapsedShareUsed => is_limited && plan.disturbances > 2,
         Bug::TwoSuspectsAtOnce => plan.only_killers && plan.slots > 1,
         _ => true,
     }

@@ -166,9 +166,10 @@ impl Plan {
             5 => plan.of_a_mixed_fleet(),
             6 => plan.of_a_killer(rng),
             7 => plan.of_a_lost_submitter(rng),
+            8 => plan.of_a_limit(rng),
             _ => plan,
         };
-        for batch in &mut plan.batches {
+        for batch in plan.batches.iter_mut().filter(|batch| batch.limit.is_none()) {
             batch.limit = (rng.below(4) == 0).then(|| 1 + rng.below(4) as u32);
             batch.paused = (rng.below(6) == 0).then(|| (ms(rng, 120_000), ms(rng, 300_000)));
         }
@@ -266,6 +267,20 @@ impl Plan {
             (batch.cancel_after, batch.cancel_call, batch.max_failures) =
                 (Some(Duration::from_secs(60 + rng.below(60))), None, None);
             batch.resumes.clear();
+        }
+        self
+    }
+
+    /// Workers that share a limit lose their connections, or stand still.
+    fn of_a_limit(mut self, rng: &SeededRng) -> Plan {
+        (self.workers, self.slots, self.disturbances) = (3, 1 + rng.below(3) as usize, 4);
+        (self.purge, self.sick) = (false, 0);
+        self.batches = vec![BatchPlan::draw(rng)];
+        for batch in &mut self.batches {
+            batch.ways = vec![Way::Answers; 60];
+            batch.limit = Some(1 + rng.below(3) as u32);
+            batch.takes = Duration::from_secs([2, 5, 10][rng.below(3) as usize]);
+            (batch.cancel_after, batch.cancel_call, batch.max_failures) = (None, None, None);
         }
         self
     }
