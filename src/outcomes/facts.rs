@@ -139,7 +139,8 @@ impl BatchFacts {
             self.summary.read(store, of),
             self.fired.read(store, of),
         )?;
-        if !self.fired.is_there() {
+        // Of a batch that is over nothing can be asked.
+        if !self.summary.is_there() {
             self.read_control(store, of).await?;
         }
         for (number, retry) in &mut self.retries {

@@ -197,6 +197,7 @@ impl Gate {
                         return;
                     }
                     tokio::select! {
+                        biased;
                         () = self.clock.sleep(left) => {}
                         () = changed => {}
                     }
