@@ -68,7 +68,7 @@ impl Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, factor) =
-            UNITS.into_iter().find(|(_, factor)| self.per_hour % factor == 0).unwrap_or(UNITS[2]);
+            UNITS.into_iter().find(|(_, factor)| self.per_hour.is_multiple_of(*factor)).unwrap_or(UNITS[2]);
         write!(f, "{}/{unit}", self.per_hour / factor)
     }
 }

@@ -166,8 +166,13 @@ impl Gc<'_> {
         for folder in std::iter::once(payloads.clone()).chain(others) {
             self.sweep(folder, 0, |_| {}).await?;
         }
+        self.delete(rest).await?;
+        // Most batches have neither.
         let control = [Key::Control(app.clone(), batch), Key::Shares(app.clone(), batch)];
-        self.delete(rest.into_iter().chain(control).collect()).await
+        if !self.dry_run {
+            self.deps.store.delete(&control).await?;
+        }
+        Ok(())
     }
 
     async fn delete(&mut self, keys: Vec<Key>) -> Result<()> {

@@ -211,7 +211,8 @@ impl Gate {
         if self.is_open.load(Relaxed) {
             return None;
         }
-        self.state().share.and_then(|share| planted!(Some(share.lapses_at()), LapsedShareUsed => None))
+        let share = planted!(self.state().share, LapsedShareUsed => None);
+        share.map(|share| share.lapses_at())
     }
 
     pub(super) fn set_paused(&self, paused: bool) {
