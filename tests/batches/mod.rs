@@ -34,6 +34,7 @@ mod datasets;
 mod ends;
 mod follow_ups;
 mod large;
+mod limits;
 mod messages;
 mod sources;
 mod submitters;

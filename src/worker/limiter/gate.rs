@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::shares::Grant;
 use crate::limits;
@@ -95,9 +96,9 @@ impl Gate {
         !self.is_open.load(Relaxed)
     }
 
-    /// Returns when more may begin than before, or less.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
+    /// Ends when more may begin than at the time of the call, or less.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// A call begins now, if it may.

@@ -16,7 +16,7 @@ const CLOSED_MAX: Duration = limits::BEGIN_WITHIN;
 
 impl Range {
     pub(super) async fn run_pipelined(&mut self) -> Result<(), Abandoned> {
-        let (shared, calls) = (self.shared.clone(), self.calls.clone());
+        let (shared, calls, gate) = (self.shared.clone(), self.calls.clone(), self.gate.clone());
         if self.level == Level::Among && !calls.is_begun() {
             self.mark(MarkKind::Among, calls.numbers()).await?;
         }
@@ -31,6 +31,7 @@ impl Range {
                 self.give_rest().await;
             }
             self.forget_old_retries().await;
+            let gate_changed = gate.changed();
             self.start_on_free_slots();
             if self.flush_is_due() {
                 self.flush().await?;
@@ -44,7 +45,7 @@ impl Range {
                 return Ok(());
             }
             // Who has all the slots need not line up for one.
-            let waits_for_gate = calls.todo() > 0 && !self.gate.may_begin();
+            let waits_for_gate = calls.todo() > 0 && !gate.may_begin();
             let lines_up =
                 may_begin && calls.todo() > 0 && !waits_for_gate && self.runners.len() < shared.config.slots;
             let next = self.next_look();
@@ -55,7 +56,7 @@ impl Range {
                 slot = shared.slots.take(Class::Chunk), if lines_up => self.start_next(slot),
                 () = shared.phases.reached(Phase::Drain), if may_begin => {}
                 () = calls.news() => {}
-                () = self.gate.changed(), if waits_for_gate => {}
+                () = gate_changed, if waits_for_gate => {}
                 () = shared.deps.clock.sleep(next) => {}
             }
         }
