@@ -39,6 +39,8 @@ pub enum Event {
     CallMismatched { app: AppName, call: CallId, why: String },
     /// Calls of a batch cannot run on this worker; their message goes back for a moment.
     BatchMismatched { app: AppName, batch: BatchId, why: String },
+    /// A version starts on other workers and not on this one, which takes no more of its calls while others do.
+    VersionRefused { worker: String, app: AppName, function: String, why: String },
     /// The message of a lost worker came back.
     CallRedelivered { app: AppName, call: CallId, delivery: u32, suspect: bool },
     /// A range of a batch's calls came back with the message of a lost worker; suspects among them run in quarantine.
@@ -87,6 +89,7 @@ impl Event {
             Event::WorkerSick { .. }
             | Event::CallMismatched { .. }
             | Event::BatchMismatched { .. }
+            | Event::VersionRefused { .. }
             | Event::DeadLettered { .. }
             | Event::NewerMessage { .. }
             | Event::UnreadableMessage { .. }
@@ -122,6 +125,7 @@ impl Event {
                 | Event::WorkerSick { .. }
                 | Event::WorkerHealthy { .. }
                 | Event::TaskPanicked { .. }
+                | Event::VersionRefused { .. }
         )
     }
 }

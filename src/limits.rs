@@ -1,7 +1,13 @@
 //! Every number, in one place. A unit comes last in a name. The relations that the protocols rely on are asserted below,
 //! so that a change that breaks one does not compile.
 
+mod api;
+mod starts;
+
 use std::time::Duration;
+
+pub use api::*;
+pub use starts::*;
 
 pub const KIB: u64 = 1024;
 pub const MIB: u64 = 1024 * KIB;
@@ -440,26 +446,6 @@ pub const UNSUITED_REASONS_MAX: usize = 5;
 /// It lists so many pages of a batch's logs to see whether a worker has recorded an outcome since.
 pub const UNSUITED_PAGES_MAX: usize = 5;
 
-// ---- The HTTP API.
-
-/// Connections served at a time; further ones wait to be accepted.
-pub const API_CONNECTIONS_MAX: usize = 256;
-/// Payloads in memory, in bytes received; past it a request is refused with 503. So a client that sends slowly holds
-/// nothing that others need.
-pub const API_PAYLOADS_BYTES_MAX: u64 = 96 * MIB;
-/// They are counted in pieces of this size; the first of each request is not counted.
-pub const API_PAYLOAD_PIECE_BYTES: u64 = 64 * KIB;
-/// How long a client may take to send a request's head, and its body.
-pub const API_HEAD_MAX: Duration = Duration::from_secs(30);
-pub const API_BODY_MAX: Duration = Duration::from_secs(60);
-/// How long the caller of a sync function waits for the call to begin; once it has, for as long as it may run.
-pub const API_BEGIN_MAX: Duration = minutes(2);
-/// Calls in a list, unless asked for otherwise, and the most that can be asked for (Fn's numbers).
-pub const API_LIST_DEFAULT: usize = 30;
-pub const API_LIST_MAX: usize = 100;
-/// What open requests get to end when the server stops.
-pub const API_STOP_MAX: Duration = Duration::from_secs(5);
-
 // ---- Relations.
 
 macro_rules! relations {
@@ -477,6 +463,8 @@ relations! {
     ms(VISIBILITY_MAX) <= ms(LEASE_MAX), "a lease is never longer than the queue lets it be";
     ms(FLUSH_MIN) <= ms(FLUSH_PENDING_MIN) && ms(FLUSH_PENDING_MIN) <= ms(FLUSH_REST_MIN) && ms(FLUSH_REST_MIN) <= ms(FLUSH_MAX),
         "the paces of a range lie between their bounds";
+    ms(RUN_TOLD) < ms(STARTS_WAIT), "a worker that runs calls has told of it before their batch is stopped";
+    ms(STARTS_WAIT) < ms(STARTS_PAUSE), "a batch is stopped before a worker tries to start its function again";
     ms(SUBMIT_LINGER_MIN) <= ms(SUBMIT_LINGER_MAX), "a pause of a pipe has bounds in order";
     RETRY_BACKOFF_MS_MAX <= ms(DELAY_MAX), "a retry's wait fits a delayed message";
     ms(SUPERVISOR_CALL) + ms(REQUEST_MAX) <= ms(SUPERVISOR_IDLE),

@@ -154,6 +154,9 @@ fn message(event: &Event) -> Option<Line> {
         Event::BatchMismatched { batch, why, .. } => {
             format!("calls of batch {batch} cannot run on this worker: {why}")
         }
+        Event::VersionRefused { worker, app, function, why } => {
+            format!("worker {worker} takes no more calls of {app}/{function}: {why}")
+        }
         Event::CallRedelivered { call, delivery, suspect, .. } => {
             let alone = if *suspect { ", runs in quarantine" } else { "" };
             format!("{call} came back from a lost worker: delivery {delivery}{alone}")

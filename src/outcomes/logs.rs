@@ -124,6 +124,21 @@ impl Logs {
         u64::checked_div(ms, count).unwrap_or(0)
     }
 
+    /// Executions that have ended.
+    pub fn executions(&self) -> u64 {
+        self.logs.values().map(|log| log.executions().0).sum()
+    }
+
+    /// Whether the function of any call is known to have been started.
+    pub fn has_started(&self) -> bool {
+        self.logs.values().any(Log::has_started)
+    }
+
+    /// Who wrote the last parts of the logs.
+    pub fn workers(&self) -> BTreeSet<&str> {
+        self.logs.values().filter_map(Log::worker).collect()
+    }
+
     /// Logs of the chunks that belong to a batch, as far as is known.
     pub fn belonging(&self, sealed: Option<&Sealed>) -> impl Iterator<Item = &Log> + '_ {
         let last = sealed.map_or(u64::MAX, |sealed| sealed.last);

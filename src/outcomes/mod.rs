@@ -14,4 +14,4 @@ pub use listing::Listing;
 pub use log::{Appended, Chunk, Log};
 pub use logs::Logs;
 pub use pointer::app_of;
-pub use status::{BatchStatus, failed};
+pub use status::{BatchStatus, failed, is_failed};

@@ -156,6 +156,9 @@ mod seeds {
         "H13" "hand-over forgets what ran"
         /// A range that is handed over is what had not begun.
         HandOverForgetsRunning,
+        "starts" "one worker's failed starts stop a batch"
+        /// What other workers have started does not count.
+        StartedElsewhereIgnored,
         "4" "idle supervisor vanishes"
         /// The supervisor of an idle batch ends without sending its message anew.
         IdleSupervisorVanishes,

@@ -100,8 +100,9 @@ async fn unsuited(deps: &Deps, prefix: String, since: Option<Time>) -> Result<Op
     };
     let key = latest.to_key();
     let Some(found) = deps.store.find(&key, limits::FACT_BYTES_MAX).await? else { return Ok(None) };
-    let Unsuited { why, worker, at } = object::decode(&key, &found.body)?;
-    Ok(Some(format!("no worker seen that can run it: {why} (reported by {worker} at {at})")))
+    let unsuited: Unsuited = object::decode(&key, &found.body)?;
+    let Unsuited { worker, at, .. } = &unsuited;
+    Ok(Some(format!("no worker seen that can run it: {unsuited} (reported by {worker} at {at})")))
 }
 
 /// Why a batch does not progress.
@@ -380,6 +381,7 @@ mod tests {
             why: "image for linux/arm64, this worker runs linux/amd64".to_owned(),
             worker: "worker-1".to_owned(),
             at: NOW,
+            failed_starts: None,
         };
         let id = (CallRef::new(&world.app, view.id), MessageId::new(NOW, 7));
         world.put_fact(&id, &said).await;

@@ -23,6 +23,7 @@ macro_rules! single_and_batch {
 mod script;
 mod world;
 
+mod failures;
 mod histories;
 mod losses;
 mod makespan;
@@ -31,6 +32,7 @@ mod neighbours;
 mod outages;
 mod pending;
 mod reconciler;
+mod starts;
 mod strangers;
 mod supervisors;
 mod waiting;

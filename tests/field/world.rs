@@ -320,6 +320,16 @@ impl World {
 
     pub async fn batch_of(&self, function: &str, calls: u64, chunk: u64, options: BatchOptions) -> BatchId {
         let lines: String = (1..=calls).map(|call| format!("{call}\n")).collect();
+        self.batch_of_lines(function, lines, chunk, options).await
+    }
+
+    pub async fn batch_of_lines(
+        &self,
+        function: &str,
+        lines: String,
+        chunk: u64,
+        options: BatchOptions,
+    ) -> BatchId {
         let chunking = match chunk {
             0 => options.chunking,
             n => Chunking { calls_min: n, calls_max: n, ..options.chunking },

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -11,7 +12,7 @@ use super::calls::CallQueue;
 use super::context::{CallContext, OpenCall};
 use super::give::SplitLooks;
 use crate::event::Event;
-use crate::layout::batch::Cancelled;
+use crate::layout::batch::{Batch, Cancelled};
 use crate::layout::chunk::{self, Record};
 use crate::layout::object::{self, MarkKind, Unsuited};
 use crate::layout::part::Row;
@@ -37,6 +38,14 @@ use crate::worker::{Abandoned, Shared, record};
 pub enum Prepared {
     Ready(Box<Range>),
     Done(Done),
+}
+
+/// Whether a message is for this worker, as far as its function can be started.
+pub(super) enum StartIntake {
+    Open,
+    Paused,
+    /// Other workers can start the function, this one cannot, and why.
+    Refused(String),
 }
 
 /// A message on its way to its calls.
@@ -91,10 +100,17 @@ impl Preparation {
         }
         let (app, batch) = (&self.message.app, &self.snapshot.batch);
         let resolved = self.shared.definitions.resolve(app, &batch.function, &batch.version).await?;
-        if let Resolved::Ready(version, _) = &resolved
-            && let Err(mismatch) = self.shared.executor.suits(version)
-        {
-            return self.put_back_mismatched(mismatch).await.map(Prepared::Done);
+        if let Resolved::Ready(version, _) = &resolved {
+            if let Err(mismatch) = self.shared.executor.suits(version) {
+                return self.put_back_mismatched(mismatch).await.map(Prepared::Done);
+            }
+            match self.start_intake(version.limits.timeout_ms).await? {
+                StartIntake::Open => {}
+                StartIntake::Paused => return self.put_back_paused().await.map(Prepared::Done),
+                StartIntake::Refused(why) => {
+                    return self.put_back_mismatched(Mismatch(why)).await.map(Prepared::Done);
+                }
+            }
         }
         if self.cut().await? {
             return Ok(Prepared::Done(Done::Replaced { lease: self.lease, handed_back: false }));
@@ -211,7 +227,7 @@ impl Preparation {
 
     /// This version cannot run here. The message goes back for a moment: a mismatch never decides a call, unless none of
     /// the batch was started within two weeks.
-    async fn put_back_mismatched(mut self, mismatch: Mismatch) -> Result<Done, Abandoned> {
+    async fn put_back_mismatched(self, mismatch: Mismatch) -> Result<Done, Abandoned> {
         let (app, batch, why) = (self.message.app.clone(), self.message.batch, mismatch.to_string());
         self.shared.emit(Event::BatchMismatched { app, batch, why: why.clone() });
         if planted!(self.is_not_started_for_too_long().await?, MismatchDecides => true) {
@@ -225,6 +241,20 @@ impl Preparation {
             return Ok(Done::Mismatched(done::Mismatched { lease: None, new_name: name.clone(), name, why }));
         }
         // Put back too often, a message comes near the queue's own limit (N1).
+        Ok(match self.send_anew(wait).await? {
+            (lease, Some(name)) => {
+                Done::Mismatched(done::Mismatched { lease: Some(lease), new_name: name.clone(), name, why })
+            }
+            (lease, None) => Done::Finished(lease),
+        })
+    }
+
+    pub(super) fn definition(&self) -> &Batch {
+        &self.snapshot.batch
+    }
+
+    /// Sends a new message for the calls that have not left this one. Returns its name, or `None` if there are no such calls.
+    pub(super) async fn send_anew(mut self, wait: Duration) -> Result<(Lease, Option<String>), Abandoned> {
         let losses = self.losses();
         let each = self
             .message
@@ -234,7 +264,7 @@ impl Preparation {
         let left: BTreeMap<u64, AttemptHistory> =
             each.filter(|(number, _)| !self.is_given(*number)).collect();
         if left.is_empty() {
-            return Ok(Done::Finished(self.lease));
+            return Ok((self.lease, None));
         }
         let each = left.keys().map(|number| (*number, losses(*number)));
         self.message.losses = each.filter(|(_, marks)| !marks.is_empty()).collect();
@@ -244,7 +274,7 @@ impl Preparation {
         let name = self.message.name();
         let message = Message::Range(self.message);
         send::send(&self.shared.deps.queues.chunks, &message, wait).await?;
-        Ok(Done::Mismatched(done::Mismatched { lease: Some(self.lease), new_name: name.clone(), name, why }))
+        Ok((self.lease, Some(name)))
     }
 
     async fn is_not_started_for_too_long(&self) -> Result<bool, Abandoned> {
@@ -308,9 +338,15 @@ impl Preparation {
                 }
             }
         }
+        let knows_of_failed_starts = self.snapshot.has_unsuited();
         let Preparation { shared, lease, message, place, .. } = self;
         let is_mean_known = shared.pace.mean_of_batch(message.batch).is_some() || message.mean_ms.is_some();
         let split_looks = SplitLooks::new(&*shared.deps.rng, is_mean_known);
+        let tell_after = split_looks.stretch(if knows_of_failed_starts {
+            limits::RUN_TOLD_SOON
+        } else {
+            limits::RUN_TOLD
+        });
         if lease.delivery > 1 {
             shared.emit(Event::RangeRedelivered {
                 app: message.app.clone(),
@@ -322,7 +358,11 @@ impl Preparation {
             });
         }
         let now = shared.deps.clock.monotonic();
-        let calls = CallQueue::new(todo, PrefetchClaim::new(shared.prefetch.clone()));
+        let brake = shared.failures.brake(message.batch, &context.batch);
+        let calls = CallQueue::new(todo, PrefetchClaim::new(shared.prefetch.clone()), brake);
+        if !shared.starts.is_over(message.batch) {
+            calls.watch();
+        }
         let addition = Addition { worker: shared.config.name.clone(), ..Addition::default() };
         let mut range = Range {
             lease,
@@ -335,11 +375,14 @@ impl Preparation {
             runners: JoinSet::new(),
             addition,
             rows_bytes: 0,
+            has_failures: false,
             begun: now,
             bytes,
             flushed: now,
             log_read: now,
             split_looks,
+            tell_after,
+            start_reports: Vec::new(),
             level: Level::Normal,
             losses,
             marks: 0,
@@ -370,7 +413,8 @@ pub(super) async fn record_mismatch(shared: &Shared, message: &RangeMessage, why
         return;
     }
     let key = Key::BatchUnsuited(message.app.clone(), message.batch, reason);
-    let unsuited = Unsuited { why, worker: shared.config.name.clone(), at: shared.deps.now() };
+    let (worker, at) = (shared.config.name.clone(), shared.deps.now());
+    let unsuited = Unsuited { why, worker, at, failed_starts: None };
     // For people: tried once.
     let _ = shared.deps.store.put(&key, PutObject::create(object::encode(&unsuited))).await;
 }

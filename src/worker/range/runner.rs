@@ -47,7 +47,7 @@ pub async fn run(
         let (end, busy) = match execution {
             Some((execution, busy)) => (context.conclude(shared, open, execution).await, busy),
             None => {
-                let end = context.run(shared, open).await;
+                let end = context.run(shared, open, |log| calls.begins(log)).await;
                 (end, shared.deps.clock.monotonic().saturating_sub(begun))
             }
         };
@@ -106,6 +106,7 @@ impl Runner<'_> {
         let (taken_at, begun) = (self.shared.deps.now(), self.shared.deps.clock.monotonic());
         let payload = open.record.payload.clone().into();
         let work = self.context.invocation(&open.record, payload, open.history.next_attempt());
+        self.calls.begins(&work.execution_log);
         self.in_hand = Some(InHand { open, taken_at, begun, execution_log: work.execution_log.clone() });
         Some(work)
     }

@@ -17,6 +17,8 @@ pub enum Way {
     /// Takes its worker along, every time.
     Kills,
     CannotStart,
+    /// Even workers cannot start it. There is an odd one.
+    StartsOnOdd,
     /// Even workers find out, once it has begun, that they cannot run it. There is an odd one.
     Elsewhere,
 }
@@ -275,6 +277,10 @@ impl Plan {
         }
         for batch in &mut self.batches {
             batch.ways.iter_mut().for_each(tame);
+            // No draw of its own, so that the days are otherwise those of before.
+            if batch.ways.len().is_multiple_of(4) {
+                batch.ways.fill(if self.workers < 2 { Way::CannotStart } else { Way::StartsOnOdd });
+            }
             (batch.dies_after, batch.cut_after, batch.pauses, batch.retry) = (None, None, None, false);
             (batch.cancel_after, batch.cancel_call, batch.max_failures) = (None, None, None);
             batch.resumes.clear();

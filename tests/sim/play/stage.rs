@@ -181,7 +181,7 @@ impl Stage {
         if self.is_sick(worker) {
             return Act::fault(Fault::Worker("docker is down".to_owned()));
         }
-        if way == Way::CannotStart {
+        if way == Way::CannotStart || (way == Way::StartsOnOdd && worker.is_multiple_of(2)) {
             return Act::fault(Fault::Function("image not found: nosuch".to_owned()));
         }
         if way == Way::Elsewhere && worker.is_multiple_of(2) && self.plan.workers > 1 {

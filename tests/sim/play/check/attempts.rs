@@ -44,8 +44,8 @@ impl<'a> History<'a> {
     }
 
     pub fn check(&self, status: State, attempts: u32) -> Verdict {
-        // It fails before any execution.
-        if self.way == Way::CannotStart {
+        // It fails before any execution, or has failed so before it.
+        if matches!(self.way, Way::CannotStart | Way::StartsOnOdd) {
             return Ok(());
         }
         if status == State::Error {
