@@ -122,6 +122,8 @@ pub const ATTEMPTS_MAX: u32 = 100;
 pub const CALL_RETRIES_DEFAULT: u32 = 0;
 /// Retries when the function cannot be started (image absent, socket never opened).
 pub const START_RETRIES: u32 = 2;
+/// Retries of a call that asks for them: exit code 75, or an answer with `Retry-After`. Later ones count as failures.
+pub const BUSY_RETRIES: u32 = 10;
 pub const RETRY_BACKOFF_MS_DEFAULT: u64 = SECOND_MS;
 pub const RETRY_BACKOFF_MS_MAX: u64 = 15 * MINUTE_MS;
 /// A retry's wait up to here is spent on the worker, without a slot. A longer one is recorded as pending (batches) or

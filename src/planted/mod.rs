@@ -147,6 +147,9 @@ mod seeds {
         "mismatch" "a mismatch decides"
         /// A worker that does not suit records an error.
         MismatchDecides,
+        "history" "busy counts as a failure"
+        /// A function that asks to be tried again has failed.
+        BusyIsFailure,
         "losses" "losses forgotten"
         /// What is sent anew forgets the names of lost marks.
         LossesForgotten,

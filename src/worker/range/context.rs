@@ -154,7 +154,7 @@ impl CallContext {
     pub async fn conclude(&self, shared: &Shared, open: OpenCall, execution: CallExecution) -> CallEnd {
         let CallExecution { taken_at, execution_log, run } = execution;
         let mut history = open.history;
-        let next = attempt::next(&mut history, Ended::of(&run), &self.policy());
+        let next = attempt::next(&mut history, Ended::of(&run, shared.deps.now()), &self.policy());
         let number = open.record.number;
         let not_started = match &run {
             Err(Fault::Function(why)) => Some(why.clone()),
@@ -204,7 +204,7 @@ impl CallContext {
         let (status, error) = (status(&run.verdict), reason(&run, &self.version));
         let content_type = match run.verdict {
             Verdict::Success { content_type, .. } => content_type,
-            Verdict::Error { .. } | Verdict::Timeout => None,
+            Verdict::Error { .. } | Verdict::Busy { .. } | Verdict::Timeout => None,
         };
         Row {
             number,

@@ -13,6 +13,8 @@ pub enum Way {
     Fails,
     /// Fails so many times, then answers.
     FailsFirst(u32),
+    /// Asks so many times to be tried again, then answers.
+    BusyFirst(u32),
     RunsTooLong,
     /// Takes its worker along, every time.
     Kills,
@@ -271,12 +273,23 @@ impl Plan {
                 *way = Way::Fails;
             }
         };
-        for call in &mut self.calls {
+        for (index, call) in self.calls.iter_mut().enumerate() {
+            if let Way::FailsFirst(times) = call.way
+                && index % 2 == 0
+            {
+                call.way = Way::BusyFirst(times + 2);
+            }
             tame(&mut call.way);
             (call.cancel_after, call.twice, call.dies_after, call.cut_after) = (None, None, None, None);
         }
         for batch in &mut self.batches {
             batch.ways.iter_mut().for_each(tame);
+            // A process that asks to be tried again, where it would have failed.
+            for way in batch.ways.iter_mut().step_by(2) {
+                if let Way::FailsFirst(times) = *way {
+                    *way = Way::BusyFirst(times + 2);
+                }
+            }
             // No draw of its own, so that the days are otherwise those of before.
             if batch.ways.len().is_multiple_of(4) {
                 batch.ways.fill(if self.workers < 2 { Way::CannotStart } else { Way::StartsOnOdd });

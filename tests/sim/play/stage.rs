@@ -193,6 +193,7 @@ impl Stage {
             Way::FailsFirst(times) => work.attempt <= times,
             way => way == Way::Fails,
         };
+        let is_busy = matches!(way, Way::BusyFirst(times) if work.attempt <= times);
         let (mut act, ends) = match way {
             Way::RunsTooLong => (
                 Act::answer(Bytes::new()).takes(Duration::from_millis(work.version.limits.timeout_ms + 1)),
@@ -202,6 +203,7 @@ impl Stage {
                 let _ = deaths.send(worker);
                 (Act::answer(Bytes::new()).takes(Duration::from_secs(20)), State::Killed)
             }
+            _ if is_busy => (Act::busy(format!("exit code 75 {body}"), None).takes(takes), State::Error),
             _ if fails => (Act::error(format!("exit code 3 {body}")).takes(takes), State::Error),
             _ => (Act::answer(Bytes::from(body.clone())).takes(takes), State::Success),
         };
