@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::model::{AppName, BatchId, CallId, QueueName, State, StoreId};
 
 /// Something happened. Names and fields are those of the JSON log: keep stable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
@@ -50,6 +50,14 @@ pub enum Event {
     /// Outcomes of a batch were recorded. `adopted`: calls that other workers had decided. `stood`: parts that existed
     /// already where this one was to be written.
     PartWritten { app: AppName, batch: BatchId, recorded: u64, adopted: u64, stood: u64 },
+    /// A supervisor's look at its batch: how long an execution takes on a slot, once one has ended.
+    SecondsPerCall { app: AppName, batch: BatchId, seconds: f64 },
+    /// Calls that are stored and not decided.
+    CallsLeft { app: AppName, batch: BatchId, calls: u64 },
+    /// The age of the oldest chunk with such a call.
+    OldestUndecidedSeconds { app: AppName, batch: BatchId, seconds: f64 },
+    /// Slots that end the batch within ten minutes.
+    WorkersWanted { app: AppName, batch: BatchId, slots: u64 },
     /// A batch is over: everything of it is decided.
     BatchFinished { app: AppName, batch: BatchId, calls: u64, failed: u64 },
     /// A message that no worker can read was moved to the dead letters.

@@ -448,6 +448,14 @@ pub const UNSUITED_REASONS_MAX: usize = 5;
 /// It lists so many pages of a batch's logs to see whether a worker has recorded an outcome since.
 pub const UNSUITED_PAGES_MAX: usize = 5;
 
+// ---- How much work is left.
+
+/// As many slots are wanted as end the work within this time.
+pub const WANTED_WITHIN: Duration = minutes(10);
+/// `wanted` looks at so many batches, and `status` and `batch run` at so many others.
+pub const WANTED_BATCHES_MAX: usize = 200;
+pub const OTHER_BATCHES_MAX: usize = 50;
+
 // ---- Relations.
 
 macro_rules! relations {

@@ -105,10 +105,14 @@ pub fn text_line(event: &Event) -> Option<Line> {
     })
 }
 
-/// `None` for events that are too many to have a line each.
+/// `None` for events that are too many to have a line each, or are for programs.
 fn message(event: &Event) -> Option<Line> {
     let text = match event {
-        Event::BatchCallEnded { .. } => return None,
+        Event::BatchCallEnded { .. }
+        | Event::SecondsPerCall { .. }
+        | Event::CallsLeft { .. }
+        | Event::OldestUndecidedSeconds { .. }
+        | Event::WorkersWanted { .. } => return None,
         Event::CallFinished { call, status, reason, run_ms, adopted, .. } => {
             let role = if *status == State::Success { Role::Success } else { Role::Error };
             let reason = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();

@@ -19,6 +19,8 @@ pub struct Logs {
     /// By the chunk's last number.
     logs: BTreeMap<u64, Log>,
     known: Known,
+    /// By the chunk's last number: when it was stored, by the store's clock.
+    stored_at: BTreeMap<u64, Time>,
     youngest_chunk: Option<Time>,
     heard_at: Option<Time>,
 }
@@ -26,7 +28,8 @@ pub struct Logs {
 impl Logs {
     pub fn new(of: &BatchRef, batch: &Batch) -> Logs {
         let chunk = Chunk::of(&of.app, of.batch, batch, 0);
-        Logs { chunk, logs: BTreeMap::new(), known: Known::default(), youngest_chunk: None, heard_at: None }
+        let (logs, known, stored_at) = Default::default();
+        Logs { chunk, logs, known, stored_at, youngest_chunk: None, heard_at: None }
     }
 
     /// One list of the batch per thousand keys that are not known.
@@ -41,6 +44,7 @@ impl Logs {
         let mut new = BTreeSet::new();
         for (last, stored_at) in &listing.chunks {
             self.youngest_chunk = self.youngest_chunk.max(Some(*stored_at));
+            self.stored_at.insert(*last, *stored_at);
             if !self.logs.contains_key(last) {
                 self.logs.insert(*last, Log::fresh(Chunk { last: *last, ..self.chunk.clone() }));
                 new.insert(*last);
@@ -110,6 +114,12 @@ impl Logs {
     /// When the last of the chunks was stored, by the store's clock.
     pub fn youngest_chunk(&self) -> Option<Time> {
         self.youngest_chunk
+    }
+
+    /// When the oldest chunk that has an undecided call was stored, by the store's clock.
+    pub fn oldest_undecided(&self) -> Option<Time> {
+        let open = self.ranges().filter(|(first, last, log)| !log.decided().covers(*first..=*last));
+        open.filter_map(|(_, last, _)| self.stored_at.get(&last).copied()).min()
     }
 
     /// When a part was last written, by the store's clock.

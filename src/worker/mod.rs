@@ -38,6 +38,7 @@ mod slots;
 mod starts;
 mod supervise;
 mod sweep;
+mod tell;
 mod walk;
 mod written;
 

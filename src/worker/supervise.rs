@@ -15,13 +15,14 @@ use super::lease::Lease;
 use super::phase::Phase;
 use super::retries::{self, Retries};
 use super::written::OwnLogs;
-use super::{Abandoned, Shared, follow_ups, idle, quarantine};
+use super::{Abandoned, Shared, follow_ups, idle, quarantine, tell};
 use crate::error::{Code, Error, Result};
 use crate::event::Event;
 use crate::layout::batch::{Batch, Cancelled, MaxFailures, Sealed, Summary};
 use crate::layout::{Fact, Key, Message, SuperviseMessage};
 use crate::limits;
 use crate::model::{AppName, BatchId, BatchRef};
+use crate::outcomes::backlog::Backlog;
 use crate::outcomes::chunks::{self, Sealing};
 use crate::outcomes::{BatchFacts, Listing, Log, Logs, failed};
 use crate::planted::planted;
@@ -65,6 +66,8 @@ struct Supervisor {
     starts: StartReports,
     /// The batch's version suits this worker.
     suits: bool,
+    /// What was told last.
+    told: Option<Backlog>,
     extra: bool,
     webhook_tries: u32,
 }
@@ -165,6 +168,7 @@ impl Supervisor {
         let version = shared.definitions.version(app, &batch.function, &batch.version).await?;
         Ok(Supervisor {
             starts: StartReports::default(),
+            told: None,
             suits: version.as_ref().is_some_and(|version| shared.executor.suits(version).is_ok()),
             timeout_ms: version.map_or(limits::TIMEOUT_MS_MAX, |version| version.limits.timeout_ms),
             logs: Logs::new(&BatchRef::new(app, *id), &batch),
@@ -220,6 +224,10 @@ impl Supervisor {
                 SummaryBeforeSeal => crate::planted::seal_what_is_stored(&self.logs)
             ),
         };
+        let backlog = Backlog::of(&self.logs, sealed.as_ref(), self.shared.deps.now());
+        if self.told.replace(backlog) != Some(backlog) {
+            tell::tell_backlog(&self.shared, &of, &backlog);
+        }
         let Some(sealed) = sealed else {
             return if cancelled.is_none() { self.check_idle().await } else { Ok(Activity::Busy) };
         };

@@ -24,3 +24,31 @@ fn a_function_that_cannot_be_started_stops_its_batch() {
         rows.lines().count()
     );
 }
+
+#[test]
+fn the_slots_that_are_wanted_and_the_batches_before_one_are_told() {
+    let world = World::new();
+    assert_eq!(world.afn("wanted").ok(), "0\n");
+    world.deploy("f", "app", "type: async\n", "cat");
+    world.write("in.txt", "a\n".repeat(300));
+    let first = world.afn("batch submit app /f in.txt").json();
+    assert_eq!(world.afn("wanted").ok(), "1\n");
+    let wanted = world.afn("wanted --output json").json();
+    assert_eq!(wanted["batches"][0]["undecided"], 300);
+    let second = world.afn("batch submit app /f in.txt").json();
+    let (first, second) = (first["batch_id"].as_str().unwrap(), second["batch_id"].as_str().unwrap());
+    let status = world.args(&["batch", "status", second]).ok();
+    let before =
+        format!("batch {first} of app app, calls left 300, no worker has recorded an outcome lately");
+    assert!(status.contains("Before It:") && status.contains(&before), "{status}");
+    let status = world.args(&["batch", "status", first]).ok();
+    assert!(status.contains("Beside It:") && status.contains(second), "{status}");
+
+    let ran = world.afn("batch run --input in.txt --output out.jsonl -- cat");
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert_eq!(world.read("out.jsonl").lines().count(), 300);
+    assert!(ran.stderr.contains(&format!("shares the queue with batch {first}")), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("`afn batch cancel {first}` ends it")), "{}", ran.stderr);
+    world.drain();
+    assert_eq!(world.afn("wanted").ok(), "0\n");
+}

@@ -35,5 +35,6 @@ mod reconciler;
 mod starts;
 mod strangers;
 mod supervisors;
+mod tells;
 mod waiting;
 mod webhooks;

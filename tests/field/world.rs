@@ -449,6 +449,10 @@ impl World {
         each.filter(|(name, count)| *name != "receive" && *count > 0).collect()
     }
 
+    pub fn each_event(&self, look: impl FnMut(&Event)) {
+        self.events.0.lock().expect("no panic").iter().for_each(look);
+    }
+
     /// How many such events there were so far.
     pub fn said(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         self.events.0.lock().expect("no panic").iter().filter(|event| wanted(event)).count()
