@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::model::{AppName, BatchId, CallId, QueueName, State, StoreId};
 
 /// Something happened. Names and fields are those of the JSON log: keep stable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
@@ -41,6 +41,8 @@ pub enum Event {
     BatchMismatched { app: AppName, batch: BatchId, why: String },
     /// A batch is paused: its messages go back for a while.
     BatchPaused { app: AppName, batch: BatchId },
+    /// A version starts on other workers and not on this one, which takes no more of its calls while others do.
+    VersionRefused { worker: String, app: AppName, function: String, why: String },
     /// The message of a lost worker came back.
     CallRedelivered { app: AppName, call: CallId, delivery: u32, suspect: bool },
     /// A range of a batch's calls came back with the message of a lost worker; suspects among them run in quarantine.
@@ -50,6 +52,14 @@ pub enum Event {
     /// Outcomes of a batch were recorded. `adopted`: calls that other workers had decided. `stood`: parts that existed
     /// already where this one was to be written.
     PartWritten { app: AppName, batch: BatchId, recorded: u64, adopted: u64, stood: u64 },
+    /// A supervisor's look at its batch: how long an execution takes on a slot, once one has ended.
+    SecondsPerCall { app: AppName, batch: BatchId, seconds: f64 },
+    /// Calls that are stored and not decided.
+    CallsLeft { app: AppName, batch: BatchId, calls: u64 },
+    /// The age of the oldest chunk with such a call.
+    OldestUndecidedSeconds { app: AppName, batch: BatchId, seconds: f64 },
+    /// Slots that end the batch within ten minutes.
+    WorkersWanted { app: AppName, batch: BatchId, slots: u64 },
     /// A batch is over: everything of it is decided.
     BatchFinished { app: AppName, batch: BatchId, calls: u64, failed: u64 },
     /// A message that no worker can read was moved to the dead letters.
@@ -89,6 +99,7 @@ impl Event {
             Event::WorkerSick { .. }
             | Event::CallMismatched { .. }
             | Event::BatchMismatched { .. }
+            | Event::VersionRefused { .. }
             | Event::DeadLettered { .. }
             | Event::NewerMessage { .. }
             | Event::UnreadableMessage { .. }
@@ -124,6 +135,7 @@ impl Event {
                 | Event::WorkerSick { .. }
                 | Event::WorkerHealthy { .. }
                 | Event::TaskPanicked { .. }
+                | Event::VersionRefused { .. }
         )
     }
 }

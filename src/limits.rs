@@ -3,11 +3,13 @@
 
 mod api;
 mod shares;
+mod starts;
 
 use std::time::Duration;
 
 pub use api::*;
 pub use shares::*;
+pub use starts::*;
 
 pub const KIB: u64 = 1024;
 pub const MIB: u64 = 1024 * KIB;
@@ -122,6 +124,8 @@ pub const ATTEMPTS_MAX: u32 = 100;
 pub const CALL_RETRIES_DEFAULT: u32 = 0;
 /// Retries when the function cannot be started (image absent, socket never opened).
 pub const START_RETRIES: u32 = 2;
+/// Retries of a call that asks for them: exit code 75, or an answer with `Retry-After`. Later ones count as failures.
+pub const BUSY_RETRIES: u32 = 10;
 pub const RETRY_BACKOFF_MS_DEFAULT: u64 = SECOND_MS;
 pub const RETRY_BACKOFF_MS_MAX: u64 = 15 * MINUTE_MS;
 /// A retry's wait up to here is spent on the worker, without a slot. A longer one is recorded as pending (batches) or
@@ -446,6 +450,14 @@ pub const UNSUITED_REASONS_MAX: usize = 5;
 /// It lists so many pages of a batch's logs to see whether a worker has recorded an outcome since.
 pub const UNSUITED_PAGES_MAX: usize = 5;
 
+// ---- How much work is left.
+
+/// As many slots are wanted as end the work within this time.
+pub const WANTED_WITHIN: Duration = minutes(10);
+/// `wanted` looks at so many batches, and `status` and `batch run` at so many others.
+pub const WANTED_BATCHES_MAX: usize = 200;
+pub const OTHER_BATCHES_MAX: usize = 50;
+
 // ---- Relations.
 
 macro_rules! relations {
@@ -463,6 +475,8 @@ relations! {
     ms(VISIBILITY_MAX) <= ms(LEASE_MAX), "a lease is never longer than the queue lets it be";
     ms(FLUSH_MIN) <= ms(FLUSH_PENDING_MIN) && ms(FLUSH_PENDING_MIN) <= ms(FLUSH_REST_MIN) && ms(FLUSH_REST_MIN) <= ms(FLUSH_MAX),
         "the paces of a range lie between their bounds";
+    ms(RUN_TOLD) < ms(STARTS_WAIT), "a worker that runs calls has told of it before their batch is stopped";
+    ms(STARTS_WAIT) < ms(STARTS_PAUSE), "a batch is stopped before a worker tries to start its function again";
     ms(SUBMIT_LINGER_MIN) <= ms(SUBMIT_LINGER_MAX), "a pause of a pipe has bounds in order";
     RETRY_BACKOFF_MS_MAX <= ms(DELAY_MAX), "a retry's wait fits a delayed message";
     ms(SUPERVISOR_CALL) + ms(REQUEST_MAX) <= ms(SUPERVISOR_IDLE),

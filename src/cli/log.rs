@@ -105,10 +105,14 @@ pub fn text_line(event: &Event) -> Option<Line> {
     })
 }
 
-/// `None` for events that are too many to have a line each.
+/// `None` for events that are too many to have a line each, or are for programs.
 fn message(event: &Event) -> Option<Line> {
     let text = match event {
-        Event::BatchCallEnded { .. } => return None,
+        Event::BatchCallEnded { .. }
+        | Event::SecondsPerCall { .. }
+        | Event::CallsLeft { .. }
+        | Event::OldestUndecidedSeconds { .. }
+        | Event::WorkersWanted { .. } => return None,
         Event::CallFinished { call, status, reason, run_ms, adopted, .. } => {
             let role = if *status == State::Success { Role::Success } else { Role::Error };
             let reason = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -155,6 +159,9 @@ fn message(event: &Event) -> Option<Line> {
             format!("calls of batch {batch} cannot run on this worker: {why}")
         }
         Event::BatchPaused { batch, .. } => format!("batch {batch} is paused"),
+        Event::VersionRefused { worker, app, function, why } => {
+            format!("worker {worker} takes no more calls of {app}/{function}: {why}")
+        }
         Event::CallRedelivered { call, delivery, suspect, .. } => {
             let alone = if *suspect { ", runs in quarantine" } else { "" };
             format!("{call} came back from a lost worker: delivery {delivery}{alone}")

@@ -10,6 +10,7 @@ use crate::model::app::masked;
 use crate::model::{App, AppName, Config, Function, State, Stored, Version};
 use crate::results::attempts::Attempt;
 use crate::results::cost::Cost;
+use crate::results::open::OtherBatch;
 use crate::results::{BatchView, CallView};
 
 /// The block that Fn prints for a call; a time that has not come yet is a dash. Scripts read it: keep it stable.
@@ -66,7 +67,8 @@ pub fn call_details(call: &CallView, why: Option<&str>, failed: &[Attempt]) -> T
 }
 
 /// Everything that is known of a batch, a line each.
-pub fn batch_details(view: &BatchView, why: Option<&str>) -> Text {
+/// `others`: batches that share the workers with it.
+pub fn batch_details(view: &BatchView, why: Option<&str>, others: &[OtherBatch]) -> Text {
     let mut fields = Text::default();
     fields.add("ID", view.batch);
     fields.add("App", &view.app);
@@ -95,6 +97,13 @@ pub fn batch_details(view: &BatchView, why: Option<&str>) -> Text {
     fields.add_some("Ran For", ran);
     let workers: Vec<&str> = view.workers.iter().map(String::as_str).collect();
     fields.add_some("Workers", (!workers.is_empty()).then(|| workers.join(", ")));
+    if let (Some(pace), Some(ends_at)) = (view.pace_per_s(), view.ends_at()) {
+        fields.add("Pace", format!("{pace:.1} calls/s on average, until about {ends_at}"));
+    }
+    fields.add_some("Last Heard", view.heard_at.filter(|_| !view.status.is_final()));
+    for other in others {
+        fields.add(if other.is_older { "Before It" } else { "Beside It" }, other);
+    }
     fields.add("Chunks", format!("{}, {} of outcomes", view.chunks, plural(view.parts, "part")));
     let cost = Cost::of(view.requests.clone(), view.decided, None);
     fields.add_some("Cost", (cost.requests_total > 0).then(|| format!("{cost} (what workers asked)")));

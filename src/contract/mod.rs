@@ -8,7 +8,7 @@ mod socket;
 use std::collections::BTreeMap;
 use std::process::ExitStatus;
 
-use crate::seam::executor::Invocation;
+use crate::seam::executor::{Invocation, Verdict};
 
 /// The environment of a sandbox: the app's config, the function's over it, and over both what is reserved. It is the
 /// same for every call of one version under one config; what differs from call to call travels in headers
@@ -39,6 +39,11 @@ pub fn exit_reason(status: ExitStatus) -> String {
         (None, Some(signal)) => format!("killed by signal {signal}"),
         (None, None) => format!("ended with {status}"),
     }
+}
+
+/// The verdict on a process that failed.
+pub fn exit_verdict(status: ExitStatus) -> Verdict {
+    Verdict::of_exit(status.code().map(i64::from), exit_reason(status))
 }
 
 #[cfg(test)]

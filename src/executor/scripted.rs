@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::model::Version;
-use crate::seam::executor::{Execution, Executor, Fault, Invocation, Mismatch, Verdict};
+use crate::seam::executor::{Execution, Executor, Fault, Invocation, Mismatch, RetryAfter, Verdict};
 use crate::seam::{Body, Clock};
 
 /// What one execution comes to.
@@ -27,6 +27,12 @@ impl Act {
 
     pub fn error(reason: impl Into<String>) -> Act {
         let ends = Ok(Verdict::Error { reason: reason.into() });
+        Act { takes: Duration::ZERO, ends, log: Bytes::new() }
+    }
+
+    /// It asks to be tried again, after the usual back-off if it does not say when.
+    pub fn busy(reason: impl Into<String>, retry_after: Option<RetryAfter>) -> Act {
+        let ends = Ok(Verdict::Busy { reason: reason.into(), retry_after });
         Act { takes: Duration::ZERO, ends, log: Bytes::new() }
     }
 

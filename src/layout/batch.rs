@@ -67,6 +67,11 @@ pub struct BatchSource {
 checked!(Batch, Chunking, Sealed, Summary, Mark);
 
 impl Batch {
+    /// Whether its failures are to be told soon: it stops at a number of them, and is young.
+    pub fn brakes_soon(&self, now: Time) -> bool {
+        self.max_failures.is_some() && now.since_ms(self.created_at) < limits::ms(limits::BRAKE_YOUNG)
+    }
+
     fn check(&self) -> Result<(), String> {
         if let Some(attempts) = self.attempts_max {
             within("attempts_max", attempts.into(), 1..=limits::ATTEMPTS_MAX.into())?;

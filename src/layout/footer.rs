@@ -10,7 +10,7 @@ use super::decided::Decided;
 use super::runs::{PendingCall, Runs};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::model::checked::within;
+use crate::model::checked::{is_default, within};
 use crate::model::id::NUMBER_MAX;
 use crate::model::{AppName, BatchId, FunctionName, Route, State, VersionId};
 
@@ -43,6 +43,9 @@ pub struct Footer {
     pub executions: u64,
     #[serde(default)]
     pub executions_ms: u64,
+    /// One of them, or one that runs, was started: the function got its payload.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub started: bool,
     /// Who wrote this part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writer: Option<Writer>,
@@ -51,6 +54,9 @@ pub struct Footer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Writer {
     pub worker: String,
+    /// Calls of the chunk that ran there when the part was written.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub running: u64,
 }
 
 /// The version that is written. One of version 1 has no pending calls and no writer.
@@ -87,6 +93,8 @@ impl Footer {
         }
         let mut counts = self.counts.values();
         counts.try_for_each(|count| within("a count of calls,", *count, 0..=limits::RANGE_CALLS_MAX))?;
+        let running = self.writer.as_ref().map_or(0, |writer| writer.running);
+        within("a count of running calls,", running, 0..=limits::RANGE_CALLS_MAX)?;
         let sums = [self.run_ms, self.executions, self.executions_ms];
         let mut sums = sums.iter().chain(self.requests.values());
         sums.try_for_each(|sum| within("a sum,", *sum, 0..=limits::CHUNK_SUM_MAX))

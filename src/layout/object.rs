@@ -88,10 +88,34 @@ impl Started {
 
 /// `unsuited/{message}`: the first worker that could not run the call, and why; so that `status` can tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Unsuited {
     pub why: String,
     pub worker: String,
     pub at: Time,
+    /// The version suits the worker, but its function could not be started there so many times, and never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_starts: Option<u32>,
+}
+
+checked!(Unsuited);
+
+impl Unsuited {
+    fn check(&self) -> Result<(), String> {
+        let failed = self.failed_starts.unwrap_or(1);
+        within("failed_starts", failed.into(), 1..=limits::FAILED_STARTS_MAX.into())
+    }
+}
+
+/// Says what is missing, or that a start failed.
+impl std::fmt::Display for Unsuited {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.failed_starts {
+            None => f.write_str(&self.why),
+            Some(1) => write!(f, "the function could not be started: {}", self.why),
+            Some(count) => write!(f, "the function could not be started {count} times: {}", self.why),
+        }
+    }
 }
 
 /// `keys/{sha256}`: which call an idempotency key stands for.

@@ -387,7 +387,8 @@ mod tests {
                 pending: Runs::one(first + 90, first + 95, PendingCall { due: Time(7), history: AttemptHistory::default() }),
                 executions: 9,
                 executions_ms: 99,
-                writer: Some(Writer { worker: "w".to_owned() }),
+                started: true,
+                writer: Some(Writer { worker: "w".to_owned(), running: 2 }),
             };
             let file = encode(batch, &rows, &footer).unwrap();
             let part = Part::open("part", file.clone()).unwrap();

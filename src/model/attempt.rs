@@ -34,6 +34,12 @@ impl AttemptHistory {
         self.attempts.saturating_add(1)
     }
 
+    /// Attempts that failed for the moment and asked to be tried again: those that are nothing else, since a success is the
+    /// last.
+    pub fn busy(&self) -> u32 {
+        self.attempts.saturating_sub(self.failures.saturating_add(self.start_failures))
+    }
+
     /// What is known from two sources: the one that knows of more attempts is right.
     pub fn merge(self, other: AttemptHistory) -> AttemptHistory {
         if other.attempts > self.attempts { other } else { self }

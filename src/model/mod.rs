@@ -29,4 +29,5 @@ pub use name::{AppName, Digest, FunctionName, Route, VersionId};
 pub use outcome::{AttemptFacts, Outcome, Stored};
 pub use queue_name::{PerQueue, QueueName};
 pub use reference::{BatchRef, CallRef};
+pub use text::fold_digits;
 pub use time::Time;

@@ -85,3 +85,22 @@ macro_rules! words {
 }
 
 pub(crate) use {text_json, text_types, words};
+
+/// `#` for every number, as `line 17: -0.21` and `line 4: -0.5` have the same reason.
+pub fn fold_digits(reason: &str) -> String {
+    let mut without = String::with_capacity(reason.len());
+    let mut in_number = false;
+    for c in reason.chars() {
+        let goes_on = in_number && matches!(c, '.' | '_');
+        if c.is_ascii_digit() || goes_on {
+            if !in_number {
+                without.push('#');
+            }
+            in_number = true;
+        } else {
+            in_number = false;
+            without.push(c);
+        }
+    }
+    without
+}

@@ -73,6 +73,8 @@ pub struct BatchFacts {
     pub begun_at: Option<Time>,
     /// Something of it is decided.
     pub has_parts: bool,
+    /// A worker has reported that it cannot run its calls.
+    pub has_unsuited: bool,
 }
 
 impl BatchFacts {
@@ -80,6 +82,7 @@ impl BatchFacts {
     pub async fn look(&mut self, store: &dyn Store, of: &BatchRef) -> Result<()> {
         let listed = store.list_all(List::grouped(key::batch(&of.app, of.batch))).await?;
         let has_parts = listed.prefixes.contains(&key::outcomes(&of.app, of.batch));
+        self.has_unsuited |= listed.prefixes.contains(&key::batch_unsuited(&of.app, of.batch));
         self.note(&listed.entries, has_parts);
         Ok(())
     }

@@ -19,6 +19,8 @@ pub struct Listing {
     pub heard_at: Option<Time>,
     /// The facts beside them.
     pub facts: Vec<ListEntry>,
+    /// What workers report that could not run its calls.
+    pub unsuited: Vec<ListEntry>,
 }
 
 /// Parts of a log, from the first to the last before a gap.
@@ -96,6 +98,7 @@ pub async fn list(store: &dyn Store, of: &BatchRef, known: &Known) -> Result<Lis
                 }
                 Ok(Key::Batch(..) | Key::Sealed(..) | Key::Cancelled(..) | Key::Summary(..))
                 | Ok(Key::Fired(..) | Key::Retry(..)) => listing.facts.push(entry),
+                Ok(Key::BatchUnsuited(..)) => listing.unsuited.push(entry),
                 _ => {}
             }
         }

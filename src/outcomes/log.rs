@@ -58,6 +58,7 @@ pub struct Log {
     pending: BTreeMap<u64, PendingCall>,
     executions: u64,
     executions_ms: u64,
+    started: bool,
     worker: Option<String>,
     /// Others write to it too, so the next position is looked at before it is written.
     is_shared: bool,
@@ -75,6 +76,12 @@ pub struct Addition {
     /// Executions that ended since the last append, and the time on a slot that they took.
     pub executions: u64,
     pub executions_ms: u64,
+    /// One of them was started, or a call that runs.
+    pub started: bool,
+    /// Calls that run at present.
+    pub running: u64,
+    /// A part is written even if it has nothing to record.
+    pub tells: bool,
     /// Who adds it.
     pub worker: String,
 }
@@ -103,6 +110,7 @@ impl Log {
             pending: BTreeMap::new(),
             executions: 0,
             executions_ms: 0,
+            started: false,
             worker: None,
             is_shared: false,
         }
@@ -159,6 +167,12 @@ impl Log {
     /// Executions that have ended, and the milliseconds on a slot that they took.
     pub fn executions(&self) -> (u64, u64) {
         (self.executions, self.executions_ms)
+    }
+
+    /// Whether the function of any of its calls is known to have been started.
+    pub fn has_started(&self) -> bool {
+        let by_itself = [State::Success, State::Timeout];
+        self.started || by_itself.iter().any(|state| self.counts.get(state).is_some_and(|count| *count > 0))
     }
 
     /// How long an execution takes on a slot; `None` while none has ended.
@@ -268,6 +282,7 @@ impl Log {
         self.pending.retain(|number, _| !self.decided.contains(*number));
         self.executions = footer.executions;
         self.executions_ms = footer.executions_ms;
+        self.started = footer.started;
         self.worker = footer.writer.map(|writer| writer.worker).or_else(|| end.greatest("worker"));
         Ok(())
     }
@@ -292,10 +307,10 @@ impl Log {
                 false => rows.as_slice().into(),
             };
             let after = self.with(&open, addition);
-            if open.is_empty() && after.pending == self.pending {
+            if open.is_empty() && after.pending == self.pending && !addition.tells {
                 return Ok(Appended { recorded: 0, adopted: rows.len() as u64, stood });
             }
-            let file = part::encode(self.chunk.batch, &open, &after.footer())?;
+            let file = part::encode(self.chunk.batch, &open, &after.footer(addition.running))?;
             let Chunk { app, batch, last, .. } = &self.chunk;
             let key = Key::Part(app.clone(), *batch, *last, self.position);
             let object = PutObject::create(file).content_type("application/vnd.apache.parquet");
@@ -344,12 +359,14 @@ impl Log {
         planted!(after.pending.retain(|number, _| !decided.contains(*number)), PendingOverDecided => ());
         after.executions += addition.executions;
         after.executions_ms += addition.executions_ms;
+        after.started |= addition.started;
         after.worker = Some(addition.worker.clone());
         after.position += 1;
         after
     }
 
-    fn footer(&self) -> Footer {
+    /// `running`: calls that run at its writer.
+    fn footer(&self, running: u64) -> Footer {
         let Chunk { app, function, route, version, batch, last } = self.chunk.clone();
         Footer {
             v: footer::VERSION,
@@ -366,7 +383,8 @@ impl Log {
             pending: self.pending.iter().map(|(number, call)| (*number, *call)).collect(),
             executions: self.executions,
             executions_ms: self.executions_ms,
-            writer: self.worker.clone().map(|worker| Writer { worker }),
+            started: self.started,
+            writer: self.worker.clone().map(|worker| Writer { worker, running }),
         }
     }
 }

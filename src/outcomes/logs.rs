@@ -19,6 +19,8 @@ pub struct Logs {
     /// By the chunk's last number.
     logs: BTreeMap<u64, Log>,
     known: Known,
+    /// By the chunk's last number: when it was stored, by the store's clock.
+    stored_at: BTreeMap<u64, Time>,
     youngest_chunk: Option<Time>,
     heard_at: Option<Time>,
 }
@@ -26,7 +28,8 @@ pub struct Logs {
 impl Logs {
     pub fn new(of: &BatchRef, batch: &Batch) -> Logs {
         let chunk = Chunk::of(&of.app, of.batch, batch, 0);
-        Logs { chunk, logs: BTreeMap::new(), known: Known::default(), youngest_chunk: None, heard_at: None }
+        let (logs, known, stored_at) = Default::default();
+        Logs { chunk, logs, known, stored_at, youngest_chunk: None, heard_at: None }
     }
 
     /// One list of the batch per thousand keys that are not known.
@@ -41,6 +44,7 @@ impl Logs {
         let mut new = BTreeSet::new();
         for (last, stored_at) in &listing.chunks {
             self.youngest_chunk = self.youngest_chunk.max(Some(*stored_at));
+            self.stored_at.insert(*last, *stored_at);
             if !self.logs.contains_key(last) {
                 self.logs.insert(*last, Log::fresh(Chunk { last: *last, ..self.chunk.clone() }));
                 new.insert(*last);
@@ -112,6 +116,12 @@ impl Logs {
         self.youngest_chunk
     }
 
+    /// When the oldest chunk that has an undecided call was stored, by the store's clock.
+    pub fn oldest_undecided(&self) -> Option<Time> {
+        let open = self.ranges().filter(|(first, last, log)| !log.decided().covers(*first..=*last));
+        open.filter_map(|(_, last, _)| self.stored_at.get(&last).copied()).min()
+    }
+
     /// When a part was last written, by the store's clock.
     pub fn heard_at(&self) -> Option<Time> {
         self.heard_at
@@ -122,6 +132,21 @@ impl Logs {
         let all = self.logs.values().map(Log::executions);
         let (count, ms) = all.fold((0, 0), |(count, ms), (more, took)| (count + more, ms + took));
         u64::checked_div(ms, count).unwrap_or(0)
+    }
+
+    /// Executions that have ended.
+    pub fn executions(&self) -> u64 {
+        self.logs.values().map(|log| log.executions().0).sum()
+    }
+
+    /// Whether the function of any call is known to have been started.
+    pub fn has_started(&self) -> bool {
+        self.logs.values().any(Log::has_started)
+    }
+
+    /// Who wrote the last parts of the logs.
+    pub fn workers(&self) -> BTreeSet<&str> {
+        self.logs.values().filter_map(Log::worker).collect()
     }
 
     /// Logs of the chunks that belong to a batch, as far as is known.

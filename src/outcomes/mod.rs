@@ -1,6 +1,7 @@
 //! The log of a chunk decides the calls of a batch: each call in the first part that names it. Workers write it, and so
 //! does a client that cancels one call. This module knows no queue and no executor.
 
+pub mod backlog;
 pub mod chunks;
 pub mod facts;
 pub mod listing;
@@ -14,4 +15,4 @@ pub use listing::Listing;
 pub use log::{Appended, Chunk, Log};
 pub use logs::Logs;
 pub use pointer::app_of;
-pub use status::{BatchStatus, failed};
+pub use status::{BatchStatus, failed, is_failed};

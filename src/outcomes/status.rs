@@ -45,7 +45,12 @@ impl BatchStatus {
     }
 }
 
+/// Whether a call that ended so failed by itself.
+pub fn is_failed(state: State) -> bool {
+    matches!(state, State::Error | State::Timeout | State::Killed)
+}
+
 /// Calls that failed by themselves.
 pub fn failed(counts: &BTreeMap<State, u64>) -> u64 {
-    [State::Error, State::Timeout, State::Killed].iter().filter_map(|state| counts.get(state)).sum()
+    counts.iter().filter(|(state, _)| is_failed(**state)).map(|(_, count)| count).sum()
 }

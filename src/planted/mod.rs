@@ -147,6 +147,9 @@ mod seeds {
         "mismatch" "a mismatch decides"
         /// A worker that does not suit records an error.
         MismatchDecides,
+        "history" "busy counts as a failure"
+        /// A function that asks to be tried again has failed.
+        BusyIsFailure,
         "losses" "losses forgotten"
         /// What is sent anew forgets the names of lost marks.
         LossesForgotten,
@@ -156,6 +159,9 @@ mod seeds {
         "H13" "hand-over forgets what ran"
         /// A range that is handed over is what had not begun.
         HandOverForgetsRunning,
+        "starts" "one worker's failed starts stop a batch"
+        /// What other workers have started does not count.
+        StartedElsewhereIgnored,
         "4" "idle supervisor vanishes"
         /// The supervisor of an idle batch ends without sending its message anew.
         IdleSupervisorVanishes,

@@ -10,6 +10,7 @@ pub mod export;
 #[cfg(test)]
 mod fixture;
 pub mod list;
+pub mod open;
 mod pages;
 pub mod panics;
 pub mod reasons;
@@ -18,6 +19,7 @@ pub mod rows;
 pub mod unsuited;
 mod view;
 pub mod wait;
+pub mod wanted;
 pub mod why;
 mod window;
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::BatchView;
 use super::rows::{self, Finished, ResultRow, Rows};
 use crate::error::Result;
-use crate::model::{CallId, State};
+use crate::model::{CallId, State, fold_digits};
 use crate::seam::Deps;
 
 /// With more reasons than this, numbers in reasons are ignored.
@@ -45,12 +45,12 @@ impl Reasons {
             return;
         }
         let reason = first_line(outcome.error.as_deref().unwrap_or_default());
-        let reason = if self.without_numbers { numberless(&reason) } else { reason };
+        let reason = if self.without_numbers { fold_digits(&reason) } else { reason };
         self.add_to_group(row.status, reason, 1, (row.number, row.call));
         if !self.without_numbers && self.groups.len() > EXACT_MAX {
             self.without_numbers = true;
             for ((status, reason), (calls, example)) in std::mem::take(&mut self.groups) {
-                self.add_to_group(status, numberless(&reason), calls, example);
+                self.add_to_group(status, fold_digits(&reason), calls, example);
             }
         }
     }
@@ -85,25 +85,6 @@ fn first_line(reason: &str) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line.to_owned(),
     }
-}
-
-/// `#` for every number, as `line 17: -0.21` and `line 4: -0.5` have the same reason.
-fn numberless(reason: &str) -> String {
-    let mut without = String::with_capacity(reason.len());
-    let mut in_number = false;
-    for c in reason.chars() {
-        let goes_on = in_number && matches!(c, '.' | '_');
-        if c.is_ascii_digit() || goes_on {
-            if !in_number {
-                without.push('#');
-            }
-            in_number = true;
-        } else {
-            in_number = false;
-            without.push(c);
-        }
-    }
-    without
 }
 
 /// Why calls failed, the most frequent reason first; and whether any of them was executed at all.

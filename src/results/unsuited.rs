@@ -104,7 +104,8 @@ mod tests {
     use crate::seam::store::PutObject;
 
     async fn unsuited(world: &World, batch: BatchId, why: &str) {
-        let said = Unsuited { why: why.to_owned(), worker: "worker-1".to_owned(), at: NOW };
+        let said =
+            Unsuited { why: why.to_owned(), worker: "worker-1".to_owned(), at: NOW, failed_starts: None };
         let key = Key::BatchUnsuited(world.app.clone(), batch, Digest::of(why.as_bytes()));
         world.put(key, PutObject::create(object::encode(&said))).await;
     }

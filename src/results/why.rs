@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::batch::{BatchStatus, BatchView};
 use super::call::{CallView, load};
+use super::open::others;
 use crate::error::Result;
 use crate::layout::key;
 use crate::layout::object::{self, Unsuited};
@@ -100,8 +101,9 @@ async fn unsuited(deps: &Deps, prefix: String, since: Option<Time>) -> Result<Op
     };
     let key = latest.to_key();
     let Some(found) = deps.store.find(&key, limits::FACT_BYTES_MAX).await? else { return Ok(None) };
-    let Unsuited { why, worker, at } = object::decode(&key, &found.body)?;
-    Ok(Some(format!("no worker seen that can run it: {why} (reported by {worker} at {at})")))
+    let unsuited: Unsuited = object::decode(&key, &found.body)?;
+    let Unsuited { worker, at, .. } = &unsuited;
+    Ok(Some(format!("no worker seen that can run it: {unsuited} (reported by {worker} at {at})")))
 }
 
 /// Why a batch does not progress.
@@ -138,11 +140,12 @@ enum Waiting<'a> {
 }
 
 impl Waiting<'_> {
+    fn is_single(&self) -> bool {
+        matches!(self, Waiting::Call(view) if view.id.batch().is_none())
+    }
+
     fn queue<'d>(&self, deps: &'d Deps) -> &'d QueuePair {
-        match self {
-            Waiting::Call(view) if view.id.batch().is_none() => &deps.queues.calls,
-            Waiting::Call(_) | Waiting::Batch(_) => &deps.queues.chunks,
-        }
+        if self.is_single() { &deps.queues.calls } else { &deps.queues.chunks }
     }
 
     /// Whether it has changed, or may have, since it was read.
@@ -189,10 +192,28 @@ async fn queued(deps: &Deps, waiting: Waiting<'_>) -> Result<Option<String>> {
         now = queue.depth().await?;
     }
     if now.in_flight > 0 {
-        return Ok(Some(leased(deps.now(), waiting, now)));
+        let mut reason = leased(deps.now(), waiting, now);
+        if let Waiting::Batch(view) = waiting
+            && waiting.silence(deps.now()).is_some()
+            && let Some(other) = busy_with(deps, view).await
+        {
+            let messages = format!("messages held {}, waiting {}", now.in_flight, now.visible);
+            reason = format!("{messages}; workers are busy with {other}");
+        }
+        return Ok(Some(reason));
     }
     if now.visible != first.visible {
         return Ok(None);
+    }
+    // Workers whose slots are all taken by the other kind of work receive nothing here.
+    let (others, what) = match waiting.is_single() {
+        true => (&deps.queues.chunks, "batches"),
+        false => (&deps.queues.calls, "single calls"),
+    };
+    let others = others.live.depth().await?;
+    if others.in_flight > 0 {
+        let (held, waits) = (others.in_flight, others.visible);
+        return Ok(Some(format!("workers are busy with {what}: messages held {held}, waiting {waits}")));
     }
     let resume = match waiting {
         Waiting::Batch(view) if view.heard_at.is_some() => {
@@ -201,6 +222,13 @@ async fn queued(deps: &Deps, waiting: Waiting<'_>) -> Result<Option<String>> {
         Waiting::Batch(_) | Waiting::Call(_) => String::new(),
     };
     Ok(Some(format!("no worker seen: run `afn start` or `afn worker`{resume}")))
+}
+
+/// The other batch that workers have recorded outcomes of lately, the one that was submitted first.
+async fn busy_with(deps: &Deps, view: &BatchView) -> Option<String> {
+    // A role for one app may not list the batches of others.
+    let others = others(deps, view.batch, limits::OTHER_BATCHES_MAX).await.unwrap_or_default();
+    others.into_iter().find(|other| other.is_worked_on).map(|other| other.to_string())
 }
 
 /// Workers hold messages.
@@ -383,6 +411,7 @@ mod tests {
             why: "image for linux/arm64, this worker runs linux/amd64".to_owned(),
             worker: "worker-1".to_owned(),
             at: NOW,
+            failed_starts: None,
         };
         let id = (CallRef::new(&world.app, view.id), MessageId::new(NOW, 7));
         world.put_fact(&id, &said).await;

@@ -88,8 +88,40 @@ pub enum Verdict {
     Success { content_type: Option<String>, body: Body },
     /// `exit code 3`, `out of memory: limit 128 MiB`, or the reason that the function gave.
     Error { reason: String },
+    /// It failed for the moment and asks to be tried again: exit code 75 (`EX_TEMPFAIL`), or an answer with status 503 or 429
+    /// and `Retry-After`. `None`: after the usual back-off.
+    Busy { reason: String, retry_after: Option<RetryAfter> },
     /// Its time ran out.
     Timeout,
+}
+
+/// When a function wants to be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryAfter {
+    Wait(Duration),
+    Until(Time),
+}
+
+impl RetryAfter {
+    pub fn wait(self, now: Time) -> Duration {
+        match self {
+            RetryAfter::Wait(wait) => wait,
+            RetryAfter::Until(time) => Duration::from_millis(time.since_ms(now)),
+        }
+    }
+}
+
+/// What `sysexits.h` calls a temporary failure.
+const EX_TEMPFAIL: i64 = 75;
+
+impl Verdict {
+    /// Of a process that failed. `None`: it has no exit code of its own.
+    pub fn of_exit(exit_code: Option<i64>, reason: String) -> Verdict {
+        match exit_code {
+            Some(EX_TEMPFAIL) => Verdict::Busy { reason, retry_after: None },
+            _ => Verdict::Error { reason },
+        }
+    }
 }
 
 /// A failure that shows nothing about the call.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::limits;
-use crate::model::AttemptHistory;
+use crate::model::{AttemptHistory, Time};
 use crate::planted::planted;
 use crate::seam::executor::{Execution, Fault, Verdict};
 
@@ -14,6 +14,8 @@ pub enum Ended {
     Succeeded,
     /// The call failed by itself: exit code, exception, out of memory, its time ran out.
     Failed,
+    /// It failed for the moment and asks to be tried again, after this wait if it names one.
+    Busy(Option<Duration>),
     /// The function could not be started.
     NotStarted,
     /// The worker could not run it.
@@ -23,9 +25,12 @@ pub enum Ended {
 }
 
 impl Ended {
-    pub fn of(run: &Result<Execution, Fault>) -> Ended {
+    pub fn of(run: &Result<Execution, Fault>, now: Time) -> Ended {
         match run {
             Ok(Execution { verdict: Verdict::Success { .. }, .. }) => Ended::Succeeded,
+            Ok(Execution { verdict: Verdict::Busy { retry_after, .. }, .. }) => {
+                Ended::Busy(retry_after.map(|retry_after| retry_after.wait(now)))
+            }
             Ok(_) => Ended::Failed,
             Err(Fault::Function(_)) => Ended::NotStarted,
             Err(Fault::Worker(_)) => Ended::Sick,
@@ -62,7 +67,13 @@ pub fn next(history: &mut AttemptHistory, ended: Ended, policy: &Policy) -> Next
             history.attempts += 1;
             Next::Decide
         }
-        Ended::Failed => {
+        Ended::Busy(wait) if planted!(history.busy() < limits::BUSY_RETRIES, BusyIsFailure => false) => {
+            history.attempts += 1;
+            let usual = backoff(policy.backoff_ms, history.busy());
+            let longest = Duration::from_millis(limits::RETRY_BACKOFF_MS_MAX);
+            Next::Retry(wait.map_or(usual, |wait| wait.min(longest)))
+        }
+        Ended::Failed | Ended::Busy(_) => {
             history.attempts += 1;
             history.failures += 1;
             match history.failures >= policy.attempts_max {
@@ -116,6 +127,15 @@ mod tests {
             (history(2, 2, 0), NotStarted, retry(1_000), history(3, 2, 1)),
             (history(3, 1, 2), NotStarted, Next::Decide, history(4, 1, 3)),
             (history(3, 1, 2), Failed, retry(2_000), history(4, 2, 2)),
+            // A third: what asks to be tried again is no failure, ten times.
+            (none, Busy(None), retry(1_000), history(1, 0, 0)),
+            (history(3, 0, 0), Busy(None), retry(8_000), history(4, 0, 0)),
+            (history(4, 1, 1), Busy(Some(Duration::from_secs(7))), retry(7_000), history(5, 1, 1)),
+            (none, Busy(Some(Duration::MAX)), retry(limits::RETRY_BACKOFF_MS_MAX), history(1, 0, 0)),
+            (history(9, 0, 0), Busy(Some(Duration::ZERO)), retry(0), history(10, 0, 0)),
+            (history(10, 0, 0), Busy(Some(Duration::ZERO)), retry(1_000), history(11, 1, 0)),
+            (history(13, 2, 1), Busy(None), Next::Decide, history(14, 3, 1)),
+            (history(10, 0, 0), Failed, retry(1_000), history(11, 1, 0)),
             // What says nothing about the call changes nothing.
             (history(2, 1, 1), Sick, Next::HandBack, history(2, 1, 1)),
             (history(2, 1, 1), Mismatch, Next::HandBack, history(2, 1, 1)),

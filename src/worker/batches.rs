@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use super::limiter::Orders;
 use crate::error::Result;
 use crate::layout::batch::{Batch, Cancelled};
+use crate::limits;
 use crate::model::{AppName, BatchId, BatchRef, Digest};
 use crate::outcomes::BatchFacts;
 use crate::seam::{Deps, StoreExt as _};
@@ -44,8 +45,17 @@ impl BatchSnapshot {
         self.facts.belongs(last)
     }
 
+    /// Whether a worker has reported that it cannot run its calls.
+    pub fn has_unsuited(&self) -> bool {
+        self.facts.has_unsuited
+    }
+
     /// How old a look at the batch may be now.
-    fn fresh(&self, now: Duration) -> Duration {
+    fn fresh(&self, deps: &Deps) -> Duration {
+        let now = deps.clock.monotonic();
+        if self.batch.brakes_soon(deps.now()) {
+            return limits::BRAKE_LOOK;
+        }
         let most = if self.facts.is_paused() { FRESH_PAUSED } else { FRESH };
         (now.saturating_sub(self.first_at) / 10).clamp(FRESH_MIN, most)
     }
@@ -92,12 +102,13 @@ impl BatchCache {
             let mut known = self.known.lock().await;
             let now = self.deps.clock.monotonic();
             if let Some(look) = known.get_mut(&name).filter(|look| look.cancelled.is_none() && !look.over) {
-                if now.saturating_sub(look.open_at) < look.fresh(now) {
+                let is_fresh = now.saturating_sub(look.open_at) < look.fresh(&self.deps);
+                if !look.is_stale && is_fresh {
                     return Ok(look.requests());
                 }
                 let (store, of) = (&self.deps.store, BatchRef::new(app, batch));
                 look.facts.read_control(&**store, &of).await?;
-                if !store.fact_exists::<Cancelled>(&of).await? {
+                if !look.is_stale && !store.fact_exists::<Cancelled>(&of).await? {
                     look.open_at = now;
                     return Ok(look.requests());
                 }
@@ -105,6 +116,13 @@ impl BatchCache {
             }
         }
         Ok(self.snapshot(app, batch).await?.map(|look| look.requests()).unwrap_or_default())
+    }
+
+    /// The batch is cancelled by now.
+    pub async fn expire(&self, app: &AppName, batch: BatchId) {
+        if let Some(look) = self.known.lock().await.get_mut(&(app.clone(), batch)) {
+            look.is_stale = true;
+        }
     }
 
     /// `None`: there is no such batch (its definition was deleted, and with it all that could run).
@@ -116,7 +134,7 @@ impl BatchCache {
         let before = known.get(&name).cloned();
         if let Some(look) = &before {
             let age = now.saturating_sub(look.at);
-            if look.over || (!look.is_stale && age < look.fresh(now)) {
+            if look.over || (!look.is_stale && age < look.fresh(&self.deps)) {
                 return Ok(before);
             }
         }

@@ -8,6 +8,8 @@ pub enum Done {
     Finished(Lease),
     /// New messages took the place of this one, which is to be deleted.
     Replaced { lease: Lease, handed_back: bool },
+    /// The same, and this worker leaves the new message to others for a moment.
+    NotStarted(Lease),
     /// The message lies on the queue again, or will.
     Left,
     /// What it points to does not suit this worker.

@@ -27,7 +27,7 @@ pub struct FailedAttempt {
 /// What comes after it.
 #[derive(Debug, Clone, Copy)]
 pub struct Following {
-    /// Failures of the call until now.
+    /// Attempts that have ended without a success until now.
     pub failures: u32,
     /// When the next attempt begins.
     pub retry_at: Option<Time>,

@@ -11,7 +11,9 @@ mod definitions;
 pub mod delete;
 mod done;
 mod execution;
+mod fail_fast;
 mod failed_attempt;
+mod failures;
 mod follow_ups;
 mod health;
 mod idle;
@@ -34,8 +36,10 @@ mod retries;
 mod run;
 mod single;
 mod slots;
+mod starts;
 mod supervise;
 mod sweep;
+mod tell;
 mod walk;
 mod written;
 
@@ -128,6 +132,8 @@ struct Shared {
     health: health::Health,
     calls_first: calls_first::CallsFirst,
     mismatch_backoff: PerQueue<mismatch_backoff::MismatchBackoff>,
+    starts: starts::Starts,
+    failures: failures::Failures,
     phases: Phases,
     chunk_queue_idle: chunk_queue_idle::ChunkQueueIdle,
 }
@@ -148,6 +154,8 @@ impl Worker {
             health: health::Health::default(),
             calls_first: calls_first::CallsFirst::default(),
             mismatch_backoff: Default::default(),
+            starts: starts::Starts::default(),
+            failures: failures::Failures::default(),
             phases: Phases::default(),
             chunk_queue_idle: chunk_queue_idle::ChunkQueueIdle::default(),
             deps,

@@ -9,7 +9,7 @@ use crate::seam::executor::{Execution, Verdict};
 pub fn status(verdict: &Verdict) -> State {
     match verdict {
         Verdict::Success { .. } => State::Success,
-        Verdict::Error { .. } => State::Error,
+        Verdict::Error { .. } | Verdict::Busy { .. } => State::Error,
         Verdict::Timeout => State::Timeout,
     }
 }
@@ -18,7 +18,7 @@ pub fn status(verdict: &Verdict) -> State {
 pub fn reason(run: &Execution, version: &Version) -> Option<String> {
     match &run.verdict {
         Verdict::Success { .. } => None,
-        Verdict::Error { reason } => Some(match last_line(&run.log) {
+        Verdict::Error { reason } | Verdict::Busy { reason, .. } => Some(match last_line(&run.log) {
             Some(line) if ENDED_BY_ITSELF.iter().any(|end| reason.starts_with(end)) => {
                 format!("{reason}: {line}")
             }

@@ -389,6 +389,10 @@ impl WorkerLoop {
                 self.summary.handed_back += u64::from(handed_back);
                 self.finished.push(lease);
             }
+            Done::NotStarted(lease) => {
+                self.finished.push(lease);
+                return self.shared.mismatch_backoff[queue].record();
+            }
             Done::Left => {}
             Done::Mismatched(unsuited) => {
                 self.shared.mismatch_backoff[queue].record();

@@ -9,18 +9,20 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 
 use super::done::Done;
+use super::fail_fast::StartReports;
 use super::follow_ups::FollowUps;
 use super::lease::Lease;
 use super::phase::Phase;
 use super::retries::{self, Retries};
 use super::written::OwnLogs;
-use super::{Abandoned, Shared, follow_ups, idle, quarantine};
+use super::{Abandoned, Shared, follow_ups, idle, quarantine, tell};
 use crate::error::{Code, Error, Result};
 use crate::event::Event;
 use crate::layout::batch::{Batch, Cancelled, MaxFailures, Sealed, Summary};
 use crate::layout::{Fact, Key, Message, SuperviseMessage};
 use crate::limits;
 use crate::model::{AppName, BatchId, BatchRef};
+use crate::outcomes::backlog::Backlog;
 use crate::outcomes::chunks::{self, Sealing};
 use crate::outcomes::{BatchFacts, Listing, Log, Logs, failed};
 use crate::planted::planted;
@@ -61,6 +63,11 @@ struct Supervisor {
     firsts: BTreeMap<u64, u64>,
     /// By last number: chunks that were told of because they cannot be read.
     unreadable: BTreeSet<u64>,
+    starts: StartReports,
+    /// The batch's version suits this worker.
+    suits: bool,
+    /// What was told last.
+    told: Option<Backlog>,
     extra: bool,
     webhook_tries: u32,
 }
@@ -108,8 +115,11 @@ async fn supervise(shared: Arc<Shared>, lease: Lease, message: SuperviseMessage)
             Activity::Idle(_) | Activity::Busy => {}
         }
         let elapsed_ms = shared.deps.clock.monotonic().saturating_sub(begun).as_millis() as u64;
-        let wait =
-            (elapsed_ms / 20).clamp(limits::ms(limits::SUPERVISE_MIN), limits::ms(limits::SUPERVISE_MAX));
+        let longest = match supervisor.batch.brakes_soon(shared.deps.now()) {
+            true => limits::BRAKE_LOOK,
+            false => limits::SUPERVISE_MAX,
+        };
+        let wait = (elapsed_ms / 20).clamp(limits::ms(limits::SUPERVISE_MIN), limits::ms(longest));
         planted!((), SupervisorHops => {
             lease.give_back(Duration::from_millis(wait)).await?;
             return Ok(Done::Left);
@@ -157,6 +167,9 @@ impl Supervisor {
         let SuperviseMessage { app, batch: id, extra, webhook_tries, retried, .. } = message;
         let version = shared.definitions.version(app, &batch.function, &batch.version).await?;
         Ok(Supervisor {
+            starts: StartReports::default(),
+            told: None,
+            suits: version.as_ref().is_some_and(|version| shared.executor.suits(version).is_ok()),
             timeout_ms: version.map_or(limits::TIMEOUT_MS_MAX, |version| version.limits.timeout_ms),
             logs: Logs::new(&BatchRef::new(app, *id), &batch),
             own: shared.written.collect(*id),
@@ -196,6 +209,10 @@ impl Supervisor {
         let cancelled = self.facts.cancelled.read(&*store, &of).await?;
         if cancelled.is_none() {
             self.check_max_failures().await?;
+            let stopped = self.starts.look(&self.shared, &self.logs, &listing, self.suits).await?;
+            if let Some(cancelled) = stopped {
+                self.create(&cancelled).await?;
+            }
         }
         self.resend_lost().await?;
         let (shared, logs) = (&self.shared, &self.logs);
@@ -207,6 +224,10 @@ impl Supervisor {
                 SummaryBeforeSeal => crate::planted::seal_what_is_stored(&self.logs)
             ),
         };
+        let backlog = Backlog::of(&self.logs, sealed.as_ref(), self.shared.deps.now());
+        if self.told.replace(backlog) != Some(backlog) {
+            tell::tell_backlog(&self.shared, &of, &backlog);
+        }
         let Some(sealed) = sealed else {
             return if cancelled.is_none() { self.check_idle().await } else { Ok(Activity::Busy) };
         };

@@ -9,6 +9,7 @@ mod context;
 mod damage;
 mod definitions;
 mod doctor;
+mod fleet;
 mod hostile_text;
 mod operate;
 mod privacy;

@@ -45,6 +45,8 @@ Commands:
   dlq         Show, put back or delete dead letters: messages that no worker could read
   gc          Delete calls that are past their retention, and send calls again that lost their
               message
+  wanted      Print how many slots the work that is left wants, for a program that scales the
+              workers: as many as end it within ten minutes, 0 if there is none
   version     Print the version
   completion  Print a completion script for a shell
   help        Print this message or the help of the given subcommand(s)

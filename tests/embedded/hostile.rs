@@ -60,7 +60,7 @@ async fn beside_a_neighbour(bench: &Bench, hostile: &Invocation, payload: &str) 
 
 fn reason(verdict: Verdict) -> String {
     match verdict {
-        Verdict::Error { reason } => reason,
+        Verdict::Error { reason } | Verdict::Busy { reason, .. } => reason,
         Verdict::Timeout => "timeout".to_owned(),
         Verdict::Success { .. } => "success".to_owned(),
     }

@@ -279,7 +279,7 @@ async fn in_a_row() {
             Verdict::Success { body, .. } => {
                 Ok(String::from_utf8(body.to_bytes().unwrap().to_vec()).unwrap())
             }
-            Verdict::Error { reason } => Err(reason),
+            Verdict::Error { reason } | Verdict::Busy { reason, .. } => Err(reason),
             Verdict::Timeout => Err("timeout".to_owned()),
         };
         let name: String = payload.chars().take(20).collect();

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use afn::executor::scripted::Act;
 use afn::model::State;
+use afn::seam::executor::RetryAfter;
 
 use super::script::{Script, answers, cannot_start, fails, falls_sick, h, mismatches, ms, s};
-use super::world::{Of, Running, World};
+use super::world::{End, Of, Running, World};
 
 single_and_batch!(
     a_drain_in_the_backoff,
@@ -22,6 +24,8 @@ single_and_batch!(
     a_mismatch_between_tries_to_start,
     every_trouble_in_turn,
     an_answer_after_every_trouble,
+    what_asks_to_be_tried_again_has_not_failed,
+    what_asks_for_ever_to_be_tried_again_fails,
 );
 
 /// Three attempts, all of which fail.
@@ -213,4 +217,41 @@ async fn an_answer_after_every_trouble(of: Of) {
     let end = world.end_within(call, h(1)).await.expect("it is decided");
     assert_eq!(world.attempts(call), [1, 2, 2, 3, 3]);
     assert_eq!((end.status, end.attempts), (State::Success, 3), "{end:?}");
+}
+
+/// Exit code 75: a temporary failure. Or an answer that says when to try again.
+async fn what_asks_to_be_tried_again_has_not_failed(of: Of) {
+    for (retry_after, waits) in
+        [(None, s(1)), (Some(RetryAfter::Wait(s(7))), s(7)), (Some(RetryAfter::Wait(s(40))), s(40))]
+    {
+        let world = World::new();
+        world.publish(1, s(1), s(60)).await;
+        let busy = Act::busy("exit code 75", retry_after).takes(ms(100));
+        let _worker = world.start("w", 2, &Script::in_turn([busy.clone(), busy, answers(ms(100))]));
+        let call = world.one(of).await;
+        let end = world.end_within(call, s(300)).await.expect("decided");
+        assert_eq!((end.status, end.attempts), (State::Success, 3), "{retry_after:?}: {end:?}");
+        assert_eq!(world.attempts(call), [1, 2, 3]);
+        let executions = world.executions();
+        let waited = executions[1].at - executions[0].at;
+        assert!(waited >= waits && waited <= waits + s(10), "{retry_after:?}: {waited:?}");
+    }
+}
+
+/// Ten times beyond its attempts; then it has failed.
+async fn what_asks_for_ever_to_be_tried_again_fails(of: Of) {
+    for attempts_max in [1, 2] {
+        let world = World::new();
+        world.publish(attempts_max, ms(10), s(60)).await;
+        let busy = Act::busy("exit code 75", Some(RetryAfter::Wait(ms(500)))).takes(ms(100));
+        let _worker = world.start("w", 2, &Script::always(busy));
+        let call = world.one(of).await;
+        let end = world.end_within(call, s(600)).await.expect("decided");
+        let expected = End {
+            status: State::Error,
+            attempts: 10 + attempts_max,
+            reason: Some("exit code 75".to_owned()),
+        };
+        assert_eq!(end, expected);
+    }
 }

@@ -23,6 +23,7 @@ macro_rules! single_and_batch {
 mod script;
 mod world;
 
+mod failures;
 mod histories;
 mod limits;
 mod losses;
@@ -32,7 +33,9 @@ mod neighbours;
 mod outages;
 mod pending;
 mod reconciler;
+mod starts;
 mod strangers;
 mod supervisors;
+mod tells;
 mod waiting;
 mod webhooks;

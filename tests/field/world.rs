@@ -320,6 +320,16 @@ impl World {
 
     pub async fn batch_of(&self, function: &str, calls: u64, chunk: u64, options: BatchOptions) -> BatchId {
         let lines: String = (1..=calls).map(|call| format!("{call}\n")).collect();
+        self.batch_of_lines(function, lines, chunk, options).await
+    }
+
+    pub async fn batch_of_lines(
+        &self,
+        function: &str,
+        lines: String,
+        chunk: u64,
+        options: BatchOptions,
+    ) -> BatchId {
         let chunking = match chunk {
             0 => options.chunking,
             n => Chunking { calls_min: n, calls_max: n, ..options.chunking },
@@ -437,6 +447,10 @@ impl World {
         let now = self.counts.snapshot().by_operation().into_iter();
         let each = now.zip(before.by_operation()).map(|((name, now), (_, before))| (name, now - before));
         each.filter(|(name, count)| *name != "receive" && *count > 0).collect()
+    }
+
+    pub fn each_event(&self, look: impl FnMut(&Event)) {
+        self.events.0.lock().expect("no panic").iter().for_each(look);
     }
 
     /// How many such events there were so far.

@@ -365,7 +365,8 @@ impl World {
             worker: worker.clone(),
         };
         store.put_fact(&(call.clone(), delivery), &started).await.expect("put");
-        let unsuited = Unsuited { why: "it has no GPU".to_owned(), worker: worker.clone(), at };
+        let unsuited =
+            Unsuited { why: "it has no GPU".to_owned(), worker: worker.clone(), at, failed_starts: Some(2) };
         store.put_fact(&(call.clone(), delivery.message), &unsuited).await.expect("put");
         let mark = Mark { calls: vec![(3, 4), (9, 9)], kind: MarkKind::Among, worker: worker.clone(), at };
         let id = MarkId { delivery, n: 1 };

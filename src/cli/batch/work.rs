@@ -12,12 +12,17 @@ use crate::cli::signal::{self, StopSignals};
 use crate::embedded::{LocalWorker, Scope};
 use crate::error::{Code, Error, Result};
 use crate::layout::key;
+use crate::limits;
 use crate::results::batch::BatchView;
+use crate::results::open::others;
 use crate::seam::store::List;
 use crate::submit::batch::{End, Submitted};
 
 /// How long workers elsewhere get to record something of a batch that the worker of this process cannot run.
 const OTHERS_GET: Duration = Duration::from_secs(10);
+
+/// Other batches that are named at the start.
+const OTHERS_TOLD: usize = 3;
 
 impl Job<'_> {
     /// Returns how the batch ended.
@@ -30,9 +35,11 @@ impl Job<'_> {
         let scope = Scope::AtLeast(&self.version);
         let mut worker = LocalWorker::start(self.engine, scope, self.run.concurrency, |_| {}).await?;
         self.session.print_risks(&worker.executors);
+        let is_behind = self.is_behind_others().await;
         let mut submitting = pin!(submission);
         let mut following = pin!(self.follow());
-        let mut submitted = None;
+        let mut telling = pin!(self.tell_others(is_behind));
+        let (mut submitted, mut told) = (None, false);
         // None: interrupted.
         let ended = loop {
             tokio::select! {
@@ -43,6 +50,7 @@ impl Job<'_> {
                     Err(error) => break Some(Err(error)),
                 },
                 done = &mut following => break Some(done),
+                () = &mut telling, if !told => told = true,
                 error = worker.fail() => break Some(Err(error)),
                 error = self.cannot_run() => break Some(Err(error)),
             }
@@ -71,6 +79,27 @@ impl Job<'_> {
             Some(End::Source | End::Cancelled) | None => None,
         };
         ending::print_summary(self, &view, bad.as_ref()).await
+    }
+
+    /// Whether messages lie on the queue before any of this batch do.
+    async fn is_behind_others(&self) -> bool {
+        let depth = self.engine.deps.queues.chunks.live.depth().await;
+        depth.is_ok_and(|depth| depth.visible + depth.in_flight + depth.delayed > 0)
+    }
+
+    /// Names the batches that share the queue with this one: the worker of this process may run their calls too.
+    async fn tell_others(&self, is_behind: bool) {
+        let mut known = self.batch.subscribe();
+        let batch = known.wait_for(Option::is_some).await.ok().and_then(|batch| *batch);
+        let Some(batch) = batch.filter(|_| is_behind) else { return };
+        // For people: tried once.
+        let others = others(&self.engine.deps, batch, limits::OTHER_BATCHES_MAX).await.unwrap_or_default();
+        for other in others.iter().take(OTHERS_TOLD) {
+            let id = other.batch;
+            self.session.printer.note(format!(
+                "shares the queue with {other}: `afn batch resume {id}` goes on with it, `afn batch cancel {id}` ends it"
+            ));
+        }
     }
 
     /// Returns once the worker of this process cannot run the calls of its own batch and no other worker has run any: most

@@ -17,6 +17,7 @@ mod run;
 mod status;
 mod submit;
 mod wait;
+mod wanted;
 mod worker;
 
 use clap::{Args, Subcommand};
@@ -133,6 +134,10 @@ pub enum Command {
     /// Delete calls that are past their retention, and send calls again that lost their message.
     Gc(gc::GcArgs),
 
+    /// Print how many slots the work that is left wants, for a program that scales the workers: as many as end it within ten
+    /// minutes, 0 if there is none.
+    Wanted,
+
     /// Print the version.
     Version,
 
@@ -204,6 +209,7 @@ async fn dispatch(command: Command, session: &Session) -> Result<ExitCode> {
         Command::Context(command) => context::run(session, command).await,
         Command::Dlq(command) => dlq::run(session, command).await,
         Command::Gc(args) => gc::run(session, args).await,
+        Command::Wanted => wanted::run(session).await,
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             session

@@ -8,8 +8,10 @@ use crate::cli::session::Session;
 use crate::cli::{find, view};
 use crate::embedded::Engine;
 use crate::error::Result;
+use crate::limits;
 use crate::model::BatchId;
 use crate::results::cost::Cost;
+use crate::results::open::others;
 use crate::results::why::{why, why_batch};
 use crate::results::{self, attempts};
 
@@ -36,9 +38,17 @@ pub async fn batch(session: &Session, args: BatchArgs) -> Result<()> {
 async fn show_batch(session: &Session, engine: &Engine, batch: BatchId) -> Result<()> {
     let batch = results::batch::load(&engine.deps, batch).await?;
     let why = why_batch(&engine.deps, &batch).await?;
-    let text = view::batch_details(&batch, why.as_deref());
+    let others = match batch.status.is_final() {
+        true => Vec::new(),
+        // For people. A role for one app may not list the batches of others.
+        false => others(&engine.deps, batch.batch, limits::OTHER_BATCHES_MAX).await.unwrap_or_default(),
+    };
+    let text = view::batch_details(&batch, why.as_deref(), &others);
     let mut record = view::value(&batch)?;
     record["why"] = json!(why);
+    record["pace_per_s"] = json!(batch.pace_per_s());
+    record["ends_at"] = json!(batch.ends_at());
+    record["other_batches"] = json!(others);
     record["cost"] = json!(Cost::of(batch.requests, batch.decided, None));
     session.printer.answer(&record, &text)
 }

@@ -74,7 +74,7 @@ async fn wait_for_batch(
     limit: Option<Duration>,
 ) -> Result<ExitCode> {
     let ended = waiting::wait_for_batch(&session.printer, &engine.deps, batch, limit).await?;
-    session.printer.answer(&ended, &view::batch_details(&ended, None))?;
+    session.printer.answer(&ended, &view::batch_details(&ended, None, &[]))?;
     Ok(ExitCode::of_batch(ended.status))
 }
 
@@ -93,7 +93,7 @@ pub async fn watch(session: &Session, args: BatchWatchArgs) -> Result<ExitCode> 
         never = waiting::explain_batch(printer, deps, &seen) => match never {},
     };
     if style != ProgressStyle::Json {
-        printer.text(&view::batch_details(&ended, None))?;
+        printer.text(&view::batch_details(&ended, None, &[]))?;
     }
     Ok(ExitCode::of_batch(ended.status))
 }

@@ -1,12 +1,15 @@
 //! Parses an answer from the pieces in which it arrives: head, body in one of HTTP's three framings, verdict.
 
+use std::time::Duration;
+
 use hyper::StatusCode;
 
 use crate::contract::default::take_in;
 use crate::contract::http_stream::Answer;
 use crate::limits;
+use crate::model::Time;
 use crate::seam::body::BodyWriter;
-use crate::seam::executor::{Fault, Verdict};
+use crate::seam::executor::{Fault, RetryAfter, Verdict};
 
 /// Limits of a failed function's message.
 const REASON_CHARS_MAX: usize = 1_000;
@@ -23,6 +26,7 @@ pub struct Reading {
     phase: Phase,
     body: Option<Body>,
     content_type: Option<String>,
+    retry_after: Option<RetryAfter>,
     /// The function leaves the connection open.
     keep_alive: bool,
 }
@@ -45,6 +49,11 @@ enum Phase {
 enum Body {
     Result(BodyWriter),
     Reason(Vec<u8>),
+    /// What comes with status 503 or 429 and `Retry-After`.
+    Busy {
+        status: u16,
+        text: Vec<u8>,
+    },
     /// The status alone tells that the function timed out.
     TimedOut,
 }
@@ -95,6 +104,13 @@ impl Reading {
                 Verdict::Success { content_type: self.content_type.take(), body: body.finish() }
             }
             Some(Body::Reason(text)) => Verdict::Error { reason: reason(&text) },
+            Some(Body::Busy { status, text }) => Verdict::Busy {
+                reason: match text.trim_ascii() {
+                    [] => format!("status {status}"),
+                    text => format!("status {status}: {}", reason(text)),
+                },
+                retry_after: self.retry_after,
+            },
             Some(Body::TimedOut) | None => Verdict::Timeout,
         };
         Answer::Verdict { verdict, keep: true }
@@ -174,6 +190,8 @@ impl Reading {
                     }
                     length = number;
                 }
+            } else if is("retry-after") {
+                self.retry_after = retry_after(value);
             } else if is("transfer-encoding") {
                 chunked = parts().next_back().map(|last| last.eq_ignore_ascii_case(b"chunked"));
             } else if is("connection") {
@@ -190,6 +208,11 @@ impl Reading {
             Ok(StatusCode::OK) => Body::Result(BodyWriter::new(limits::RESULT_BYTES_MAX)),
             Ok(StatusCode::BAD_GATEWAY) => Body::Reason(Vec::new()),
             Ok(StatusCode::GATEWAY_TIMEOUT) => Body::TimedOut,
+            Ok(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+                if self.retry_after.is_some() =>
+            {
+                Body::Busy { status, text: Vec::new() }
+            }
             _ => {
                 let reason = format!("invalid function response: status {status}");
                 return Err(Ok(Answer::Verdict { verdict: Verdict::Error { reason }, keep: false }));
@@ -238,7 +261,7 @@ impl Reading {
         match &mut self.body {
             Some(Body::Result(body)) => take_in(body, &bytes[..used])
                 .map_err(|stop| stop.map(|verdict| Answer::Verdict { verdict, keep: false }))?,
-            Some(Body::Reason(text)) => {
+            Some(Body::Reason(text) | Body::Busy { text, .. }) => {
                 let room = REASON_BYTES_MAX - text.len();
                 text.extend_from_slice(&bytes[..used.min(room)]);
             }
@@ -246,6 +269,17 @@ impl Reading {
         }
         Ok(used)
     }
+}
+
+/// Seconds, or a date in one of HTTP's formats. `None`: it is neither, and the function does not say when.
+fn retry_after(value: &[u8]) -> Option<RetryAfter> {
+    let value = value.trim_ascii();
+    if let Some(seconds) = number(value) {
+        return Some(RetryAfter::Wait(Duration::from_secs(seconds)));
+    }
+    let date = httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()?;
+    let since_epoch = date.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Some(RetryAfter::Until(Time(u64::try_from(since_epoch.as_millis()).ok()?)))
 }
 
 /// Digits and nothing else.

@@ -11,6 +11,7 @@ use super::answer::reason;
 use super::*;
 use crate::contract::testing;
 use crate::model::Format;
+use crate::seam::executor::RetryAfter;
 
 /// What the listener does once it has read a request.
 #[derive(Clone)]
@@ -134,7 +135,9 @@ fn show(answer: Answer) -> (String, bool) {
             let text = String::from_utf8(body.to_bytes().unwrap().to_vec()).unwrap();
             (format!("{}:{text}", content_type.unwrap_or_default()), keep)
         }
-        Answer::Verdict { verdict: Verdict::Error { reason }, keep } => (format!("error: {reason}"), keep),
+        Answer::Verdict { verdict: Verdict::Error { reason } | Verdict::Busy { reason, .. }, keep } => {
+            (format!("error: {reason}"), keep)
+        }
         Answer::Verdict { verdict: Verdict::Timeout, keep } => ("timeout".to_owned(), keep),
         Answer::Broken(why) => (format!("broken: {why}"), false),
         Answer::Gone(why) => (format!("gone: {why}"), false),
@@ -385,5 +388,38 @@ fn show_lossy(answer: Answer) -> (String, bool) {
         }
         Answer::Broken(_) | Answer::Gone(_) => ("broken".to_owned(), false),
         verdict => show(verdict),
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_says_when_to_try_again_is_no_failure() {
+    let date = Time(784_111_777_000);
+    for (head, body, reason, retry_after) in [
+        ("503 Busy\r\nRetry-After: 30", "", "status 503", RetryAfter::Wait(Duration::from_secs(30))),
+        (
+            "429 Slow\r\nretry-after: 0",
+            "slow down",
+            "status 429: slow down",
+            RetryAfter::Wait(Duration::ZERO),
+        ),
+        ("503 X\r\nRetry-After: Sun, 06 Nov 1994 08:49:37 GMT", "", "status 503", RetryAfter::Until(date)),
+    ] {
+        let text = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let function = Function::listen(&[Reply::Say(text)]);
+        let invocation = testing::invocation(Format::HttpStream, b"");
+        let answer = function.connect().await.call(&invocation, Time(0)).await.unwrap();
+        let Answer::Verdict { verdict: Verdict::Busy { reason: why, retry_after: again }, keep: true } =
+            answer
+        else {
+            panic!("{answer:?}")
+        };
+        assert_eq!((why.as_str(), again), (reason, Some(retry_after)), "{head}");
+    }
+    for head in ["503 Busy", "503 Busy\r\nRetry-After: soon", "500 No\r\nRetry-After: 30"] {
+        let text = format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n");
+        let function = Function::listen(&[Reply::Say(text)]);
+        let invocation = testing::invocation(Format::HttpStream, b"");
+        let answer = function.connect().await.call(&invocation, Time(0)).await.unwrap();
+        assert!(matches!(answer, Answer::Verdict { verdict: Verdict::Error { .. }, .. }), "{answer:?}");
     }
 }

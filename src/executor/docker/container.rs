@@ -16,7 +16,7 @@ use futures_util::StreamExt as _;
 use super::client;
 use super::reap::Ticket;
 use crate::seam::Clock;
-use crate::seam::executor::Fault;
+use crate::seam::executor::{Fault, Verdict};
 
 /// Dropping it leaves the container to the reaper.
 pub(super) struct Container {
@@ -33,6 +33,11 @@ pub(super) struct ContainerExit {
 }
 
 impl ContainerExit {
+    /// Of one that failed.
+    pub(super) fn verdict(self, memory_mib: u64) -> Verdict {
+        Verdict::of_exit((!self.out_of_memory).then_some(self.exit_code), self.reason(memory_mib))
+    }
+
     pub(super) fn reason(self, memory_mib: u64) -> String {
         if self.out_of_memory {
             return format!("out of memory: limit {memory_mib} MiB");

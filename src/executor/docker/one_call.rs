@@ -57,7 +57,7 @@ impl OneCallContainer {
                 content_type: invocation.version.content_type.clone(),
                 body: answer.finish(),
             }),
-            (exit, true) => Ok(Verdict::Error { reason: exit.reason(invocation.version.limits.memory_mib) }),
+            (exit, true) => Ok(exit.verdict(invocation.version.limits.memory_mib)),
         }
     }
 }

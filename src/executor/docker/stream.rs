@@ -76,18 +76,19 @@ impl StreamContainer {
     }
 
     /// Why an answer broke off: mostly because the container ended, which is known a moment later.
-    async fn how_it_broke(&self, why: &str, memory_mib: u64) -> Result<String, Fault> {
+    async fn how_it_broke(&self, why: &str, memory_mib: u64) -> Result<Verdict, Fault> {
         const END_MS_MAX: u64 = 2_000;
         let ending = tokio::select! {
             biased;
             ending = self.container.ended() => Some(ending?),
             () = self.clock.sleep(Duration::from_millis(END_MS_MAX)) => None,
         };
-        Ok(match ending {
+        let reason = match ending {
             Some(ContainerExit { exit_code: 0, .. }) => "exit code 0 before an answer".to_owned(),
-            Some(ending) => ending.reason(memory_mib),
+            Some(ending) => return Ok(ending.verdict(memory_mib)),
             None => format!("broken function response: {why}"),
-        })
+        };
+        Ok(Verdict::Error { reason })
     }
 }
 
@@ -112,7 +113,7 @@ impl Sandbox for StreamContainer {
                 self.keep = keep;
                 verdict
             }
-            Answer::Broken(why) => Verdict::Error { reason: self.how_it_broke(&why, memory_mib).await? },
+            Answer::Broken(why) => self.how_it_broke(&why, memory_mib).await?,
             Answer::Gone(why) => return Err(Fault::Function(format!("the container was lost: {why}"))),
         };
         settle(&*self.clock, &self.output, self.writes.then_some(before)).await;

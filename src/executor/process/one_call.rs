@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::folder::Folder;
 use super::group::Group;
 use crate::contract::default::{Cut, converse, take_in};
-use crate::contract::exit_reason;
+use crate::contract::exit_verdict;
 use crate::executor::sandbox::Sandbox;
 use crate::limits;
 use crate::seam::Clock;
@@ -72,7 +72,7 @@ impl Sandbox for OneCallProcess {
             Ok(Ok(status)) if status.success() => {
                 Verdict::Success { content_type: None, body: answer.finish() }
             }
-            Ok(Ok(status)) => Verdict::Error { reason: exit_reason(status) },
+            Ok(Ok(status)) => exit_verdict(status),
             Ok(Err(cut)) => cut?,
             Err(_) => Verdict::Timeout,
         };

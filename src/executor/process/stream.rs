@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::folder::Folder;
 use super::group::Group;
 use super::output::Output;
-use crate::contract::exit_reason;
 use crate::contract::http_stream::{Answer, Connection, Exchange, QUICK_MAX};
+use crate::contract::{exit_reason, exit_verdict};
 use crate::executor::sandbox::Sandbox;
 use crate::seam::executor::{Calls, Execution, Fault, Invocation, Verdict};
 use crate::seam::{Clock, ExecutionLog};
@@ -87,7 +87,7 @@ impl StreamProcess {
     async fn broken(&mut self, why: String) -> Verdict {
         let reason = match timeout(EXIT_MAX, self.group.wait()).await {
             Ok(Ok(status)) if status.success() => "exit code 0 before an answer".to_owned(),
-            Ok(Ok(status)) => exit_reason(status),
+            Ok(Ok(status)) => return exit_verdict(status),
             Ok(Err(_)) | Err(_) => format!("broken function response: {why}"),
         };
         Verdict::Error { reason }

@@ -10,6 +10,7 @@ use super::view::BatchView;
 use crate::error::Result;
 use crate::layout::Key;
 use crate::model::{AppName, BatchId, BatchRef};
+use crate::outcomes::backlog::Backlog;
 use crate::outcomes::{BatchFacts, Logs, app_of, listing};
 use crate::seam::Deps;
 
@@ -74,6 +75,12 @@ impl BatchMonitor {
         let left_ms =
             rate_per_s.filter(|rate| *rate > 0.0).map(|rate| (view.open() as f64 / rate * 1_000.0) as u64);
         Ok(ProgressReport { view, rate_per_s, left_ms })
+    }
+
+    /// What is left, as of the last look.
+    pub fn backlog(&self) -> Backlog {
+        let logs = self.logs.as_ref();
+        logs.map(|logs| Backlog::of(logs, self.facts.sealed.get(), self.deps.now())).unwrap_or_default()
     }
 
     fn rate(&self) -> Option<f64> {

@@ -65,6 +65,18 @@ impl BatchView {
         self.calls.unwrap_or(self.stored).saturating_sub(self.decided)
     }
 
+    /// Calls decided a second, on average since the batch was submitted. `None` while none is decided.
+    pub fn pace_per_s(&self) -> Option<f64> {
+        let ms = self.heard_at?.since_ms(self.created_at).max(1);
+        (self.decided > 0).then(|| self.decided as f64 * 1_000.0 / ms as f64)
+    }
+
+    /// When the stored calls will be decided, at the average pace.
+    pub fn ends_at(&self) -> Option<Time> {
+        let left_ms = self.open() as f64 * 1_000.0 / self.pace_per_s()?;
+        (!self.status.is_final()).then(|| self.heard_at.map(|at| at.plus_ms(left_ms as u64))).flatten()
+    }
+
     pub(super) fn of(of: &BatchRef, facts: &BatchFacts, logs: Option<&Logs>) -> BatchView {
         let (sealed, summary) = (facts.sealed.get(), facts.summary.get());
         let (batch, cancelled) = (facts.definition.get(), facts.cancelled.get());

@@ -159,6 +159,7 @@ async fn what_lies_behind_a_gap_is_not_read_and_the_lowest_part_wins() {
         pending: Runs::default(),
         executions: 0,
         executions_ms: 0,
+        started: false,
         writer: None,
     };
     let put = async |part: u64, rows: &[Row]| {

@@ -2,6 +2,7 @@
 //! a retry, running calls, and the results of those that ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use super::context::{CallEnd, Interruption, OpenCall};
 use crate::layout::part::Row;
 use crate::limits;
 use crate::model::AttemptHistory;
+use crate::outcomes::is_failed;
+use crate::seam::ExecutionLog;
+use crate::worker::failures::FailureBrake;
 use crate::worker::limiter::{Admission, Gate};
 use crate::worker::prefetch::PrefetchClaim;
 
@@ -20,6 +24,10 @@ pub struct CallQueue {
     gate: Arc<Gate>,
     /// Something has ended that cannot wait for the range's next look.
     news: Notify,
+    /// It is not known yet whether the function can be started here.
+    watches: AtomicBool,
+    /// Of a batch that stops at a number of failures.
+    brake: Option<Arc<FailureBrake>>,
 }
 
 struct State {
@@ -36,6 +44,8 @@ struct State {
     rows_bytes: u64,
     /// One was interrupted: none begins here any more.
     closed: bool,
+    /// Of the call that began last, while starts are watched.
+    latest: Option<ExecutionLog>,
 }
 
 /// What has ended since the range looked last.
@@ -47,15 +57,54 @@ pub struct Ended {
     /// Executions, and the time on a slot that they took.
     pub executions: u64,
     pub busy: Duration,
+    /// Why some of them could not be started.
+    pub not_started: Vec<String>,
 }
 
 impl CallQueue {
-    pub fn new(todo: BTreeMap<u64, OpenCall>, claim: PrefetchClaim, gate: Arc<Gate>) -> Arc<CallQueue> {
+    pub fn new(
+        todo: BTreeMap<u64, OpenCall>,
+        claim: PrefetchClaim,
+        gate: Arc<Gate>,
+        brake: Option<Arc<FailureBrake>>,
+    ) -> Arc<CallQueue> {
         let (waiting, running, ended) = Default::default();
-        let (claims_nothing, closed) = (false, false);
-        let mut state = State { todo, waiting, claim, claims_nothing, running, ended, rows_bytes: 0, closed };
+        let (claims_nothing, closed, latest) = (false, false, None);
+        let mut state =
+            State { todo, waiting, claim, claims_nothing, running, ended, rows_bytes: 0, closed, latest };
         state.update_claim(&gate);
-        Arc::new(CallQueue { state: Mutex::new(state), gate, news: Notify::new() })
+        let watches = AtomicBool::new(false);
+        Arc::new(CallQueue { state: Mutex::new(state), gate, news: Notify::new(), watches, brake })
+    }
+
+    /// Watches whether the function is started, until it was.
+    pub fn watch(&self) {
+        self.watches.store(true, Relaxed);
+    }
+
+    pub fn stop_watching(&self) {
+        self.watches.store(false, Relaxed);
+    }
+
+    pub fn is_watching(&self) -> bool {
+        self.watches.load(Relaxed)
+    }
+
+    /// An execution is about to begin.
+    pub fn begins(&self, execution_log: &ExecutionLog) {
+        if self.is_watching() {
+            self.state().latest = Some(execution_log.clone());
+        }
+    }
+
+    /// Whether the function of the call that began last was started, while starts are watched.
+    pub fn has_started(&self) -> bool {
+        self.state().latest.as_ref().is_some_and(|latest| latest.started_at().is_some())
+    }
+
+    /// How many calls run.
+    pub fn running(&self) -> u64 {
+        self.state().running.len() as u64
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -95,11 +144,18 @@ impl CallQueue {
         state.todo.is_empty() && state.waiting.is_empty()
     }
 
+    /// The number of failures at which the batch stops, if this worker has seen so many.
+    pub fn reached_failures(&self) -> Option<u64> {
+        self.brake.as_ref().filter(|brake| brake.is_reached()).map(|brake| brake.max)
+    }
+
     /// The first that may begin, which begins now. None while the range has rows enough to record: they would pile up. None
-    /// once one was interrupted: what stopped it stops the others. And none while the batch is paused or at its limits.
+    /// once one was interrupted, since what stopped it stops the others, or too many have failed. And none while the batch is
+    /// paused or at its limits.
     pub fn take(&self) -> Option<OpenCall> {
         self.change(|state| {
-            if state.closed || state.rows_bytes >= limits::FLUSH_BYTES || state.todo.is_empty() {
+            let is_closed = state.closed || self.reached_failures().is_some();
+            if is_closed || state.rows_bytes >= limits::FLUSH_BYTES || state.todo.is_empty() {
                 return None;
             }
             let permit = match self.gate.begin() {
@@ -194,26 +250,37 @@ impl CallQueue {
 
     /// A call has its row, after so long on a slot.
     pub fn decided(&self, row: Row, busy: Duration) {
-        let mut state = self.state();
+        self.decide(self.state(), row, busy);
+    }
+
+    fn decide(&self, mut state: MutexGuard<'_, State>, row: Row, busy: Duration) {
         state.running.remove(&row.number);
         state.ended.executions += 1;
         state.ended.busy += busy;
         state.rows_bytes += row.bytes();
+        // The supervisor is to hear of it soon.
+        let counts = self.brake.is_some() && is_failed(row.status);
+        if let Some(brake) = self.brake.as_ref().filter(|_| counts) {
+            brake.record();
+        }
         state.ended.rows.push(row);
         let is_full = state.rows_bytes >= limits::FLUSH_BYTES;
         drop(state);
-        if is_full {
+        if is_full || counts {
             self.news.notify_one();
         }
     }
 
     pub fn ended(&self, end: CallEnd, busy: Duration) {
         let mut state = self.state();
+        let (end, not_started) = match end {
+            CallEnd::NotStarted(why, end) => (*end, Some(why)),
+            end => (end, None),
+        };
+        // In one step with the execution: else that would count as one that was started.
+        state.ended.not_started.extend(not_started);
         match end {
-            CallEnd::Decided(row) => {
-                drop(state);
-                return self.decided(*row, busy);
-            }
+            CallEnd::Decided(row) => return self.decide(state, *row, busy),
             CallEnd::Retry(open, wait) => {
                 let open = open.at_rest();
                 state.running.remove(&open.record.number);
@@ -221,6 +288,7 @@ impl CallQueue {
                 state.ended.busy += busy;
                 state.ended.retries.push((open, wait));
             }
+            CallEnd::NotStarted(..) => unreachable!("one execution is not started once"),
             CallEnd::Interrupted(open, why) => {
                 let open = open.at_rest();
                 state.running.remove(&open.record.number);

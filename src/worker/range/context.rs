@@ -65,6 +65,8 @@ pub enum CallEnd {
     Retry(OpenCall, Duration),
     /// The execution says nothing about the call: it is for others.
     Interrupted(OpenCall, Interruption),
+    /// The function could not be started, and why. What this comes to.
+    NotStarted(String, Box<CallEnd>),
 }
 
 /// Why an execution says nothing about its call.
@@ -117,8 +119,8 @@ impl CallContext {
         Row { attempts: history.attempts, ..row }
     }
 
-    /// Runs a call once, from its payload on.
-    pub async fn run(&self, shared: &Shared, open: OpenCall) -> CallEnd {
+    /// Runs a call once, from its payload on. `begins` gets the execution's log before it begins.
+    pub async fn run(&self, shared: &Shared, open: OpenCall, begins: impl FnOnce(&ExecutionLog)) -> CallEnd {
         let payload = match self.payload(shared, &open.record).await {
             Ok(payload) => payload,
             Err(PayloadError::Bad(why)) => {
@@ -132,6 +134,7 @@ impl CallContext {
         };
         let work = self.invocation(&open.record, payload, open.history.next_attempt());
         let (taken_at, execution_log) = (shared.deps.now(), work.execution_log.clone());
+        begins(&execution_log);
         let run = shared.executor.run(work).await;
         self.conclude(shared, open, CallExecution { taken_at, execution_log, run }).await
     }
@@ -161,9 +164,13 @@ impl CallContext {
     pub async fn conclude(&self, shared: &Shared, open: OpenCall, execution: CallExecution) -> CallEnd {
         let CallExecution { taken_at, execution_log, run } = execution;
         let mut history = open.history;
-        let next = attempt::next(&mut history, Ended::of(&run), &self.policy());
+        let next = attempt::next(&mut history, Ended::of(&run, shared.deps.now()), &self.policy());
         let number = open.record.number;
-        match (next, run) {
+        let not_started = match &run {
+            Err(Fault::Function(why)) => Some(why.clone()),
+            _ => None,
+        };
+        let end = match (next, run) {
             (Next::Retry(wait), _) => CallEnd::Retry(OpenCall { history, ..open }, wait),
             (Next::HandBack, run) => {
                 let why = match run {
@@ -187,6 +194,10 @@ impl CallContext {
                 row.log = end_of_log(&execution_log.take_log());
                 CallEnd::Decided(Box::new(row))
             }
+        };
+        match not_started {
+            Some(why) => CallEnd::NotStarted(why, Box::new(end)),
+            None => end,
         }
     }
 
@@ -203,7 +214,7 @@ impl CallContext {
         let (status, error) = (status(&run.verdict), reason(&run, &self.version));
         let content_type = match run.verdict {
             Verdict::Success { content_type, .. } => content_type,
-            Verdict::Error { .. } | Verdict::Timeout => None,
+            Verdict::Error { .. } | Verdict::Busy { .. } | Verdict::Timeout => None,
         };
         Row {
             number,

@@ -71,6 +71,7 @@ impl Range {
     fn rest_delay(&self) -> Duration {
         match self.stopped {
             Some(Stopped::Mismatch) => limits::MISMATCH_PUT_BACK,
+            Some(Stopped::NotStarted) => limits::STARTS_PUT_BACK,
             Some(Stopped::Paused) => limits::PAUSED_PUT_BACK,
             _ if !self.gate.may_begin() => limits::NO_SHARE_PUT_BACK,
             _ if self.waits_elsewhere => limits::SUSPECT_WAIT,
@@ -210,6 +211,7 @@ impl Range {
     pub(super) async fn hand_over_rest(&mut self) -> Result<bool, Abandoned> {
         self.runners.shutdown().await;
         self.settle();
+        self.report_starts().await;
         let now = self.shared.deps.clock.monotonic();
         for (due, open) in self.calls.take_waiting().into_values() {
             self.make_pending(&open, due.saturating_sub(now));
@@ -258,12 +260,17 @@ impl SplitLooks {
         SplitLooks { per_mille: 800 + rng.below(401), done: u32::from(!at_once) }
     }
 
+    /// Some time by the range's own factor.
+    pub fn stretch(&self, time: Duration) -> Duration {
+        time * self.per_mille as u32 / 1_000
+    }
+
     /// Since the range was begun.
     pub fn next(&self) -> Duration {
         let Some(later) = self.done.checked_sub(1) else { return Duration::ZERO };
         let (doublings, further) = (later.min(4), later.saturating_sub(4));
         let next = Duration::from_secs(1 << doublings) + limits::SPLIT_LOOK_MAX * further;
-        next * self.per_mille as u32 / 1_000
+        self.stretch(next)
     }
 
     /// Whether a look is due; looks that were missed are not made up for.

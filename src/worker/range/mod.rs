@@ -13,6 +13,7 @@ mod pipelined;
 mod prepare;
 mod runner;
 mod unit;
+mod unstarted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,15 +35,17 @@ use super::slots::Slot;
 use super::{Abandoned, Shared, record};
 use crate::error::Error;
 use crate::event::Event;
+use crate::layout::batch::Cancelled;
 use crate::layout::chunk::Record;
 use crate::layout::object::MarkKind;
 use crate::layout::part::Row;
 use crate::layout::{PendingCall, RangeMessage};
 use crate::limits;
 use crate::model::{AttemptHistory, BatchRef, MarkId, State};
-use crate::outcomes::Log;
 use crate::outcomes::log::Addition;
+use crate::outcomes::{Log, is_failed};
 use crate::planted::planted;
+use crate::seam::StoreExt as _;
 
 pub async fn work(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Done {
     let what = format!("work on chunk {} of batch {}", message.chunk, message.batch);
@@ -76,6 +79,8 @@ struct Range {
     /// What is to be recorded next.
     addition: Addition,
     rows_bytes: u64,
+    /// Some of them are failures.
+    has_failures: bool,
     begun: Duration,
     /// Of the chunk's payloads.
     bytes: u64,
@@ -83,6 +88,10 @@ struct Range {
     /// When the log was last read.
     log_read: Duration,
     split_looks: SplitLooks,
+    /// If nothing of the batch has ended here for so long, a part says that it runs.
+    tell_after: Duration,
+    /// Failed starts that are to be reported: how many, and why the last failed.
+    start_reports: Vec<(u32, String)>,
     /// How carefully its calls run.
     level: Level,
     /// The names of lost marks that name a call.
@@ -110,6 +119,8 @@ enum Stopped {
     Mismatch,
     /// The batch was paused.
     Paused,
+    /// The function cannot be started here.
+    NotStarted,
 }
 
 impl Range {
@@ -184,6 +195,7 @@ impl Range {
         self.shared.pace.record_batch(self.message.batch, ended.executions, ended.busy);
         self.addition.executions += ended.executions;
         self.addition.executions_ms += ended.busy.as_millis() as u64;
+        self.note_starts(ended.executions, ended.not_started);
         for row in ended.rows {
             self.shared.emit(Event::BatchCallEnded { batch: self.message.batch, status: row.status });
             self.push(row);
@@ -222,6 +234,7 @@ impl Range {
     }
 
     fn push(&mut self, row: Row) {
+        self.has_failures |= is_failed(row.status);
         self.rows_bytes += row.bytes();
         self.addition.rows.push(row);
     }
@@ -238,9 +251,10 @@ impl Range {
     /// was first, its part is read, and what it decides is left out: the first part that names a call decides it.
     async fn flush(&mut self) -> Result<(), Abandoned> {
         self.flushed = self.shared.deps.clock.monotonic();
-        if self.addition.rows.is_empty() && self.addition.pending.is_empty() {
+        if self.addition.rows.is_empty() && self.addition.pending.is_empty() && !self.addition.tells {
             return Ok(());
         }
+        self.addition.running = self.calls.running();
         for (operation, count) in self.shared.spent() {
             *self.addition.spent.entry(operation).or_default() += count;
         }
@@ -263,7 +277,7 @@ impl Range {
         });
         self.shared.written.record(self.message.batch, &self.log);
         self.addition = Addition { worker: self.shared.config.name.clone(), ..Addition::default() };
-        self.rows_bytes = 0;
+        (self.rows_bytes, self.has_failures) = (0, false);
         let log = &self.log;
         self.calls.retain(|number| !log.decided().contains(number));
         Ok(())
@@ -273,6 +287,9 @@ impl Range {
     async fn look_at_batch(&mut self) {
         if self.cancelled {
             return;
+        }
+        if let Some(max) = self.calls.reached_failures() {
+            self.stop_batch(max).await;
         }
         let of = BatchRef::new(&self.message.app, self.message.batch);
         let requests = self.shared.batches.requests(&of.app, of.batch).await;
@@ -301,6 +318,16 @@ impl Range {
             let reason = Some(cancelled.reason.clone());
             let row = self.context.row_without_run(&self.shared, number, State::Cancelled, reason, history);
             self.push(row);
+        }
+    }
+
+    /// Cancels the batch, of which this worker has seen as many failures as are allowed. Tried again at the next look.
+    async fn stop_batch(&self, max: u64) {
+        let (app, batch, worker) = (&self.message.app, self.message.batch, &self.shared.config.name);
+        let reason = format!("stopped: {max} calls failed on worker {worker}, --max-failures is {max}");
+        let cancelled = Cancelled { by: "max-failures".to_owned(), reason, at: self.shared.deps.now() };
+        if self.shared.deps.store.put_fact(&BatchRef::new(app, batch), &cancelled).await.is_ok() {
+            self.shared.batches.expire(app, batch).await;
         }
     }
 

@@ -23,6 +23,7 @@ impl Range {
         let mut closed_since = None;
         loop {
             self.settle();
+            self.report_starts().await;
             self.look_at_batch().await;
             calls.wake(shared.deps.clock.monotonic());
             self.give_up_if_closed(&mut closed_since);
@@ -36,6 +37,7 @@ impl Range {
             if self.flush_is_due() {
                 self.flush().await?;
             }
+            self.tell_that_it_runs().await?;
             if self.split_looks.is_due(self.elapsed()) && self.may_begin() {
                 self.split().await;
                 self.start_on_free_slots();
@@ -109,6 +111,9 @@ impl Range {
 
     /// How long what has ended may wait to be recorded.
     fn flush_interval(&self) -> Duration {
+        if self.has_failures && self.brakes_soon() {
+            return limits::BRAKE_LOOK;
+        }
         if self.lease.delivery > 1 {
             return limits::FLUSH_MIN;
         }
@@ -136,7 +141,14 @@ impl Range {
         self.shared.deps.clock.monotonic().saturating_sub(self.begun)
     }
 
+    fn brakes_soon(&self) -> bool {
+        self.context.batch.brakes_soon(self.shared.deps.now())
+    }
+
     fn cancel_look_interval(&self) -> Duration {
+        if self.brakes_soon() {
+            return limits::BRAKE_LOOK;
+        }
         (self.elapsed() / 10).clamp(limits::CANCEL_LOOK_MIN, limits::CANCEL_LOOK_MAX)
     }
 
@@ -153,6 +165,7 @@ impl Range {
             (!self.runners.is_empty()).then(|| flush.max(now + limits::FLUSH_MIN)),
             splits.then(|| self.begun + self.split_looks.next()),
             self.calls.next_due(),
+            self.next_tell().filter(|_| !self.runners.is_empty()).map(|after| self.begun + after),
             closed.then(|| now + CLOSED_MAX),
             self.calls.has_retries().then(|| self.log_read + limits::RETRY_LOG_AGE),
             self.gate.next_look(),

@@ -12,7 +12,7 @@ use super::calls::CallQueue;
 use super::context::{CallContext, OpenCall};
 use super::give::SplitLooks;
 use crate::event::Event;
-use crate::layout::batch::Cancelled;
+use crate::layout::batch::{Batch, Cancelled};
 use crate::layout::chunk::{self, Record};
 use crate::layout::object::{self, MarkKind, Unsuited};
 use crate::layout::part::Row;
@@ -39,6 +39,14 @@ use crate::worker::{Abandoned, Shared, record};
 pub enum Prepared {
     Ready(Box<Range>),
     Done(Done),
+}
+
+/// Whether a message is for this worker, as far as its function can be started.
+pub(super) enum StartIntake {
+    Open,
+    Paused,
+    /// Other workers can start the function, this one cannot, and why.
+    Refused(String),
 }
 
 /// A message on its way to its calls.
@@ -93,10 +101,17 @@ impl Preparation {
         }
         let (app, batch) = (&self.message.app, &self.snapshot.batch);
         let resolved = self.shared.definitions.resolve(app, &batch.function, &batch.version).await?;
-        if let Resolved::Ready(version, _) = &resolved
-            && let Err(mismatch) = self.shared.executor.suits(version)
-        {
-            return self.put_back_mismatched(mismatch).await.map(Prepared::Done);
+        if let Resolved::Ready(version, _) = &resolved {
+            if let Err(mismatch) = self.shared.executor.suits(version) {
+                return self.put_back_mismatched(mismatch).await.map(Prepared::Done);
+            }
+            match self.start_intake(version.limits.timeout_ms).await? {
+                StartIntake::Open => {}
+                StartIntake::Paused => return self.put_back_paused().await.map(Prepared::Done),
+                StartIntake::Refused(why) => {
+                    return self.put_back_mismatched(Mismatch(why)).await.map(Prepared::Done);
+                }
+            }
         }
         let Some(claim) = self.claim_range().await else {
             return self.wait_for_share().await.map(Prepared::Done);
@@ -230,7 +245,12 @@ impl Preparation {
             return Ok(Done::Mismatched(PutAside { lease: None, new_name: name.clone(), name, why }));
         }
         // Put back too often, a message comes near the queue's own limit (N1).
-        self.send_anew(wait, why, Done::Mismatched).await
+        Ok(match self.send_anew(wait).await? {
+            (lease, Some(name)) => {
+                Done::Mismatched(PutAside { lease: Some(lease), new_name: name.clone(), name, why })
+            }
+            (lease, None) => Done::Finished(lease),
+        })
     }
 
     /// This range's part in the limits of its batch. None: nothing of it may begin here now.
@@ -245,28 +265,33 @@ impl Preparation {
     /// had been lost with it.
     async fn wait_for_share(mut self) -> Result<Done, Abandoned> {
         let (app, batch) = (self.message.app.clone(), self.message.batch);
+        let shared = self.shared.clone();
         self.message.lost_before |= self.lease.delivery > 1;
-        if !self.shared.limiter.gate(batch).is_paused() {
-            let replaced = |aside: PutAside| match aside.lease {
-                Some(lease) => Done::Replaced { lease, handed_back: false },
-                None => Done::Left,
-            };
-            return self.send_anew(limits::NO_SHARE_PUT_BACK, String::new(), replaced).await;
+        if !shared.limiter.gate(batch).is_paused() {
+            let (lease, name) = self.send_anew(limits::NO_SHARE_PUT_BACK).await?;
+            return Ok(match name {
+                Some(_) => Done::Replaced { lease, handed_back: false },
+                None => Done::Finished(lease),
+            });
         }
         let why = format!("batch {batch} is paused");
-        if self.shared.batches.is_first_mention(batch, &Digest::of(why.as_bytes())) {
-            self.shared.emit(Event::BatchPaused { app, batch });
+        if shared.batches.is_first_mention(batch, &Digest::of(why.as_bytes())) {
+            shared.emit(Event::BatchPaused { app, batch });
         }
-        self.send_anew(limits::PAUSED_PUT_BACK, why, Done::Paused).await
+        Ok(match self.send_anew(limits::PAUSED_PUT_BACK).await? {
+            (lease, Some(name)) => {
+                Done::Paused(PutAside { lease: Some(lease), new_name: name.clone(), name, why })
+            }
+            (lease, None) => Done::Finished(lease),
+        })
     }
 
-    /// Sends what is left of the message as a new one.
-    async fn send_anew(
-        mut self,
-        wait: Duration,
-        why: String,
-        done: impl FnOnce(PutAside) -> Done,
-    ) -> Result<Done, Abandoned> {
+    pub(super) fn definition(&self) -> &Batch {
+        &self.snapshot.batch
+    }
+
+    /// Sends a new message for the calls that have not left this one. Returns its name, or `None` if there are no such calls.
+    pub(super) async fn send_anew(mut self, wait: Duration) -> Result<(Lease, Option<String>), Abandoned> {
         let losses = self.losses();
         let each = self
             .message
@@ -276,7 +301,7 @@ impl Preparation {
         let left: BTreeMap<u64, AttemptHistory> =
             each.filter(|(number, _)| !self.is_given(*number)).collect();
         if left.is_empty() {
-            return Ok(Done::Finished(self.lease));
+            return Ok((self.lease, None));
         }
         let each = left.keys().map(|number| (*number, losses(*number)));
         self.message.losses = each.filter(|(_, marks)| !marks.is_empty()).collect();
@@ -286,7 +311,7 @@ impl Preparation {
         let name = self.message.name();
         let message = Message::Range(self.message);
         send::send(&self.shared.deps.queues.chunks, &message, wait).await?;
-        Ok(done(PutAside { lease: Some(self.lease), new_name: name.clone(), name, why }))
+        Ok((self.lease, Some(name)))
     }
 
     async fn is_not_started_for_too_long(&self) -> Result<bool, Abandoned> {
@@ -351,9 +376,15 @@ impl Preparation {
                 }
             }
         }
+        let knows_of_failed_starts = self.snapshot.has_unsuited();
         let Preparation { shared, lease, message, place, .. } = self;
         let is_mean_known = shared.pace.mean_of_batch(message.batch).is_some() || message.mean_ms.is_some();
         let split_looks = SplitLooks::new(&*shared.deps.rng, is_mean_known);
+        let tell_after = split_looks.stretch(if knows_of_failed_starts {
+            limits::RUN_TOLD_SOON
+        } else {
+            limits::RUN_TOLD
+        });
         if lease.delivery > 1 {
             shared.emit(Event::RangeRedelivered {
                 app: message.app.clone(),
@@ -365,8 +396,13 @@ impl Preparation {
             });
         }
         let now = shared.deps.clock.monotonic();
-        let gate = shared.limiter.gate(message.batch);
-        let calls = CallQueue::new(todo, PrefetchClaim::new(shared.prefetch.clone()), gate.clone());
+        let (gate, brake) =
+            (shared.limiter.gate(message.batch), shared.failures.brake(message.batch, &context.batch));
+        let claims = PrefetchClaim::new(shared.prefetch.clone());
+        let calls = CallQueue::new(todo, claims, gate.clone(), brake);
+        if !shared.starts.is_over(message.batch) {
+            calls.watch();
+        }
         let addition = Addition { worker: shared.config.name.clone(), ..Addition::default() };
         let mut range = Range {
             lease,
@@ -381,11 +417,14 @@ impl Preparation {
             runners: JoinSet::new(),
             addition,
             rows_bytes: 0,
+            has_failures: false,
             begun: now,
             bytes,
             flushed: now,
             log_read: now,
             split_looks,
+            tell_after,
+            start_reports: Vec::new(),
             level: Level::Normal,
             losses,
             marks: 0,
@@ -416,7 +455,8 @@ pub(super) async fn record_mismatch(shared: &Shared, message: &RangeMessage, why
         return;
     }
     let key = Key::BatchUnsuited(message.app.clone(), message.batch, reason);
-    let unsuited = Unsuited { why, worker: shared.config.name.clone(), at: shared.deps.now() };
+    let (worker, at) = (shared.config.name.clone(), shared.deps.now());
+    let unsuited = Unsuited { why, worker, at, failed_starts: None };
     // For people: tried once.
     let _ = shared.deps.store.put(&key, PutObject::create(object::encode(&unsuited))).await;
 }

@@ -54,7 +54,8 @@ pub async fn run(
             Some((execution, busy)) => (context.conclude(shared, open, execution).await, busy),
             None => {
                 // Cut off, it stays among those that run, and is handed over with them.
-                let Some(end) = gate.while_held(context.run(shared, open)).await else { break };
+                let run = context.run(shared, open, |log| calls.begins(log));
+                let Some(end) = gate.while_held(run).await else { break };
                 (end, shared.deps.clock.monotonic().saturating_sub(begun))
             }
         };
@@ -113,6 +114,7 @@ impl Runner<'_> {
         let (taken_at, begun) = (self.shared.deps.now(), self.shared.deps.clock.monotonic());
         let payload = open.record.payload.clone().into();
         let work = self.context.invocation(&open.record, payload, open.history.next_attempt());
+        self.calls.begins(&work.execution_log);
         self.in_hand = Some(InHand { open, taken_at, begun, execution_log: work.execution_log.clone() });
         Some(work)
     }

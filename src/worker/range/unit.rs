@@ -37,13 +37,13 @@ impl Range {
             && let Some(open) = self.calls.take()
         {
             let begun = shared.deps.clock.monotonic();
-            let context = self.context.clone();
+            let (context, calls) = (self.context.clone(), self.calls.clone());
             let end = tokio::select! {
                 biased;
                 () = shared.phases.reached(Phase::HandBack) => return Ok(()),
                 () = self.is_cancelled_meanwhile() => None,
                 () = self.gate.lapsed() => None,
-                end = context.run(&shared, open) => Some(end),
+                end = context.run(&shared, open, |log| calls.begins(log)) => Some(end),
             };
             let Some(end) = end else {
                 self.look_at_batch().await;
@@ -52,10 +52,14 @@ impl Range {
             let busy = shared.deps.clock.monotonic().saturating_sub(begun);
             self.calls.ended(end, busy);
             self.settle();
+            self.report_starts().await;
             // A unit is one execution of each of its calls: a retry, however soon, is a message of its own.
             for (due, open) in self.calls.take_waiting().into_values() {
                 self.make_pending(&open, due.saturating_sub(begun + busy));
             }
+        }
+        if self.calls.reached_failures().is_some() {
+            self.look_at_batch().await;
         }
         // Before another suspect may run here, and take this worker along.
         let flushed = self.flush().await;

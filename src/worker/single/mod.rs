@@ -268,7 +268,8 @@ impl SingleCall {
             };
             let limits = &ready.version.limits;
             let policy = Policy { attempts_max: limits.attempts_max, backoff_ms: limits.retry_backoff_ms };
-            match (attempt::next(&mut self.history, Ended::of(&run), &policy), run) {
+            let ended = Ended::of(&run, shared.deps.now());
+            match (attempt::next(&mut self.history, ended, &policy), run) {
                 (Next::Decide, run) => return self.decide(&ready, run, &execution_log).await,
                 (Next::Retry(wait), run) => {
                     if let Some(left) = self.wait(&ready, run, &execution_log, wait).await {
@@ -380,7 +381,7 @@ impl SingleCall {
     }
 
     async fn keep(&self, failed: FailedAttempt, attempt: u32, retry_at: Option<Time>) {
-        let following = Following { failures: self.history.failures + self.history.start_failures, retry_at };
+        let following = Following { failures: self.history.attempts, retry_at };
         let (app, call) = (&self.message.app, self.message.call);
         failed_attempt::keep(&self.shared, app, call, self.attempt_id(attempt), failed, following).await;
     }
@@ -408,7 +409,7 @@ impl SingleCall {
         outcome.run_ms = run.took.as_millis() as u64;
         let result = match run.verdict {
             Verdict::Success { content_type, body } => Some((body, content_type)),
-            Verdict::Error { .. } | Verdict::Timeout => None,
+            Verdict::Error { .. } | Verdict::Busy { .. } | Verdict::Timeout => None,
         };
         self.finish(outcome, AttemptOutput { result, log: run.log }).await
     }

@@ -118,7 +118,8 @@ impl SingleCall {
             return Ok(());
         }
         let worker = self.shared.config.name.clone();
-        let unsuited = object::Unsuited { why: mismatch.to_string(), worker, at: self.shared.deps.now() };
+        let (why, at) = (mismatch.to_string(), self.shared.deps.now());
+        let unsuited = object::Unsuited { why, worker, at, failed_starts: None };
         let of = CallRef { app, call };
         self.shared.deps.store.put_fact(&(of, self.message.id), &unsuited).await?;
         Ok(())

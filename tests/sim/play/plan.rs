@@ -13,10 +13,14 @@ pub enum Way {
     Fails,
     /// Fails so many times, then answers.
     FailsFirst(u32),
+    /// Asks so many times to be tried again, then answers.
+    BusyFirst(u32),
     RunsTooLong,
     /// Takes its worker along, every time.
     Kills,
     CannotStart,
+    /// Even workers cannot start it. There is an odd one.
+    StartsOnOdd,
     /// Even workers find out, once it has begun, that they cannot run it. There is an odd one.
     Elsewhere,
 }
@@ -293,12 +297,27 @@ impl Plan {
                 *way = Way::Fails;
             }
         };
-        for call in &mut self.calls {
+        for (index, call) in self.calls.iter_mut().enumerate() {
+            if let Way::FailsFirst(times) = call.way
+                && index % 2 == 0
+            {
+                call.way = Way::BusyFirst(times + 2);
+            }
             tame(&mut call.way);
             (call.cancel_after, call.twice, call.dies_after, call.cut_after) = (None, None, None, None);
         }
         for batch in &mut self.batches {
             batch.ways.iter_mut().for_each(tame);
+            // A process that asks to be tried again, where it would have failed.
+            for way in batch.ways.iter_mut().step_by(2) {
+                if let Way::FailsFirst(times) = *way {
+                    *way = Way::BusyFirst(times + 2);
+                }
+            }
+            // No draw of its own, so that the days are otherwise those of before.
+            if batch.ways.len().is_multiple_of(4) {
+                batch.ways.fill(if self.workers < 2 { Way::CannotStart } else { Way::StartsOnOdd });
+            }
             (batch.dies_after, batch.cut_after, batch.pauses, batch.retry) = (None, None, None, false);
             (batch.cancel_after, batch.cancel_call, batch.max_failures) = (None, None, None);
             batch.resumes.clear();

@@ -185,7 +185,7 @@ impl Stage {
         if self.is_sick(worker) {
             return Act::fault(Fault::Worker("docker is down".to_owned()));
         }
-        if way == Way::CannotStart {
+        if way == Way::CannotStart || (way == Way::StartsOnOdd && worker.is_multiple_of(2)) {
             return Act::fault(Fault::Function("image not found: nosuch".to_owned()));
         }
         if way == Way::Elsewhere && worker.is_multiple_of(2) && self.plan.workers > 1 {
@@ -197,6 +197,7 @@ impl Stage {
             Way::FailsFirst(times) => work.attempt <= times,
             way => way == Way::Fails,
         };
+        let is_busy = matches!(way, Way::BusyFirst(times) if work.attempt <= times);
         let (mut act, ends) = match way {
             Way::RunsTooLong => (
                 Act::answer(Bytes::new()).takes(Duration::from_millis(work.version.limits.timeout_ms + 1)),
@@ -206,6 +207,7 @@ impl Stage {
                 let _ = deaths.send(worker);
                 (Act::answer(Bytes::new()).takes(Duration::from_secs(20)), State::Killed)
             }
+            _ if is_busy => (Act::busy(format!("exit code 75 {body}"), None).takes(takes), State::Error),
             _ if fails => (Act::error(format!("exit code 3 {body}")).takes(takes), State::Error),
             _ => (Act::answer(Bytes::from(body.clone())).takes(takes), State::Success),
         };

@@ -99,8 +99,8 @@ fn missing(found: &UnsuitedBatches) -> Check {
 
 fn batch_lines(batch: &UnsuitedBatch) -> impl Iterator<Item = String> {
     batch.reasons.iter().map(move |reason| {
-        let Unsuited { why, worker, at } = reason;
-        format!("batch {} of {}: {why} (first reported by {worker} at {at})", batch.batch, batch.app)
+        let Unsuited { worker, at, .. } = reason;
+        format!("batch {} of {}: {reason} (first reported by {worker} at {at})", batch.batch, batch.app)
     })
 }
 

@@ -44,9 +44,12 @@ impl<'a> History<'a> {
     }
 
     pub fn check(&self, status: State, attempts: u32) -> Verdict {
-        // It fails before any execution.
-        if self.way == Way::CannotStart {
+        // It fails before any execution, or has failed so before it.
+        if matches!(self.way, Way::CannotStart | Way::StartsOnOdd) {
             return Ok(());
+        }
+        if status == State::Error && matches!(self.way, Way::BusyFirst(_)) {
+            return self.wrong("asked to be tried again, and has failed");
         }
         if status == State::Error {
             self.was_tried_as_often_as_it_may(attempts)?;
@@ -87,7 +90,8 @@ impl<'a> History<'a> {
         for execution in &self.executions {
             let Some(ended) = execution.ended.filter(|ended| *ended <= begun) else { continue };
             if execution.ends == State::Error {
-                let waits = ended + self.backoff * (1 << (execution.attempt - 1));
+                let backoff = self.backoff * (1 << (execution.attempt - 1));
+                let waits = ended + backoff.min(Duration::from_millis(limits::RETRY_BACKOFF_MS_MAX));
                 let known = failures.entry(execution.attempt).or_insert(waits);
                 *known = (*known).min(waits);
             }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use afn::layout::batch::{Fired, Sealed, Summary};
+use afn::layout::batch::{Cancelled, Fired, Sealed, Summary};
 use afn::layout::chunk;
 use afn::layout::part::{Part, Row, RowResult};
 use afn::layout::{Key, key, object};
@@ -24,6 +24,7 @@ struct OneBatch {
     summary: Option<Summary>,
     sealed: Option<Sealed>,
     fired: Option<Fired>,
+    cancelled: Option<Cancelled>,
 }
 
 /// All that was read so far: facts never change, and a day is looked at hundreds of times.
@@ -61,6 +62,7 @@ impl Seen {
                     | Key::Summary(..)
                     | Key::Sealed(..)
                     | Key::Fired(..)
+                    | Key::Cancelled(..)
             );
             if of_interest {
                 let body = store
@@ -114,6 +116,10 @@ impl Seen {
                 let fired = object::decode(name, &body).map_err(unreadable)?;
                 self.batches.entry(batch).or_default().fired = Some(fired);
             }
+            Key::Cancelled(_, batch) => {
+                let cancelled = object::decode(name, &body).map_err(unreadable)?;
+                self.batches.entry(batch).or_default().cancelled = Some(cancelled);
+            }
             _ => {}
         }
         Ok(())
@@ -161,6 +167,7 @@ impl Seen {
         for (batch, seen) in &self.batches {
             self.records_are_the_source(stage, *batch, seen)?;
             summary_adds_up(*batch, seen)?;
+            nothing_started_before_it_was_stopped(stage, *batch, seen)?;
             for row in seen.rows.values() {
                 true_row(stage, &executions, *batch, seen, row)?;
                 let (index, planned) = seen.records[&row.number];
@@ -200,7 +207,7 @@ impl Seen {
             }
         }
         let Some(sealed) = &seen.sealed else { return Ok(()) };
-        let ended = is_cancelled(stage, batch) || told.sealed_batches.contains(&batch);
+        let ended = is_cancelled(stage, batch, seen) || told.sealed_batches.contains(&batch);
         if !ended && sealed.calls() != expected.len() as u64 {
             return wrong(format!("{batch} has {} calls, its source {}", sealed.calls(), expected.len()));
         }
@@ -216,11 +223,30 @@ fn is_retried(status: State) -> bool {
     matches!(status, State::Error | State::Timeout | State::Killed | State::Cancelled)
 }
 
-fn is_cancelled(stage: &Stage, batch: BatchId) -> bool {
+fn is_cancelled(stage: &Stage, batch: BatchId, seen: &OneBatch) -> bool {
+    // Because none of its calls could be started.
+    if seen.cancelled.as_ref().is_some_and(|cancelled| cancelled.by == "starts") {
+        return true;
+    }
     let told = stage.told();
     let brake =
         told.batches.get(&batch).is_some_and(|index| stage.plan.batches[*index].max_failures.is_some());
     brake || told.cancelled_batches.contains(&batch)
+}
+
+/// A minute is a flush and a look.
+const HEARD_MS: u64 = 60_000;
+
+/// A batch is stopped because its function cannot be started: then it never was, as far as the store told.
+fn nothing_started_before_it_was_stopped(stage: &Stage, batch: BatchId, seen: &OneBatch) -> Verdict {
+    let stopped = seen.cancelled.as_ref().filter(|cancelled| stage.plan.calm && cancelled.by == "starts");
+    let Some(cancelled) = stopped else { return Ok(()) };
+    let has_run =
+        |row: &&Row| row.status == State::Success && row.completed_at.plus_ms(HEARD_MS) < cancelled.at;
+    match seen.rows.values().find(has_run) {
+        Some(row) => Err(Invariant::Truthful.broken(format!("{batch} was {cancelled:?} after {row:?}"))),
+        None => Ok(()),
+    }
 }
 
 fn summary_adds_up(batch: BatchId, seen: &OneBatch) -> Verdict {
@@ -264,7 +290,7 @@ fn true_row(stage: &Stage, executions: &[Execution], batch: BatchId, seen: &OneB
                 return wrong("has a result that no execution of that attempt gave");
             }
         }
-        State::Error if way == Way::CannotStart => {
+        State::Error if matches!(way, Way::CannotStart | Way::StartsOnOdd) => {
             if row.error.as_deref() != Some("image not found: nosuch") {
                 return wrong("does not say why");
             }
@@ -281,7 +307,8 @@ fn true_row(stage: &Stage, executions: &[Execution], batch: BatchId, seen: &OneB
         State::Timeout => return wrong("timed out though its function does not run long"),
         State::Killed if way == Way::Kills || stage.plan.disturbances >= 3 => {}
         State::Killed => return wrong("is innocent"),
-        State::Cancelled if is_cancelled(stage, batch) || stage.told().cancelled_calls.contains(&call) => {}
+        State::Cancelled
+            if is_cancelled(stage, batch, seen) || stage.told().cancelled_calls.contains(&call) => {}
         State::Cancelled => return wrong("was cancelled by nobody"),
         State::Delayed | State::Queued | State::Running => return wrong("is recorded as not final"),
     }
