@@ -12,6 +12,7 @@ mod doctor;
 mod hostile_text;
 mod operate;
 mod privacy;
+mod retention;
 mod secrets;
 mod usage;
 mod workers;
