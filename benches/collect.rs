@@ -68,6 +68,7 @@ async fn fill(deps: &Deps, rows: u64) -> BatchId {
         attempts_max: None,
         retry_backoff_ms: None,
         limits: Default::default(),
+        retention: None,
         retry_of: None,
         created_at: deps.now(),
         nonce: Nonce::new(1),

@@ -22,6 +22,7 @@ pub mod model;
 pub mod outcomes;
 pub mod planted;
 pub mod results;
+pub mod retention;
 pub mod seam;
 pub mod store_clock;
 pub mod store_id;

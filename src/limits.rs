@@ -4,9 +4,11 @@
 mod api;
 mod shares;
 mod starts;
+mod upkeep;
 
 use std::time::Duration;
 
+pub use self::upkeep::*;
 pub use api::*;
 pub use shares::*;
 pub use starts::*;
@@ -230,21 +232,9 @@ pub const CANCEL_LOOK_MIN: Duration = Duration::from_secs(2);
 pub const CANCEL_LOOK_MAX: Duration = minutes(1);
 /// What a worker gives running calls on drain before they go back.
 pub const GRACE_DEFAULT: Duration = Duration::from_secs(25);
-/// A call without outcome is sent again by the reconciler when it is older than max(this, 2 × timeout).
-pub const RESEND_AFTER: Duration = hours(1);
-/// How often the reconciler looks, by one worker of all.
-pub const RECONCILE_EVERY: Duration = minutes(30);
-/// A sweep goes on past so many apps, calls or batches in a row at which the store does not do what it is asked.
-pub const SWEEP_FAILURES_MAX: u32 = 3;
-/// Where a queue is never empty, the last messages received for the first time tell how long its backlog is: so many.
-pub const BACKLOG_SAMPLES: usize = 4;
-/// A call on such a queue is sent again when it is older than twice the backlog and this: a queue does not keep the order.
-pub const BACKLOG_SLACK: Duration = minutes(15);
 /// A sick worker probes itself with backoff between these.
 pub const PROBE_MIN: Duration = Duration::from_secs(1);
 pub const PROBE_MAX: Duration = minutes(1);
-/// A single call is deleted this long after its `status`: no message, lease or run can still be alive.
-pub const DELETE_AFTER: Duration = Duration::from_millis(ms(RETENTION) + ms(LEASE_MAX) + TIMEOUT_MS_MAX);
 
 // ---- Batches.
 
@@ -334,13 +324,6 @@ pub const SUPERVISOR_CALL: Duration = minutes(9);
 pub const SUPERVISE_GAPS: Duration = minutes(1);
 /// `seal` is refused while the youngest chunk is younger, and a cancelled batch is sealed by its supervisor after it.
 pub const SEAL_QUIET: Duration = minutes(10);
-/// The reconciler sends a supervisor again when its batch had no new chunk or part for this long.
-pub const SUPERVISOR_LOST: Duration = hours(2);
-/// It does so again whenever so much more time has passed, at first and after a day.
-pub const SUPERVISOR_LOST_AGAIN: Duration = hours(2);
-pub const SUPERVISOR_LOST_AGAIN_MAX: Duration = days(1);
-/// How far back the reconciler looks for batches without `fired`.
-pub const SUPERVISOR_LOST_WITHIN: Duration = days(15);
 /// Tries of a webhook, within an hour.
 pub const WEBHOOK_TRIES_MAX: u32 = 10;
 

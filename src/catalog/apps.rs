@@ -7,8 +7,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::{Catalog, READS_IN_FLIGHT, suggest};
 use crate::error::{Error, Result};
 use crate::layout::key;
+use crate::layout::object::Settings;
 use crate::model::app::{App, Config, check_config};
-use crate::model::{AppName, FunctionName};
+use crate::model::{AppName, FunctionName, Retention};
 use crate::seam::{Created, StoreExt as _};
 
 impl Catalog {
@@ -58,6 +59,23 @@ impl Catalog {
         match self.create(app, &body).await? {
             Created::New => Ok(body),
             Created::Existing((current, _)) => Ok(current),
+        }
+    }
+
+    /// What holds for all apps that say nothing else.
+    pub async fn set_retention(&self, retention: Retention) -> Result<()> {
+        let now = self.deps.now();
+        let settings = Settings { retention: Some(retention), updated_at: now, nonce: self.deps.nonce() };
+        if let Created::New = self.create(&(), &settings).await? {
+            return Ok(());
+        }
+        let change = |settings: &mut Settings| {
+            (settings.retention, settings.updated_at) = (Some(retention), now);
+            Ok(())
+        };
+        match self.change(&(), change).await? {
+            Some(_) => Ok(()),
+            None => Err(Error::internal("object `settings` was there and is gone")),
         }
     }
 
@@ -111,7 +129,7 @@ impl Catalog {
     fn new_app(&self, config: Config, annotations: BTreeMap<String, serde_json::Value>) -> App {
         let now = self.deps.now();
         let nonce = self.deps.nonce();
-        App { config, annotations, created_at: now, updated_at: now, nonce }
+        App { config, annotations, retention: None, created_at: now, updated_at: now, nonce }
     }
 
     pub(super) async fn no_app(&self, app: &AppName) -> Result<Error> {

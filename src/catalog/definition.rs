@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Catalog;
 use crate::error::{Error, Result};
-use crate::layout::object::RouteTarget;
+use crate::layout::object::{RouteTarget, Settings};
 use crate::layout::{Fact, Key};
 use crate::limits;
 use crate::model::{App, Function, Nonce};
@@ -34,7 +34,7 @@ macro_rules! definition {
     )+};
 }
 
-definition!(App, Function, RouteTarget);
+definition!(App, Function, RouteTarget, Settings);
 
 impl Catalog {
     /// With an existing one comes the ETag that a replacement of it needs.

@@ -12,7 +12,7 @@ use crate::embedded::{AllowedImages, Choice, ExecutorChoice, FunctionUids, Machi
 use crate::error::{Error, Result};
 use crate::layout::batch::{MaxFailures, Then};
 use crate::limits::ATTEMPTS_MAX;
-use crate::model::{self, AppName, BatchId, BatchLimits, Kind, Rate};
+use crate::model::{self, AppName, BatchId, BatchLimits, Kind, Rate, Retention};
 use crate::results::export::CsvText;
 use crate::submit::batch::OnBadRecord;
 use crate::submit::source::{Format, Pass};
@@ -231,6 +231,11 @@ pub struct PolicyFlags {
     /// Call this function once when the batch is over, with its summary.
     #[arg(long, value_name = "APP/ROUTE", value_parser = parse::then)]
     pub then: Option<Then>,
+
+    /// Keep payloads, results and logs so long after the end, like 30d, instead of what the app says; `never` deletes them
+    /// only on request.
+    #[arg(long, value_name = "TIME")]
+    pub retention: Option<Retention>,
 
     /// Post the summary to this URL when the batch is over: at least once, at most 10 tries. The worker that finishes the
     /// batch signs it with its AFN_WEBHOOK_SECRET, and posts to public addresses over https; `afn worker --webhook-allow`

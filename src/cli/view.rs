@@ -61,6 +61,8 @@ pub fn call_details(call: &CallView, why: Option<&str>, failed: &[Attempt]) -> T
     fields.add_some("Completed At", call.completed_at);
     fields.add_some("Ran For", call.completed_at.and(call.run_ms).map(millis));
     fields.add_some("Payload", call.payload_bytes.map(bytes));
+    let is_gone = call.state.is_final() && call.id.batch().is_none() && call.payload_bytes.is_none();
+    fields.add_some("Content", is_gone.then_some("deleted: its retention is over"));
     fields.add_some("Result", call.result.as_ref().map(stored));
     fields.add_some("Log", call.log.as_ref().map(stored));
     fields
@@ -77,6 +79,8 @@ pub fn batch_details(view: &BatchView, why: Option<&str>, others: &[OtherBatch])
         fields.add("Function", format!("{name} ({route}{version})"));
     }
     fields.add("Status", view.status);
+    let deleted = view.deleted.as_ref();
+    fields.add_some("Content", deleted.map(|it| format!("deleted on {}: {}", it.at, it.reason)));
     let why: Vec<&str> = view.reason.as_deref().into_iter().chain(why).collect();
     fields.add_some("Why", (!why.is_empty()).then(|| why.join("; ")));
     fields.add(
@@ -142,6 +146,7 @@ pub fn app_record(name: &AppName, app: &App, values: Values) -> Value {
         "name": name,
         "config": values.of(&app.config),
         "annotations": app.annotations,
+        "retention": app.retention,
         "created_at": app.created_at,
         "updated_at": app.updated_at,
     })

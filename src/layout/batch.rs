@@ -10,7 +10,7 @@ use crate::limits;
 use crate::model::checked::{checked, within};
 use crate::model::id::NUMBER_MAX;
 use crate::model::{
-    AppName, BatchId, BatchLimits, CallId, FunctionName, Nonce, Route, State, Time, VersionId,
+    AppName, BatchId, BatchLimits, CallId, FunctionName, Nonce, Retention, Route, State, Time, VersionId,
 };
 
 /// `batches/{batch}`: which app an id belongs to. A batch's first object.
@@ -44,6 +44,9 @@ pub struct Batch {
     /// Unless `control` has others.
     #[serde(default, skip_serializing_if = "BatchLimits::is_none")]
     pub limits: BatchLimits,
+    /// How long its content is kept after its end, instead of what the app says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
     /// Made of that batch's failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<BatchId>,
@@ -203,6 +206,16 @@ pub struct Summary {
     pub parts: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled: Option<String>,
+}
+
+/// `deleted`: the content of the batch is being deleted, or is gone. Written first, so that no reader takes what is left for
+/// the whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    pub by: String,
+    /// A fragment that fits "its content was deleted: …".
+    pub reason: String,
+    pub at: Time,
 }
 
 /// `fired`: follow-ups done. Stays.

@@ -4,13 +4,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Key;
-use super::batch::{Batch, Cancelled, Fired, Mark, Pointer, Retry, Sealed, Summary};
+use super::batch::{Batch, Cancelled, Deleted, Fired, Mark, Pointer, Retry, Sealed, Summary};
 use super::control::{Control, Shares};
-use super::object::{IdempotencyKey, Reconciled, RouteTarget, Started, StoreIdentity, TaskPanic, Unsuited};
+use super::object::{
+    IdempotencyKey, Reconciled, RouteTarget, Settings, Started, StoreIdentity, TaskPanic, Unsuited,
+};
+use super::watermarks::Watermarks;
 use crate::limits;
 use crate::model::{
     App, AppName, BatchId, BatchRef, CallRef, DeliveryId, Digest, Function, FunctionName, MarkId, MessageId,
-    Outcome, PanicId, Route, Version, VersionId,
+    Outcome, PanicId, Route, Version, VersionId, WatermarksId,
 };
 
 /// A JSON body under a key that its id gives. It is written once, unless it is a definition.
@@ -53,10 +56,13 @@ facts! {
     Control { BatchRef } of => Key::Control(of.app.clone(), of.batch);
     Shares { BatchRef } of => Key::Shares(of.app.clone(), of.batch);
     Summary { BatchRef } of => Key::Summary(of.app.clone(), of.batch);
+    Deleted { BatchRef } of => Key::Deleted(of.app.clone(), of.batch);
     Fired { BatchRef } of => Key::Fired(of.app.clone(), of.batch);
     Retry { (BatchRef, u32) } (of, number) => Key::Retry(of.app.clone(), of.batch, *number);
     Mark { (BatchRef, u64, MarkId) } (of, last, mark) => Key::Mark(of.app.clone(), of.batch, *last, *mark);
+    Settings { () } () => Key::Settings;
     StoreIdentity { () } () => Key::Store;
     Reconciled { u64 } hour => Key::Reconciled(*hour);
+    Watermarks { WatermarksId } id => Key::Watermarks(*id), limits::WATERMARKS_BYTES_MAX;
     TaskPanic { PanicId } panic => Key::Panic(*panic), limits::PANIC_BYTES_MAX;
 }

@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use crate::error::Error;
 use crate::model::{
     AppName, AttemptId, BatchId, CallId, DeliveryId, Digest, FunctionName, MarkId, MessageId, Nonce, PanicId,
-    Route, VersionId,
+    Route, VersionId, WatermarksId,
 };
 
 /// How a field is written in a key.
@@ -224,10 +224,16 @@ keys! {
     Control(app: AppName, batch: BatchId) = "apps/{app}/controls/{batch}";
     /// Definition: which worker may run how much of a batch with limits.
     Shares(app: AppName, batch: BatchId) = "apps/{app}/shares/{batch}";
+    /// Fact: its content was deleted; stays with `summary` and `fired`.
+    Deleted(app: AppName, batch: BatchId) = "apps/{app}/batches/{batch}/deleted";
+    /// Definition: what holds for the whole store.
+    Settings = "settings";
     /// Fact: the id of the store.
     Store = "store";
     /// Fact: which worker reconciles in this interval since the epoch.
     Reconciled(interval: u64 as Padded<8, { u64::MAX }>) = "reconciled/{interval}";
+    /// Fact: where a turn of upkeep has come to.
+    Watermarks(id: WatermarksId) = "reconciled/watermarks/{id}";
     /// Fact: a task of a worker panicked.
     Panic(panic: PanicId) = "panics/{panic}";
     /// Written and deleted at once, to read the store's clock and to see whether it takes writes.
@@ -273,6 +279,7 @@ prefixes! {
     marks(app: &AppName, batch: BatchId, last: u64 as Number) = "apps/{app}/batches/{batch}/marks/{last}/";
     keys(app: &AppName) = "apps/{app}/keys/";
     reconciled() = "reconciled/";
+    watermarks() = "reconciled/watermarks/";
     panics() = "panics/";
     logs(app: &AppName, call: CallId) = "apps/{app}/calls/{call}/log/";
     started(app: &AppName, call: CallId) = "apps/{app}/calls/{call}/started/";

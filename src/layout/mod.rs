@@ -16,6 +16,7 @@ pub mod origin;
 pub mod part;
 pub mod runs;
 pub mod table;
+pub mod watermarks;
 
 pub use fact::Fact;
 pub use key::Key;

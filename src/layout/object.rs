@@ -9,7 +9,7 @@ use super::envelope::{self, Envelope};
 use crate::error::Result;
 use crate::limits;
 use crate::model::checked::{checked, within};
-use crate::model::{AttemptHistory, CallId, Digest, FunctionName, Nonce, StoreId, Time};
+use crate::model::{AttemptHistory, CallId, Digest, FunctionName, Nonce, Retention, StoreId, Time};
 
 /// `routes/{route}`: which function a route leads to, as long as that function says the same of its route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +133,16 @@ pub struct IdempotencyKey {
 pub struct StoreIdentity {
     pub id: StoreId,
     pub created_at: Time,
+}
+
+/// `settings`: what holds for the whole store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Of apps and batches that have none of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
+    pub updated_at: Time,
+    pub nonce: Nonce,
 }
 
 /// `reconciled/{interval}`.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config_value::ConfigValue;
 use super::id::Nonce;
+use super::retention::Retention;
 use super::time::Time;
 use crate::error::Error;
 use crate::limits;
@@ -21,6 +22,9 @@ pub struct App {
     pub config: Config,
     #[serde(default)]
     pub annotations: BTreeMap<String, serde_json::Value>,
+    /// How long the content of its calls and batches is kept after their end, instead of what the context says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
     pub created_at: Time,
     pub updated_at: Time,
     pub nonce: Nonce,

@@ -82,6 +82,8 @@ ulids! {
     StoreId, "store id", |id, _| Ok(id);
     /// A panic of a worker's task.
     PanicId, "id of a panic", |id, _| Ok(id);
+    /// What a turn of upkeep has left for the next one.
+    WatermarksId, "id of watermarks", |id, _| Ok(id);
 }
 
 impl CallId {
@@ -135,6 +137,12 @@ impl MessageId {
 impl PanicId {
     pub fn new(now: Time, random: u128) -> PanicId {
         PanicId(Ulid::from_parts(now.0, random))
+    }
+}
+
+impl WatermarksId {
+    pub fn new(now: Time, random: u128) -> WatermarksId {
+        WatermarksId(Ulid::from_parts(now.0, random))
     }
 }
 

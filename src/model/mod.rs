@@ -14,6 +14,7 @@ pub mod outcome;
 pub mod price;
 pub mod queue_name;
 pub mod reference;
+pub mod retention;
 pub(crate) mod text;
 pub mod time;
 pub mod webhook;
@@ -24,10 +25,13 @@ pub use batch_limits::{BatchLimits, Rate};
 pub use call::{CallFacts, State};
 pub use config_value::{AwsSecret, ConfigValue, SecretRef};
 pub use function::{Format, Function, Kind, Limits, Source, Version, machine};
-pub use id::{AttemptId, BatchId, CallId, DeliveryId, MarkId, MessageId, Nonce, PanicId, StoreId};
+pub use id::{
+    AttemptId, BatchId, CallId, DeliveryId, MarkId, MessageId, Nonce, PanicId, StoreId, WatermarksId,
+};
 pub use name::{AppName, Digest, FunctionName, Route, VersionId};
 pub use outcome::{AttemptFacts, Outcome, Stored};
 pub use queue_name::{PerQueue, QueueName};
 pub use reference::{BatchRef, CallRef};
+pub use retention::Retention;
 pub use text::fold_digits;
 pub use time::Time;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::listing::Listing;
 use super::status::BatchStatus;
-use crate::error::{Code, Result};
-use crate::layout::batch::{Batch, Cancelled, Fired, Retry, SEALED_BY_SUBMITTER, Sealed, Summary};
+use crate::error::{Code, Error, Result};
+use crate::layout::batch::{Batch, Cancelled, Deleted, Fired, Retry, SEALED_BY_SUBMITTER, Sealed, Summary};
 use crate::layout::control::Control;
 use crate::layout::{Fact, Key, key};
 use crate::model::{BatchId, BatchLimits, BatchRef, State, Time};
@@ -57,6 +57,13 @@ impl<T: Fact> FactEntry<T> {
     }
 }
 
+/// Why nothing can be read or done with a batch any more.
+pub fn deleted_error(of: &BatchRef, deleted: &Deleted) -> Error {
+    let (batch, Deleted { reason, at, .. }) = (of.batch, deleted);
+    Error::not_found(format!("the calls of batch `{batch}` were deleted on {at}: {reason}"))
+        .with_hint(format!("`afn batch status {batch}` shows its summary"))
+}
+
 /// A batch as far as it is known beside its chunks and logs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BatchFacts {
@@ -67,6 +74,7 @@ pub struct BatchFacts {
     pub control: Option<Arc<Control>>,
     pub summary: FactEntry<Summary>,
     pub fired: FactEntry<Fired>,
+    pub deleted: FactEntry<Deleted>,
     /// By their number, from 1.
     pub retries: BTreeMap<u32, FactEntry<Retry>>,
     /// When the definition was written, by the store's clock.
@@ -103,6 +111,7 @@ impl BatchFacts {
                 Ok(Key::Sealed(..)) => self.sealed.mark_listed(),
                 Ok(Key::Cancelled(..)) => self.cancelled.mark_listed(),
                 Ok(Key::Summary(..)) => self.summary.mark_listed(),
+                Ok(Key::Deleted(..)) => self.deleted.mark_listed(),
                 Ok(Key::Fired(..)) => self.fired.mark_listed(),
                 Ok(Key::Retry(_, _, retry)) => self.retries.entry(retry).or_default().mark_listed(),
                 _ => {}
@@ -133,6 +142,14 @@ impl BatchFacts {
         }
     }
 
+    /// An error where its content was deleted. What is left of it is not to be read. Costs a request only then.
+    pub async fn refuse_deleted(&mut self, store: &dyn Store, of: &BatchRef) -> Result<()> {
+        match self.deleted.read(store, of).await? {
+            Some(deleted) => Err(deleted_error(of, &deleted)),
+            None => Ok(()),
+        }
+    }
+
     /// Reads all that is there.
     pub async fn read(&mut self, store: &dyn Store, of: &BatchRef) -> Result<()> {
         tokio::try_join!(
@@ -141,6 +158,7 @@ impl BatchFacts {
             self.cancelled.read(store, of),
             self.summary.read(store, of),
             self.fired.read(store, of),
+            self.deleted.read(store, of),
         )?;
         // Of a batch that is over nothing can be asked.
         if !self.summary.is_there() {

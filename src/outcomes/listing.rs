@@ -97,7 +97,7 @@ pub async fn list(store: &dyn Store, of: &BatchRef, known: &Known) -> Result<Lis
                     }
                 }
                 Ok(Key::Batch(..) | Key::Sealed(..) | Key::Cancelled(..) | Key::Summary(..))
-                | Ok(Key::Fired(..) | Key::Retry(..)) => listing.facts.push(entry),
+                | Ok(Key::Fired(..) | Key::Deleted(..) | Key::Retry(..)) => listing.facts.push(entry),
                 Ok(Key::BatchUnsuited(..)) => listing.unsuited.push(entry),
                 _ => {}
             }

@@ -10,7 +10,7 @@ pub mod logs;
 pub mod pointer;
 pub mod status;
 
-pub use facts::BatchFacts;
+pub use facts::{BatchFacts, deleted_error};
 pub use listing::Listing;
 pub use log::{Appended, Chunk, Log};
 pub use logs::Logs;

@@ -96,6 +96,12 @@ mod seeds {
         "H14" "lifecycle without tombstone"
         /// Objects are deleted each by its own age, tombstones too.
         LifecycleWithoutTombstone,
+        "H14" "status before the rest"
+        /// Of a call `status` is deleted before the rest.
+        StatusBeforeTheRest,
+        "N12" "tombstones early"
+        /// What says that a batch was over goes as soon as its content.
+        TombstonesEarly,
         "N1" "supervisor hops"
         /// A supervisor gives its message back after every look.
         SupervisorHops,

@@ -39,6 +39,7 @@ pub async fn log_of(
         Some(stored) => Pages::of_stored(deps, key, stored),
         None => Pages::unchecked(deps, key),
     };
+    let pages = if view.state.is_final() { pages.or_gone(content_gone(view)) } else { pages };
     copy(pages, sink).await
 }
 
@@ -95,7 +96,16 @@ fn stored_pages(
     let attempt = view.attempt.ok_or_else(|| {
         Error::internal(format!("the outcome of call `{}` names a body but no attempt", view.id))
     })?;
-    Ok(Pages::of_stored(deps, key(attempt), stored))
+    Ok(Pages::of_stored(deps, key(attempt), stored).or_gone(content_gone(view)))
+}
+
+/// Why the content of a call that has ended is not there.
+fn content_gone(view: &CallView) -> String {
+    let ended = view.completed_at.map(|at| format!(", which ended on {at},")).unwrap_or_default();
+    format!(
+        "the content of call `{}`{ended} was deleted: its retention is over, or its app was deleted",
+        view.id
+    )
 }
 
 async fn copy(mut pages: Pages, sink: &mut Sink<'_>) -> Result<u64> {

@@ -23,7 +23,7 @@ pub async fn load(deps: &Deps, app: &AppName, id: CallId) -> Result<CallView> {
     }
     load_if(deps, app, id, |_, _| true).await?.ok_or_else(|| {
         Error::not_found(format!("app `{app}` has no call `{id}`")).with_hint(format!(
-            "`afn list calls {app}` lists them; calls are deleted some two weeks after they end"
+            "`afn list calls {app}` lists them; calls are deleted when their retention is over, but not before two weeks have gone by"
         ))
     })
 }

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::layout::Key;
 use crate::limits;
 use crate::model::{Digest, Stored};
-use crate::seam::Deps;
 use crate::seam::store::{ByteRange, ETag};
+use crate::seam::{Deps, StoreError};
 
 /// What is recorded about the bytes.
 struct Expected {
@@ -22,6 +22,8 @@ pub struct Pages {
     deps: Deps,
     key: Key,
     expected: Option<Expected>,
+    /// The error when the object is gone.
+    gone: Option<String>,
     /// The whole body, if it is in memory.
     inline: Option<Bytes>,
     offset: u64,
@@ -37,6 +39,7 @@ impl Pages {
             deps: deps.clone(),
             key,
             expected,
+            gone: None,
             inline: None,
             offset: 0,
             hasher: Sha256::new(),
@@ -64,6 +67,12 @@ impl Pages {
         Pages::new(deps, key, Some(Expected { bytes: None, sha256 }))
     }
 
+    /// Says why, when the object is gone.
+    pub(super) fn or_gone(mut self, why: String) -> Pages {
+        self.gone = Some(why);
+        self
+    }
+
     /// The next page, never empty; `None` after the last. After an error the pages are not to be trusted.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         if let Some(body) = self.inline.take().filter(|body| !body.is_empty()) {
@@ -76,7 +85,10 @@ impl Pages {
             return self.end();
         }
         let range = ByteRange::Part { offset: self.offset, length: limits::READ_PAGE_BYTES };
-        let page = self.deps.store.get(&self.key, range).await.map_err(reading(&self.key))?;
+        let page = match (self.deps.store.get(&self.key, range).await, self.gone.take()) {
+            (Err(StoreError::NotFound), Some(why)) => return Err(Error::not_found(why)),
+            (page, _) => page.map_err(reading(&self.key))?,
+        };
         let (etag, bytes) = self.object.get_or_insert((page.info.etag.clone(), page.info.bytes));
         if *etag != page.info.etag || (page.body.is_empty() && self.offset < *bytes) {
             return Err(Error::internal(format!("object `{}` changed while it was read", self.key))

@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::layout::batch::{Batch, BatchSource, Chunking, MaxFailures, Pointer, Then};
 use crate::model::webhook::check_webhook_url;
-use crate::model::{AppName, BatchId, BatchLimits, BatchRef, Function, Route};
+use crate::model::{AppName, BatchId, BatchLimits, BatchRef, Function, Retention, Route};
 use crate::seam::{Deps, RngExt as _, StoreExt as _};
 
 pub struct BatchRequest {
@@ -31,6 +31,8 @@ pub struct BatchOptions {
     pub attempts_max: Option<u32>,
     pub retry_backoff_ms: Option<u64>,
     pub limits: BatchLimits,
+    /// How long its content is kept, instead of what the app says.
+    pub retention: Option<Retention>,
     pub chunking: Chunking,
 }
 
@@ -110,6 +112,7 @@ pub(super) fn definition(
         limits: options.limits,
         attempts_max: options.attempts_max,
         retry_backoff_ms: options.retry_backoff_ms,
+        retention: options.retention,
         retry_of,
         created_at: deps.now(),
         nonce: deps.nonce(),

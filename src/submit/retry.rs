@@ -43,6 +43,7 @@ pub async fn retry(
         attempts_max: options.attempts_max.or(parent.body.attempts_max),
         retry_backoff_ms: options.retry_backoff_ms.or(parent.body.retry_backoff_ms),
         limits: if options.limits.is_none() { parent.body.limits } else { options.limits },
+        retention: options.retention.or(parent.body.retention),
         ..options
     };
     let body = definition(deps, function, Failures::origin_of(&parent), options, Some(batch));

@@ -30,6 +30,7 @@ impl BatchSnapshot {
         let of = BatchRef { app: app_of(deps, batch).await?, batch };
         let mut facts = BatchFacts::default();
         facts.look(&*deps.store, &of).await?;
+        facts.refuse_deleted(&*deps.store, &of).await?;
         match facts.definition.read(&*deps.store, &of).await? {
             Some(body) => Ok(BatchSnapshot { of, body, facts }),
             None if facts.summary.is_there() => {

@@ -1,27 +1,39 @@
-//! Deletes old objects when no late message or lease can need them any more (H14): whole calls, `status` last; whole
-//! batches, payloads first; idempotency keys; the reconciler's own marks; panics of workers. Ages are measured by the store's clock. No
-//! lifecycle rule deletes these objects.
+//! Deletes what is old. The content of calls and batches goes when its retention is over; what says that they have ended goes
+//! when no late message or lease can need it any more (H14). So do idempotency keys, the reconciler's own marks and panics of
+//! workers. Ages are measured by the store's clock. No lifecycle rule deletes these objects.
+
+mod batches;
+mod calls;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::pass::Span;
 use super::sweep::Sweep;
-use super::walk::{self, CallWalk, StoredCall};
+use super::turn::Turn;
 use crate::error::Result;
+use crate::layout::watermarks::AppWatermarks;
 use crate::layout::{Key, key};
 use crate::limits;
 use crate::model::checked::is_default;
-use crate::model::{AppName, BatchId, Time};
-use crate::planted::planted;
-use crate::seam::Deps;
-use crate::seam::StoreExt as _;
+use crate::model::{AppName, BatchRef, Retention, Time};
+use crate::retention;
+use crate::seam::count::{CountStore, Counts};
 use crate::seam::store::{List, ListEntry};
+use crate::seam::{Deps, StoreExt as _};
 use crate::store_clock;
 
 /// What was deleted, or would be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
+    /// Calls and batches whose content was deleted.
     pub calls: u64,
     pub batches: u64,
+    /// Calls and batches of which the last objects were deleted.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tombstones: u64,
     pub idempotency_keys: u64,
     pub objects: u64,
     pub bytes: u64,
@@ -30,63 +42,168 @@ pub struct Report {
     pub failed: u64,
 }
 
-/// Deletes, or with `dry_run` only counts.
-pub async fn gc(deps: &Deps, dry_run: bool) -> Result<Report> {
-    let now = store_clock::now(deps).await?;
-    let sweep = Sweep::new(deps, "delete what is old of");
-    let mut gc = Gc { deps, now, dry_run, report: Report::default(), sweep };
-    for app in walk::apps(deps).await? {
-        // Keys first: a key must never name a call that is gone, or its next use would run it again.
-        let mut calls = gc.idempotency_keys(&app).await;
-        if calls.is_ok() {
-            calls = gc.calls(&app).await;
+impl std::ops::AddAssign for Report {
+    fn add_assign(&mut self, other: Report) {
+        self.calls += other.calls;
+        self.batches += other.batches;
+        self.tombstones += other.tombstones;
+        self.idempotency_keys += other.idempotency_keys;
+        self.objects += other.objects;
+        self.bytes += other.bytes;
+        self.failed += other.failed;
+    }
+}
+
+/// How much is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Nothing: it is only counted.
+    DryRun,
+    /// What so many requests can delete; the rest is for the next turn.
+    Requests(u64),
+    All,
+}
+
+/// Deletes what is old.
+pub(super) async fn delete_old(deps: &Deps, turn: &mut Turn, by: &str, extent: Extent) -> Result<Report> {
+    let counts = Arc::new(Counts::default());
+    let store = Arc::new(CountStore::new(deps.store.clone(), counts.clone()));
+    let deps = &Deps { store, ..deps.clone() };
+    let Turn { now, apps, marks, .. } = turn;
+    let mut gc = Gc::new(deps, *now, by, extent, counts);
+    let of_context = retention::of_context(&*deps.store).await?;
+    // Keys first: a key must never name a call that is gone, or its next use would run it again.
+    let with_keys = gc.old_keys(apps, &mut marks.keys_listed_at).await?;
+    gc.begin_budget();
+    // Each turn begins with another app, so that none takes all requests for ever.
+    let first = now.0 / limits::ms(limits::RECONCILE_EVERY) % (apps.len() as u64).max(1);
+    for app in apps.iter().cycle().skip(first as usize).take(apps.len()) {
+        if gc.is_spent() {
+            break;
         }
-        gc.sweep.take(format_args!("the calls of app {app}"), calls)?;
-        let batches = gc.batches(&app).await;
-        gc.sweep.take(format_args!("the batches of app {app}"), batches)?;
+        if with_keys.contains(app) {
+            continue;
+        }
+        let deleted = gc.app(app, marks.apps.entry(app.clone()).or_default(), of_context).await;
+        gc.sweep.take(format_args!("app {app}"), deleted)?;
     }
     gc.reconciled().await?;
     gc.panics().await?;
     Ok(Report { failed: gc.sweep.failed, ..gc.report })
 }
 
-/// Deletes old panics of workers. One LIST, if there are none.
-pub(super) async fn old_panics(deps: &Deps, now: Time) -> Result<()> {
-    let sweep = Sweep::new(deps, "delete what is old of");
-    Gc { deps, now, dry_run: false, report: Report::default(), sweep }.panics().await
+/// Deletes the content of a batch that is over, whatever its age. What says that it is over stays.
+pub async fn delete_batch(deps: &Deps, of: &BatchRef, by: &str, reason: &str) -> Result<Report> {
+    let now = store_clock::now(deps).await?;
+    let mut gc = Gc::new(deps, now, by, Extent::All, Arc::default());
+    gc.delete_content(of, reason).await?;
+    Ok(gc.report)
+}
+
+/// Deletes the content of all calls of an app that have ended, and its idempotency keys, whatever their age. What says that
+/// calls have ended stays.
+pub async fn delete_calls(deps: &Deps, app: &AppName, by: &str) -> Result<Report> {
+    let now = store_clock::now(deps).await?;
+    let mut gc = Gc::new(deps, now, by, Extent::All, Arc::default());
+    gc.sweep(List::all(key::keys(app)), None, |report| report.idempotency_keys += 1).await?;
+    gc.content_of_calls(app, &mut Default::default(), None).await?;
+    Ok(Report { failed: gc.sweep.failed, ..gc.report })
 }
 
 struct Gc<'a> {
     deps: &'a Deps,
     now: Time,
-    dry_run: bool,
+    by: &'a str,
+    extent: Extent,
+    counts: Arc<Counts>,
+    /// Requests that do not count.
+    spent_before: u64,
     report: Report,
     sweep: Sweep<'a>,
 }
 
-impl Gc<'_> {
-    async fn idempotency_keys(&mut self, app: &AppName) -> Result<()> {
-        self.sweep(key::keys(app), limits::ms(limits::IDEMPOTENCY_KEY), |report| report.idempotency_keys += 1)
-            .await
+impl<'a> Gc<'a> {
+    fn new(deps: &'a Deps, now: Time, by: &'a str, extent: Extent, counts: Arc<Counts>) -> Gc<'a> {
+        let (report, sweep) = (Report::default(), Sweep::new(deps, "delete what is old of"));
+        Gc { deps, now, by, extent, counts, spent_before: 0, report, sweep }
     }
 
+    fn begin_budget(&mut self) {
+        self.spent_before = self.counts.snapshot().store_requests();
+    }
+
+    /// Whether the requests that it may make are spent.
+    fn is_spent(&self) -> bool {
+        let spent = self.counts.snapshot().store_requests() - self.spent_before;
+        matches!(self.extent, Extent::Requests(most) if spent >= most)
+    }
+
+    /// Deletes old idempotency keys, of which all are listed once a day. Returns the apps where it failed.
+    async fn old_keys(
+        &mut self,
+        apps: &[AppName],
+        listed_at: &mut Option<Time>,
+    ) -> Result<BTreeSet<AppName>> {
+        let (mut failed, age_ms) = (BTreeSet::new(), limits::ms(limits::IDEMPOTENCY_KEY));
+        if listed_at.is_some_and(|at| self.now.since_ms(at) < age_ms) {
+            return Ok(failed);
+        }
+        for app in apps {
+            let deleted = self.idempotency_keys(app).await;
+            let done = self.sweep.take(format_args!("the idempotency keys of app {app}"), deleted)?;
+            failed.extend(done.is_none().then(|| app.clone()));
+        }
+        if failed.is_empty() {
+            *listed_at = Some(self.now);
+        }
+        Ok(failed)
+    }
+
+    async fn app(&mut self, app: &AppName, marks: &mut AppWatermarks, of_context: Retention) -> Result<()> {
+        let retention = retention::of_app(&*self.deps.store, app, of_context).await?;
+        marks.set_retention(retention);
+        let kept_ms = retention.ms();
+        let gone_ms = limits::ms(limits::DELETE_AFTER);
+        if let Some(kept_ms) = kept_ms {
+            if kept_ms < gone_ms {
+                self.content_of_calls(app, &mut marks.kept_calls, Some(kept_ms)).await?;
+            }
+            self.whole_calls(app, &mut marks.old_calls, kept_ms.max(gone_ms)).await?;
+        }
+        self.batches(app, marks, retention).await
+    }
+
+    async fn idempotency_keys(&mut self, app: &AppName) -> Result<()> {
+        let (keys, age_ms) = (List::all(key::keys(app)), limits::ms(limits::IDEMPOTENCY_KEY));
+        self.sweep(keys, Some(age_ms), |report| report.idempotency_keys += 1).await
+    }
+
+    /// Not the watermarks, which lie in a folder below.
     async fn reconciled(&mut self) -> Result<()> {
-        self.sweep(key::reconciled(), 2 * limits::ms(limits::RECONCILE_EVERY), |_| {}).await
+        let age_ms = 2 * limits::ms(limits::RECONCILE_EVERY);
+        self.sweep(List::grouped(key::reconciled()), Some(age_ms), |_| {}).await
     }
 
     async fn panics(&mut self) -> Result<()> {
-        self.sweep(key::panics(), limits::ms(limits::PANIC_KEPT), |_| {}).await
+        self.sweep(List::all(key::panics()), Some(limits::ms(limits::PANIC_KEPT)), |_| {}).await
     }
 
-    /// Everything under a prefix that is older than `age_ms`.
-    async fn sweep(&mut self, prefix: String, age_ms: u64, count: fn(&mut Report)) -> Result<()> {
-        let mut left = Some(List::all(prefix));
+    /// Everything in a list that is older than `age_ms`.
+    async fn sweep(&mut self, list: List, age_ms: Option<u64>, count: fn(&mut Report)) -> Result<()> {
+        let now = self.now;
+        let is_old = |entry: &ListEntry| age_ms.is_none_or(|age_ms| now.since_ms(entry.modified_at) > age_ms);
+        self.sweep_if(list, is_old, count).await
+    }
+
+    async fn sweep_if(
+        &mut self,
+        list: List,
+        goes: impl Fn(&ListEntry) -> bool,
+        count: fn(&mut Report),
+    ) -> Result<()> {
+        let mut left = Some(list);
         while let Some(page) = self.deps.store.next_page(&mut left).await? {
-            let old: Vec<_> = page
-                .entries
-                .into_iter()
-                .filter(|entry| self.now.since_ms(entry.modified_at) > age_ms)
-                .collect();
+            let old: Vec<_> = page.entries.into_iter().filter(&goes).collect();
             for entry in &old {
                 count(&mut self.report);
                 self.report.bytes += entry.bytes;
@@ -96,88 +213,14 @@ impl Gc<'_> {
         Ok(())
     }
 
-    async fn calls(&mut self, app: &AppName) -> Result<()> {
-        let mut walk = CallWalk::new(self.deps, app, None);
-        while let Some(seen) = walk.next().await? {
-            // An id is a time, and calls come in its order: nothing from here on can be old enough.
-            if self.now.since_ms(seen.call.time()) < limits::ms(limits::DELETE_AFTER) {
-                break;
-            }
-            let (call, deleted) = (seen.call, self.whole_call(seen).await);
-            self.sweep.take(format_args!("call {call}"), deleted)?;
-        }
-        Ok(())
-    }
-
-    /// Deletes a call that was decided long enough ago; `status` last, since without it a late message would run the
-    /// call again. One without outcome is never deleted.
-    async fn whole_call(&mut self, seen: StoredCall) -> Result<()> {
-        let (status, rest): (Vec<_>, Vec<_>) = seen
-            .objects
-            .into_iter()
-            .map(|(key, entry)| (matches!(key, Key::Status(..)), entry))
-            .partition(|of| of.0);
-        let is_old = |at: Time| self.now.since_ms(at) > limits::ms(limits::DELETE_AFTER);
-        if !status.iter().any(|(_, status)| is_old(status.modified_at)) {
-            return Ok(());
-        }
-        self.report.calls += 1;
-        self.report.bytes += status.iter().chain(&rest).map(|(_, entry)| entry.bytes).sum::<u64>();
-        for entries in [rest, status] {
-            self.delete(entries.iter().map(|(_, entry)| entry.to_key()).collect()).await?;
-        }
-        Ok(())
-    }
-
-    async fn batches(&mut self, app: &AppName) -> Result<()> {
-        let prefix = key::batches(app);
-        let mut left = Some(List::grouped(&prefix));
-        while let Some(page) = self.deps.store.next_page(&mut left).await? {
-            for batch in page.folders::<BatchId>(&prefix) {
-                if self.now.since_ms(batch.time()) < limits::ms(limits::DELETE_AFTER) {
-                    return Ok(());
-                }
-                let deleted = self.whole_batch(app, batch).await;
-                self.sweep.take(format_args!("batch {batch}"), deleted)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Deletes a batch that was over long enough ago; `summary` and `fired` stay: without them a late message would run it
-    /// again, and its follow-ups. One without summary is never deleted.
-    async fn whole_batch(&mut self, app: &AppName, batch: BatchId) -> Result<()> {
-        let all = self.deps.store.list_all(List::grouped(key::batch(app, batch))).await?;
-        let summary = Key::Summary(app.clone(), batch).to_string();
-        let over = all.entries.iter().find(|entry| entry.key == summary);
-        let fired = Key::Fired(app.clone(), batch).to_string();
-        let tombstones = [fired, summary.clone()];
-        let stays = planted!(&tombstones[..], LifecycleWithoutTombstone => &tombstones[..1]);
-        let rest: Vec<Key> =
-            all.entries.iter().filter(|entry| !stays.contains(&entry.key)).map(ListEntry::to_key).collect();
-        let old =
-            over.is_some_and(|over| self.now.since_ms(over.modified_at) > limits::ms(limits::DELETE_AFTER));
-        if !old || (rest.is_empty() && all.prefixes.is_empty()) {
-            return Ok(());
-        }
-        self.report.batches += 1;
-        let payloads = key::chunks(app, batch);
-        let others = all.prefixes.into_iter().filter(|folder| *folder != payloads);
-        for folder in std::iter::once(payloads.clone()).chain(others) {
-            self.sweep(folder, 0, |_| {}).await?;
-        }
-        self.delete(rest).await?;
-        // Most batches have neither.
-        let control = [Key::Control(app.clone(), batch), Key::Shares(app.clone(), batch)];
-        if !self.dry_run {
-            self.deps.store.delete(&control).await?;
-        }
-        Ok(())
+    /// Ids that are so old.
+    fn span(&self, age_ms: u64) -> Span {
+        Span { now: self.now, age_ms, from: None, second_ms: None, ahead: false }
     }
 
     async fn delete(&mut self, keys: Vec<Key>) -> Result<()> {
         self.report.objects += keys.len() as u64;
-        if self.dry_run {
+        if self.extent == Extent::DryRun {
             return Ok(());
         }
         for page in keys.chunks(limits::LIST_PAGE_MAX) {
@@ -195,10 +238,11 @@ mod tests {
 
     use async_trait::async_trait;
 
+    use super::super::upkeep;
     use super::*;
     use crate::backend::memory::{MemoryQueue, MemoryStore};
     use crate::event::Silent;
-    use crate::model::{Digest, MarkId, MessageId};
+    use crate::model::{BatchId, Digest, MarkId, MessageId};
     use crate::seam::queue::QueuePair;
     use crate::seam::rng::SeededRng;
     use crate::seam::store::PutObject;
@@ -219,9 +263,19 @@ mod tests {
         async fn sleep(&self, _duration: Duration) {}
     }
 
+    const BATCH: &str = r#"{"v": 1, "function": "f", "version": "0.0.1-0123456789ab", "route": "/f",
+        "source": {"location": "x", "format": "lines", "pass": "record", "on_bad_record": "record"},
+        "chunking": {"v": 1, "calls_min": 64, "calls_max": 64, "chunks_per_doubling": 8, "bytes_max": 65536},
+        "created_at": "2026-09-21T14:13:20.000Z", "nonce": "0000000000000001"}"#;
+
     async fn keys(deps: &Deps) -> Vec<String> {
-        let listed = deps.store.list_all(List::all("")).await.unwrap();
+        let listed = deps.store.list_all(List::all("apps/")).await.unwrap();
         listed.entries.into_iter().map(|entry| entry.key).collect()
+    }
+
+    async fn gc(deps: &Deps, dry_run: bool) -> Report {
+        let options = upkeep::Options { dry_run, all: false };
+        upkeep::on_demand(deps, "test", options).await.unwrap().deleted
     }
 
     #[tokio::test]
@@ -248,9 +302,9 @@ mod tests {
             Key::Summary(app.clone(), over),
             Key::Fired(app.clone(), over),
         ];
+        let status = Key::Status(app.clone(), done);
         let goes = [
             Key::Payload(app.clone(), done),
-            Key::Status(app.clone(), done),
             Key::Batch(app.clone(), over),
             Key::Sealed(app.clone(), over),
             Key::Chunk(app.clone(), over, 64),
@@ -259,25 +313,39 @@ mod tests {
         ];
         let forgotten = Key::Idempotency(app.clone(), Digest::of(b"key"));
         let panic = Key::Panic(crate::model::PanicId::new(clock.now(), 4));
-        for key in stays.iter().chain(&goes).chain([&forgotten, &panic]) {
-            deps.store.put(key, PutObject::create("body")).await.unwrap();
+        for key in stays.iter().chain(&goes).chain([&forgotten, &panic, &status]) {
+            let body = if let Key::Batch(..) = key { BATCH } else { "body" };
+            deps.store.put(key, PutObject::create(body)).await.unwrap();
         }
 
-        clock.0.store(limits::ms(limits::PANIC_KEPT), Ordering::Relaxed);
-        old_panics(&deps, clock.now()).await.unwrap();
-        assert!(deps.store.exists(&panic).await.unwrap());
-        clock.0.store(limits::ms(limits::DELETE_AFTER), Ordering::Relaxed);
-        let report = gc(&deps, false).await.unwrap();
+        let kept_ms = limits::ms(limits::CONTENT_KEPT);
+        clock.0.store(kept_ms, Ordering::Relaxed);
+        let report = gc(&deps, false).await;
         assert_eq!((report.calls, report.batches, report.idempotency_keys), (0, 0, 1));
+        assert!(deps.store.exists(&panic).await.unwrap());
+        clock.0.store(kept_ms + 1, Ordering::Relaxed);
+        let report = gc(&deps, true).await;
+        assert_eq!((report.calls, report.batches, report.objects), (1, 1, goes.len() as u64 + 1));
+        assert_eq!(keys(&deps).await.len(), stays.len() + goes.len() + 1, "a dry run deletes nothing");
+        assert_eq!(gc(&deps, false).await.objects, goes.len() as u64 + 1, "and the panic");
         assert!(!deps.store.exists(&panic).await.unwrap());
+        let deleted = Key::Deleted(app.clone(), over);
+        let left = |more: &[&Key]| {
+            let mut left: Vec<String> =
+                stays.iter().chain(more.iter().copied()).map(Key::to_string).collect();
+            left.sort();
+            left
+        };
+        assert_eq!(keys(&deps).await, left(&[&status, &deleted]));
+        assert_eq!(gc(&deps, false).await, Report::default());
+
         clock.0.store(limits::ms(limits::DELETE_AFTER) + 1, Ordering::Relaxed);
-        let report = gc(&deps, true).await.unwrap();
-        assert_eq!((report.calls, report.batches, report.objects), (1, 1, goes.len() as u64));
-        assert_eq!(keys(&deps).await.len(), stays.len() + goes.len(), "a dry run deletes nothing");
-        assert_eq!(gc(&deps, false).await.unwrap().objects, goes.len() as u64);
-        let mut left: Vec<String> = stays.iter().map(Key::to_string).collect();
-        left.sort();
-        assert_eq!(keys(&deps).await, left);
-        assert_eq!(gc(&deps, false).await.unwrap(), Report::default());
+        let report = gc(&deps, false).await;
+        assert_eq!((report.tombstones, report.objects), (1, 1));
+        assert_eq!(keys(&deps).await, left(&[&deleted]));
+        clock.0.store(2 * limits::ms(limits::DELETE_AFTER), Ordering::Relaxed);
+        let report = gc(&deps, false).await;
+        assert_eq!((report.tombstones, report.objects), (1, 4));
+        assert_eq!(keys(&deps).await, left(&[])[2..]);
     }
 }

@@ -19,7 +19,7 @@ use super::prefetch::Capacity;
 use super::receive::{Polled, Receiver};
 use super::single;
 use super::slots::Class;
-use super::{Shared, Summary, Worker, own_store, range, reconcile, supervise};
+use super::{Shared, Summary, Worker, own_store, range, supervise, turns};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::layout::Message;
@@ -59,7 +59,7 @@ struct WorkerLoop {
     mismatched_at_end: Option<(QueueName, u64, String)>,
     /// A message did not suit this worker: it may be one of the last.
     looks_whether_dry: bool,
-    turns: reconcile::Turns,
+    turns: turns::Turns,
     panics: Panics,
     /// Why nothing can be received for ever.
     lost_queue: Option<Error>,
@@ -96,7 +96,7 @@ pub async fn run(worker: Worker, mut stop: watch::Receiver<Phase>) -> Result<Sum
         dry_looks: 0,
         mismatched_at_end: None,
         looks_whether_dry: false,
-        turns: reconcile::Turns::default(),
+        turns: turns::Turns::default(),
         panics: Panics::default(),
         lost_queue: None,
     };
@@ -305,7 +305,7 @@ impl WorkerLoop {
             return;
         }
         if let Some(turn) = self.turns.next(self.shared.deps.now()) {
-            self.chores.spawn(reconcile::take_turn(self.shared.clone(), turn));
+            self.chores.spawn(turns::take_turn(self.shared.clone(), turn));
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::error::Result;
 use crate::layout::{Key, key};
 use crate::model::{AppName, CallId};
-use crate::seam::store::{List, ListEntry};
+use crate::seam::store::{List, ListEntry, past_prefix};
 use crate::seam::{Deps, StoreExt as _};
 
 /// Every app that has objects, also one whose definition was deleted: its calls live on.
@@ -21,22 +21,61 @@ pub struct StoredCall {
 
 pub struct CallWalk<'a> {
     deps: &'a Deps,
+    app: AppName,
     /// Not yet listed.
     left: Option<List>,
     page: VecDeque<ListEntry>,
     /// The call whose objects are being gathered.
     open: Option<StoredCall>,
+    /// The call after one that was sought and is not there.
+    ahead: Option<StoredCall>,
 }
 
 impl<'a> CallWalk<'a> {
-    /// Begins after `after`, or with the oldest call.
-    pub fn new(deps: &'a Deps, app: &AppName, after: Option<CallId>) -> CallWalk<'a> {
-        let mut request = List::all(key::calls(app));
-        request.start_after = after.map(|call| key::call(app, call));
-        CallWalk { deps, left: Some(request), page: VecDeque::new(), open: None }
+    /// Has no place until [`CallWalk::restart`] or [`CallWalk::seek`].
+    pub fn new(deps: &'a Deps, app: &AppName) -> CallWalk<'a> {
+        let (left, page) = (None, VecDeque::new());
+        CallWalk { deps, app: app.clone(), left, page, open: None, ahead: None }
+    }
+
+    /// Goes on past a call, or with the first one.
+    pub fn restart(&mut self, past: Option<CallId>) {
+        self.list_from(past.map(|call| past_prefix(&key::call(&self.app, call))));
+    }
+
+    fn list_from(&mut self, start_after: Option<String>) {
+        let list = List { start_after, ..List::all(key::calls(&self.app)) };
+        (self.left, self.page, self.open, self.ahead) = (Some(list), VecDeque::new(), None, None);
+    }
+
+    /// A call, which is after those that came before; the walk goes on behind it. Costs a list unless it is on the page that
+    /// was listed last.
+    pub async fn seek(&mut self, call: CallId) -> Result<Option<StoredCall>> {
+        let prefix = key::call(&self.app, call);
+        let is_on_page = self.page.back().is_some_and(|last| last.key > prefix);
+        let is_gathered =
+            [&self.ahead, &self.open].iter().any(|of| of.as_ref().is_some_and(|of| of.call >= call));
+        if !is_on_page && !is_gathered {
+            self.list_from(Some(prefix));
+        }
+        while let Some(seen) = self.next().await? {
+            if seen.call >= call {
+                return match seen.call == call {
+                    true => Ok(Some(seen)),
+                    false => {
+                        self.ahead = Some(seen);
+                        Ok(None)
+                    }
+                };
+            }
+        }
+        Ok(None)
     }
 
     pub async fn next(&mut self) -> Result<Option<StoredCall>> {
+        if let Some(seen) = self.ahead.take() {
+            return Ok(Some(seen));
+        }
         loop {
             let Some(entry) = self.page.pop_front() else {
                 let Some(listed) = self.deps.store.next_page(&mut self.left).await? else {

@@ -42,6 +42,7 @@ hint: `afn update app asyncapp` changes it
   "annotations": {
     "team": 7
   },
+  "retention": null,
   "created_at": "[..]",
   "updated_at": "[..]"
 }

@@ -13,6 +13,7 @@ mod fleet;
 mod hostile_text;
 mod operate;
 mod privacy;
+mod retention;
 mod secrets;
 mod usage;
 mod workers;

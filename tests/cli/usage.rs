@@ -213,7 +213,7 @@ For more information, try '--help'.
         stderr,
         str![[r#"
 error: app `asyncapp` has no call `01BVJ5T7CA07WGE00000000000`
-hint: `afn list calls asyncapp` lists them; calls are deleted some two weeks after they end
+hint: `afn list calls asyncapp` lists them; calls are deleted when their retention is over, but not before two weeks have gone by
 
 "#]]
     );

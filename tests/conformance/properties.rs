@@ -11,7 +11,7 @@ use afn::limits;
 use afn::model::id::NUMBER_MAX;
 use afn::model::{
     AppName, AttemptHistory, AttemptId, BatchId, CallId, DeliveryId, Digest, FunctionName, MarkId, MessageId,
-    Nonce, PanicId, Route, Time, VersionId,
+    Nonce, PanicId, Route, Time, VersionId, WatermarksId,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -208,7 +208,7 @@ fn ids_of_fn_itself_are_single_calls() {
 }
 
 /// How many kinds of keys there are; a new one does not compile until it is drawn below.
-const KINDS: usize = 33;
+const KINDS: usize = 36;
 
 fn kind(key: &Key) -> usize {
     match key {
@@ -245,6 +245,9 @@ fn kind(key: &Key) -> usize {
         Key::Panic(..) => 30,
         Key::Control(..) => 31,
         Key::Shares(..) => 32,
+        Key::Watermarks(..) => 33,
+        Key::Deleted(..) => 34,
+        Key::Settings => 35,
         Key::Text(text) => panic!("`{text}` is a key that no part of the layout makes"),
     }
 }
@@ -288,7 +291,10 @@ fn keys() -> impl Strategy<Value = [Key; KINDS]> {
                 Key::Store,
                 Key::Panic(PanicId::new(call.time(), random.into())),
                 Key::Control(app.clone(), batch),
-                Key::Shares(app, batch),
+                Key::Shares(app.clone(), batch),
+                Key::Watermarks(WatermarksId::new(call.time(), random.into())),
+                Key::Deleted(app, batch),
+                Key::Settings,
             ]
         },
     )

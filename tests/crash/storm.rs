@@ -19,7 +19,7 @@ use afn::seam::clock::SystemClock;
 use afn::seam::rng::SeededRng;
 use afn::seam::store::{ByteRange, List};
 use afn::seam::{Clock, Deps, RngExt as _, StoreExt as _};
-use afn::worker::reconcile::resend_lost;
+use afn::worker::upkeep::resend_lost;
 
 use super::audit::{Audit, Expected, Facts, Right, audit};
 use super::sound::check_file;

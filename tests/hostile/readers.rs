@@ -9,7 +9,7 @@ use afn::results::list::Filter;
 use afn::results::rows::{Finished, Options, Rows};
 use afn::results::{attempts, batch, call, list, panics, report, unsuited, why};
 use afn::submit::{batch::BatchOptions, cancel, cancel_batch, dead_letters, resume, retry, seal};
-use afn::worker::{delete, reconcile};
+use afn::worker::upkeep;
 
 use crate::world::World;
 
@@ -91,9 +91,10 @@ async fn rows(world: &World) {
 /// None of these ends because of one object.
 async fn reconciler(world: &World) {
     world.pass(30);
-    let sent = reconcile::resend_lost(&world.deps).await.expect("it goes on past what it cannot read");
+    let sent = upkeep::resend_lost(&world.deps).await.expect("it goes on past what it cannot read");
     assert!(sent >= 1, "the call of the last app is lost");
-    delete::gc(&world.deps, true).await.expect("it goes on past what it cannot read");
+    let options = upkeep::Options { dry_run: true, all: true };
+    upkeep::on_demand(&world.deps, "w", options).await.expect("it goes on past what it cannot read");
     for letter in dead_letters::list(&world.deps.queues, 100).await.expect("the queue never fails") {
         let _ = dead_letters::show(&world.deps.queues, &letter.id).await;
     }

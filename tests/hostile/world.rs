@@ -9,13 +9,14 @@ use afn::backend::memory::{MemoryQueue, MemoryStore};
 use afn::catalog::{Catalog, Publish};
 use afn::event::{Event, Listener};
 use afn::executor::scripted::{Act, Scripted};
-use afn::layout::batch::{Cancelled, Mark, MaxFailures, Retry};
+use afn::layout::batch::{Cancelled, Deleted, Mark, MaxFailures, Pointer, Retry};
 use afn::layout::control::{Control, Share, Shares};
-use afn::layout::object::{self, MarkKind, Reconciled, Started, TaskPanic, Unsuited};
+use afn::layout::object::{self, MarkKind, Reconciled, Settings, Started, TaskPanic, Unsuited};
+use afn::layout::watermarks::Watermarks;
 use afn::layout::{CallMessage, Key, Message, RangeMessage, Runs, SuperviseMessage};
 use afn::model::{
     AppName, AttemptHistory, BatchId, BatchLimits, BatchRef, CallId, CallRef, DeliveryId, Digest, Kind,
-    Limits, MarkId, MessageId, PanicId, Source, Time, Version,
+    Limits, MarkId, MessageId, PanicId, Retention, Source, Time, Version, WatermarksId,
 };
 use afn::outcomes::{Chunk, Log};
 use afn::seam::executor::Invocation;
@@ -77,12 +78,15 @@ fn kind(key: &Key) -> Option<&'static str> {
         Key::Shares(..) => "shares",
         Key::Store => "store",
         Key::Reconciled(..) => "reconciled",
+        Key::Watermarks(..) => "watermarks",
+        Key::Deleted(..) => "deleted",
+        Key::Settings => "settings",
         Key::Panic(..) => "panic",
         // Nobody reads a probe, and any other text is no object of ours.
         Key::Probe(..) | Key::Text(..) => return None,
     })
 }
-const KINDS: usize = 32;
+const KINDS: usize = 35;
 
 /// What lies in a store and on its queues at one moment.
 pub struct Honest {
@@ -383,6 +387,23 @@ impl World {
         let retry = Retry { batch: half.batch, nonce: self.deps.nonce() };
         store.put_fact(&(over.clone(), 1), &retry).await.expect("put");
         store.put_fact(&7, &Reconciled { worker: worker.clone(), at }).await.expect("put");
+        let settings =
+            Settings { retention: Some(Retention::Never), updated_at: at, nonce: self.deps.nonce() };
+        store.put_fact(&(), &settings).await.expect("put");
+        // One of which only this is left.
+        let gone = BatchRef::new(app, BatchId::new(Time(at.0 - 9), 9 << 50));
+        store
+            .put_fact(&gone.batch, &Pointer { app: app.clone(), nonce: self.deps.nonce() })
+            .await
+            .expect("put");
+        let deleted = Deleted { by: worker.clone(), reason: "its time was over".to_owned(), at };
+        store.put_fact(&gone, &deleted).await.expect("put");
+        let mut marks = Watermarks { worker: worker.clone(), ..Watermarks::default() };
+        let its = marks.apps.entry(app.clone()).or_default();
+        its.lost_calls.first.upto = Some(CallId::single(Time(at.0 - 7), 1));
+        its.lost_calls.open.insert(call.call, at);
+        its.kept_batches.open.insert(over.batch, at);
+        store.put_fact(&WatermarksId::new(at, 7), &marks).await.expect("put");
         let panic = TaskPanic::new(&worker, "supervisor", "a bug", at);
         store.put_fact(&PanicId::new(at, 7), &panic).await.expect("put");
         Catalog::new(self.deps.clone()).put_archive(app, "archive".into()).await.expect("put");

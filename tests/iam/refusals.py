@@ -47,8 +47,12 @@ WRITERS = {
     f"apps/red/batches/{ID}/fired": "worker",
     f"apps/red/controls/{ID}": "submitter canceller",
     f"apps/red/shares/{ID}": "worker",
+    f"apps/red/batches/{ID}/deleted": "worker",
+    # An administrator's alone.
+    "settings": "",
     "store": "deployer submitter canceller worker",
     "reconciled/00000001": "worker",
+    f"reconciled/watermarks/{ID}": "worker",
     f"panics/{ID}": "worker",
     "probes/nonce": "submitter canceller worker",
 }

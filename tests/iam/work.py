@@ -255,9 +255,16 @@ def collected(world):
     before = stored(world, "")
     over = {key.removesuffix("summary") for key in before if key.endswith("/summary")}
     decided = {key.removesuffix("status") for key in before if key.endswith("/status")}
-    world.afn("worker", "gc")
+    world.afn("worker", "gc", "--all")
     left = stored(world, "")
     assert not [key for key in left if key.startswith(tuple(decided))], left
-    stay = {f"{batch}{name}" for batch in over for name in ("summary", "fired")}
+    stay = {f"{batch}{name}" for batch in over for name in ("summary", "fired", "deleted")}
     assert {key for key in left if key.startswith(tuple(over))} <= stay, left
-    assert not [key for key in left if "/keys/" in key and "/functions/" not in key or key.startswith(("reconciled/", "panics/"))], left
+    assert not [key for key in left if "/keys/" in key and "/functions/" not in key or re.match("reconciled/[0-9]|panics/", key)], left
+    # Long after that nothing is left that says that a batch was.
+    world.server.age(world.bucket, days=days)
+    world.afn("worker", "gc", "--all")
+    left = stored(world, "")
+    assert not [key for key in left if key.startswith(tuple(over))], left
+    # With the watermarks of the one before.
+    world.afn("worker", "gc")

@@ -47,6 +47,7 @@ fn may_show(bug: Bug, plan: &Plan) -> bool {
         }
         Bug::ShareIgnored | Bug::RefusedShareBelieved => is_limited,
         Bug::LapsedShareUsed => is_limited && plan.disturbances > 2,
+        Bug::LifecycleWithoutTombstone | Bug::StatusBeforeTheRest | Bug::TombstonesEarly => plan.weeks_later,
         Bug::TwoSuspectsAtOnce => plan.only_killers && plan.slots > 1,
         _ => true,
     }

@@ -9,6 +9,7 @@ use crate::cli::session::Session;
 use crate::cli::view;
 use crate::context::{self, Context, ContextEntry, ContextName, Flags, Kind, Whereabouts};
 use crate::error::{Error, Result};
+use crate::model::Retention;
 
 #[derive(Debug, Subcommand)]
 pub enum ContextCommand {
@@ -30,6 +31,9 @@ pub enum ContextCommand {
         /// The context's name; without it, the one that commands work in now.
         name: Option<ContextName>,
     },
+
+    /// Change what holds for the whole store of a context, for all who use it.
+    Update(UpdateArgs),
 
     /// Delete a context. Its bucket, queues and files stay.
     #[command(visible_alias = "d")]
@@ -84,6 +88,14 @@ pub struct CreateArgs {
     pub from_stack: Option<String>,
 }
 
+#[derive(Debug, Clone, Args)]
+pub struct UpdateArgs {
+    /// Keep payloads, results and logs so long after the end of calls and batches, like 30d; `never` keeps them for ever.
+    /// Apps and batches may say otherwise.
+    #[arg(long, value_name = "TIME")]
+    pub retention: Retention,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum UseNoun {
     /// Make a context the current one.
@@ -103,6 +115,7 @@ pub async fn run(session: &Session, command: ContextCommand) -> Result<()> {
             };
             show(session, &context).await
         }
+        ContextCommand::Update(args) => update(session, args).await,
         ContextCommand::Delete(args) => delete(session, &args),
     }
 }
@@ -151,6 +164,14 @@ pub async fn create(session: &Session, args: CreateArgs) -> Result<()> {
     }
     session.contexts()?.save(&context)?;
     session.printer.done(format!("Successfully created context: {}", context.name), &context)
+}
+
+/// Of the context that commands work in now.
+async fn update(session: &Session, args: UpdateArgs) -> Result<()> {
+    let UpdateArgs { retention } = args;
+    session.open().await?.catalog.set_retention(retention).await?;
+    let record = json!({ "context": session.context()?.name, "retention": retention });
+    session.printer.done(format!("content is kept: {retention}"), &record)
 }
 
 pub fn use_context(session: &Session, args: &ContextArgs) -> Result<()> {

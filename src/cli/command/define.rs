@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::context::{self, ContextArgs, CreateArgs};
+use super::erase;
 use crate::catalog::{Publish, merge};
 use crate::cli::find;
 use crate::cli::options::{AppArgs, AppOrFunction, FunctionArgs, FunctionFlags, Shown};
@@ -14,7 +15,7 @@ use crate::cli::session::Session;
 use crate::cli::view::{Values, app_record, function_record, version_record};
 use crate::error::{Error, Result};
 use crate::limits::ms;
-use crate::model::{App, AppName, FunctionName, Kind, Limits, Route, Source, Version};
+use crate::model::{App, AppName, FunctionName, Kind, Limits, Retention, Route, Source, Version};
 
 #[derive(Debug, Subcommand)]
 pub enum CreateNoun {
@@ -33,9 +34,9 @@ pub enum CreateNoun {
 
 #[derive(Debug, Subcommand)]
 pub enum DeleteNoun {
-    /// An app without functions. Its calls stay until they are past their retention.
+    /// An app without functions. Its calls stay until they are past their retention, unless `--with-data` is given.
     #[command(visible_aliases = ["apps", "a"])]
-    App(AppArgs),
+    App(DeleteApp),
 
     /// A function and its route. Accepted calls that have not begun end in `error`.
     #[command(visible_aliases = ["functions", "fn", "f", "route", "routes", "r"])]
@@ -59,6 +60,22 @@ pub struct AppChange {
     /// An annotation, its value JSON or plain text. Repeatable.
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse::pair)]
     pub annotation: Vec<Pair>,
+
+    /// Keep payloads, results and logs of calls and batches so long after their end, like 30d; `never` keeps them for ever.
+    /// Without it the context's retention counts, by default 14 days.
+    #[arg(long, value_name = "TIME")]
+    pub retention: Option<Retention>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DeleteApp {
+    /// The app's name.
+    pub app: AppName,
+
+    /// Delete its functions and all content of its calls and batches as well. What runs is cancelled first, and the end of
+    /// its batches is waited for, so a worker has to run.
+    #[arg(long)]
+    pub with_data: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -95,10 +112,17 @@ pub struct FunctionChange {
 
 pub async fn create(session: &Session, noun: CreateNoun) -> Result<()> {
     match noun {
-        CreateNoun::App(AppChange { app, config, annotation }) => {
+        CreateNoun::App(AppChange { app, config, annotation, retention }) => {
             let catalog = session.open().await?.catalog;
             let config = config.into_iter().collect();
-            let created = catalog.create_app(&app, config, annotations(&annotation)).await?;
+            let mut created = catalog.create_app(&app, config, annotations(&annotation)).await?;
+            if retention.is_some() {
+                let change = |app: &mut App| {
+                    app.retention = retention;
+                    Ok(())
+                };
+                created = catalog.update_app(&app, change).await?;
+            }
             session.printer.done(
                 format!("Successfully created app:  {app}"),
                 &app_record(&app, &created, Values::Masked),
@@ -157,7 +181,7 @@ pub async fn update(session: &Session, change: AppOrFunction<AppChange, Function
 }
 
 async fn update_app(session: &Session, args: AppChange) -> Result<()> {
-    if args.config.is_empty() && args.annotation.is_empty() {
+    if args.config.is_empty() && args.annotation.is_empty() && args.retention.is_none() {
         return Err(nothing_to_change());
     }
     let engine = session.open().await?;
@@ -167,6 +191,7 @@ async fn update_app(session: &Session, args: AppChange) -> Result<()> {
         // As in Fn, an empty value removes its key, and so does a null.
         merge(&mut app.config, &config, String::is_empty);
         merge(&mut app.annotations, &annotations, Value::is_null);
+        app.retention = args.retention.or(app.retention);
         Ok(())
     };
     let app = engine.catalog.update_app(&args.app, change).await?;
@@ -234,7 +259,8 @@ pub async fn inspect(
 
 pub async fn delete(session: &Session, noun: DeleteNoun) -> Result<()> {
     match noun {
-        DeleteNoun::App(AppArgs { app }) => {
+        DeleteNoun::App(DeleteApp { app, with_data: true }) => erase::app(session, &app).await,
+        DeleteNoun::App(DeleteApp { app, with_data: false }) => {
             session.open().await?.catalog.delete_app(&app).await?;
             session.printer.done(format!("Successfully deleted app {app}"), &json!({ "app": app }))
         }

@@ -6,34 +6,36 @@ use serde_json::json;
 use crate::cli::format::{bytes, plural};
 use crate::cli::session::Session;
 use crate::error::Result;
-use crate::worker::{delete, reconcile};
+use crate::worker::upkeep::{self, Options};
 
 #[derive(Debug, Clone, Args)]
 pub struct GcArgs {
     /// Show what would be deleted, and change nothing. Lost messages are not looked for.
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Look at every call and batch, also at those that earlier turns have settled. One request for about 300 calls.
+    #[arg(long)]
+    pub all: bool,
 }
 
 pub async fn run(session: &Session, args: GcArgs) -> Result<()> {
     let engine = session.open().await?;
-    let resent = match args.dry_run {
-        true => None,
-        false => Some(reconcile::resend_lost(&engine.deps).await?),
-    };
-    let report = delete::gc(&engine.deps, args.dry_run).await?;
-    let verb = if args.dry_run { "would be deleted" } else { "deleted" };
+    let GcArgs { dry_run, all } = args;
+    let report = upkeep::on_demand(&engine.deps, &session.user()?, Options { dry_run, all }).await?;
+    let deleted = report.deleted;
+    let verb = if dry_run { "would be deleted" } else { "deleted" };
     let mut line = format!(
         "{}, {} and {} {verb}: {}, {}",
-        plural(report.calls, "call"),
-        plural(report.batches, "batch"),
-        plural(report.idempotency_keys, "idempotency key"),
-        plural(report.objects, "object"),
-        bytes(report.bytes)
+        plural(deleted.calls, "call"),
+        plural(deleted.batches, "batch"),
+        plural(deleted.idempotency_keys, "idempotency key"),
+        plural(deleted.objects, "object"),
+        bytes(deleted.bytes)
     );
-    if let Some(resent) = resent {
+    if let Some(resent) = report.resent {
         line.push_str(&format!("; {} sent again", plural(resent, "call")));
     }
-    let record = json!({ "dry_run": args.dry_run, "deleted": report, "resent": resent });
+    let record = json!({ "dry_run": dry_run, "deleted": deleted, "resent": report.resent });
     session.printer.done(line, &record)
 }

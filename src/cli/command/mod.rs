@@ -9,6 +9,7 @@ mod define;
 mod deploy;
 mod dlq;
 mod doctor;
+mod erase;
 mod gc;
 mod get;
 mod init;

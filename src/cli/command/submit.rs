@@ -160,6 +160,7 @@ pub fn batch_options(flags: &SourceFlags, policy: PolicyFlags) -> BatchOptions {
         attempts_max: policy.retries.map(|retries| retries + 1),
         retry_backoff_ms: policy.retry_backoff.map(ms),
         limits: policy.limits.into(),
+        retention: policy.retention,
         chunking: Chunking::default(),
     }
 }

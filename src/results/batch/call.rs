@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::super::reading;
 use super::super::view::CallView;
 use crate::error::{Error, Result};
-use crate::layout::batch::{Batch, Sealed};
+use crate::layout::batch::{Batch, Deleted, Sealed};
 use crate::layout::chunk::ChunkFacts;
 use crate::layout::footer::{END_BYTES, Footer};
 use crate::layout::part::{Part, Row, RowResult};
@@ -14,20 +14,22 @@ use crate::layout::table::{TableEnd, end_of};
 use crate::layout::{Key, key};
 use crate::limits;
 use crate::model::{AppName, BatchId, BatchRef, CallId, Digest, State, Stored};
+use crate::outcomes::deleted_error;
 use crate::seam::store::{ByteRange, List, ListEntry};
 use crate::seam::{Deps, StoreExt as _};
 
 pub async fn find_call(deps: &Deps, app: &AppName, call: CallId) -> Result<CallView> {
     let lookup = Lookup::new(deps, app, call)?;
-    let Some(last) = lookup.chunk().await? else { return Err(lookup.without_chunk().await?) };
-    let parts = lookup.parts(last).await?;
-    let Some(newest) = parts.last() else { return lookup.undecided(last, None).await };
-    let footer = lookup.footer(newest).await?;
-    let Some(part) = footer.decided.part(lookup.number) else {
-        return lookup.undecided(last, Some(footer)).await;
+    let error = match lookup.find().await {
+        Ok(view) => return Ok(view),
+        Err(error) => error,
     };
-    let row = lookup.row(last, part).await?;
-    Ok(decided(app, call, footer, row))
+    // Only now: most calls are of batches that were not deleted.
+    let of = BatchRef::new(app, lookup.batch);
+    Err(match deps.store.find_fact::<Deleted>(&of).await? {
+        Some(deleted) => deleted_error(&of, &deleted),
+        None => error,
+    })
 }
 
 struct Lookup<'a> {
@@ -44,6 +46,18 @@ impl<'a> Lookup<'a> {
             (Some(batch), Some(number)) => Ok(Lookup { deps, app, call, batch, number }),
             _ => Err(Error::internal(format!("call `{call}` is not of a batch"))),
         }
+    }
+
+    async fn find(&self) -> Result<CallView> {
+        let Some(last) = self.chunk().await? else { return Err(self.without_chunk().await?) };
+        let parts = self.parts(last).await?;
+        let Some(newest) = parts.last() else { return self.undecided(last, None).await };
+        let footer = self.footer(newest).await?;
+        let Some(part) = footer.decided.part(self.number) else {
+            return self.undecided(last, Some(footer)).await;
+        };
+        let row = self.row(last, part).await?;
+        Ok(decided(self.app, self.call, footer, row))
     }
 
     /// The first chunk that ends at the number or after it.
@@ -146,7 +160,7 @@ impl<'a> Lookup<'a> {
     fn no_batch(&self) -> Error {
         Error::not_found(format!("there is no call `{}`, and no batch `{}`", self.call, self.batch))
             .with_hint(
-                "`afn batch list APP` lists an app's batches; they are deleted some two weeks after they end",
+                "`afn batch list APP` lists an app's batches; what is left of one goes two weeks after its content",
             )
     }
 }

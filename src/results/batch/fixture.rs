@@ -75,6 +75,7 @@ impl<'a> Made<'a> {
             attempts_max: None,
             retry_backoff_ms: None,
             limits: BatchLimits::default(),
+            retention: None,
             retry_of: None,
             created_at: id.time(),
             nonce: world.deps.nonce(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::layout::batch::{BatchSource, Cancelled, Fired, Sealed, Summary};
+use crate::layout::batch::{BatchSource, Cancelled, Deleted, Fired, Sealed, Summary};
 use crate::layout::control::Control;
 use crate::model::{AppName, BatchId, BatchLimits, BatchRef, FunctionName, Route, State, Time, VersionId};
 use crate::outcomes::{BatchFacts, BatchStatus, Log, Logs, failed};
@@ -49,6 +49,9 @@ pub struct BatchView {
     pub limits: BatchLimits,
     pub summary: Option<Summary>,
     pub fired: Option<Fired>,
+    /// When and why its content was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Deleted>,
     /// Made of the failures of that batch.
     pub retry_of: Option<BatchId>,
     /// Made of this one's failures.
@@ -118,6 +121,7 @@ impl BatchView {
             limits: facts.limits(),
             summary: summary.cloned(),
             fired: facts.fired.get().cloned(),
+            deleted: facts.deleted.get().cloned(),
             retry_of: batch.and_then(|batch| batch.retry_of),
             retries: facts.retried_as().collect(),
         }

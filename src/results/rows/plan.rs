@@ -64,6 +64,7 @@ impl ReadPlan {
             let listing = listing::list(store, &of, &Default::default()).await?;
             let mut facts = BatchFacts::default();
             facts.take_in(&listing);
+            facts.refuse_deleted(store, &of).await?;
             let is_over = facts.summary.is_there();
             if !facts.definition.is_there() {
                 return Err(match is_over {

@@ -2,17 +2,21 @@
 //! anything back (H14, N12).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use afn::catalog::Catalog;
 use afn::layout::{Key, key};
 use afn::limits;
-use afn::model::BatchId;
-use afn::seam::StoreExt as _;
+use afn::model::{App, BatchId, Retention};
 use afn::seam::queue::{Outgoing, Queue as _};
-use afn::seam::store::List;
+use afn::seam::rng::RngExt as _;
+use afn::seam::store::{ByteRange, ETag, List, ListPage, Object, ObjectInfo, PutObject, Store};
+use afn::seam::{Deps, StoreError, StoreExt as _};
 use afn::submit::resume::{ResumeRequest, resume};
-use afn::worker::Phase;
-use afn::worker::delete::gc;
+use afn::worker::{Phase, upkeep};
+use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -20,6 +24,7 @@ use super::Seen;
 use super::check::{Invariant, Verdict};
 use super::stage::Stage;
 
+const HOUR: Duration = Duration::from_secs(3600);
 const A_YEAR_MS: i64 = 365 * 24 * 3600 * 1000;
 /// How long a worker lives then: its supervisors and reconciler look.
 const A_WHILE: Duration = Duration::from_secs(300);
@@ -28,15 +33,23 @@ pub async fn weeks_later(stage: &Stage, seen: &mut Seen) -> Verdict {
     // Nothing is old enough yet, whatever the clock of this machine says.
     let hasty = stage.world.process("hasty deleter");
     hasty.clock.step(A_YEAR_MS);
-    let _ = gc(&hasty.deps, false).await;
+    let _ = gc(&hasty.deps).await;
     seen.look(stage).await?;
 
-    tokio::time::sleep(limits::DELETE_AFTER + Duration::from_secs(3600)).await;
-    let deleter = stage.world.process("deleter");
-    if let Err(error) = gc(&deleter.deps, false).await {
-        return Err(Invariant::Liveness.broken(format!("deletion fails: {error}")));
-    }
-    stage.world.guard.verdict()?;
+    let kept = [HOUR, limits::CONTENT_KEPT, 2 * limits::CONTENT_KEPT][stage.world.rng.below(3) as usize];
+    keep(stage, kept).await;
+    let over: BTreeSet<BatchId> = seen.batches.fired().into_keys().collect();
+    tokio::time::sleep(kept + HOUR).await;
+    delete(stage).await?;
+    content_is_gone(stage, seen, &over).await?;
+    nothing_comes_back(stage, &over).await?;
+
+    // No message is left that could find it, but only just.
+    tokio::time::sleep(limits::DELETE_AFTER - 2 * HOUR).await;
+    delete(stage).await?;
+    content_is_gone(stage, seen, &over).await?;
+    tokio::time::sleep(4 * HOUR).await;
+    delete(stage).await?;
     for call in seen.calls.decided() {
         if !list(stage, key::call(&stage.app, call)).await.is_empty() {
             return Err(
@@ -44,29 +57,117 @@ pub async fn weeks_later(stage: &Stage, seen: &mut Seen) -> Verdict {
             );
         }
     }
-    let fired = seen.batches.fired();
-    let left = list(stage, key::batches(&stage.app)).await;
-    for (batch, then) in &fired {
-        let mut stays: Vec<String> =
-            [Key::Fired(stage.app.clone(), *batch), Key::Summary(stage.app.clone(), *batch)]
-                .iter()
-                .map(Key::to_string)
-                .collect();
-        stays.sort();
-        let its: Vec<&String> =
-            left.iter().filter(|name| name.starts_with(&key::batch(&stage.app, *batch))).collect();
-        if its != stays.iter().collect::<Vec<_>>() {
-            return Err(
-                Invariant::Liveness.broken(format!("of {batch}, followed by {then:?}, are left {its:?}"))
-            );
+    // Tombstones of batches are looked at when the batch, by its id, is old enough for both.
+    tokio::time::sleep(kept).await;
+    delete(stage).await?;
+    for batch in &over {
+        let mut left = list(stage, key::batch(&stage.app, *batch)).await;
+        left.extend(list(stage, Key::Pointer(*batch).to_string()).await);
+        if !left.is_empty() {
+            return Err(Invariant::Liveness.broken(format!("of {batch} are left {left:?}")));
         }
     }
-    nothing_comes_back(stage, fired.into_keys().collect()).await
+    Ok(())
+}
+
+/// From now on content is kept for so long.
+async fn keep(stage: &Stage, kept: Duration) {
+    stage.world.guard.keep(kept);
+    let process = stage.world.process("somebody");
+    let change = |app: &mut App| {
+        app.retention = Some(Retention::For(kept));
+        Ok(())
+    };
+    let changed = Catalog::new(process.deps.clone()).update_app(&stage.app, change).await;
+    changed.expect("the day is over, and nothing fails");
+}
+
+/// One deleter dies midway, then two work at the same time.
+async fn delete(stage: &Stage) -> Verdict {
+    let dying = stage.world.process("dying deleter");
+    let left = stage.world.rng.below(40);
+    let store = Arc::new(Dying { inner: dying.deps.store.clone(), left: left.into() });
+    let _ = tokio::time::timeout(A_WHILE, gc(&Deps { store, ..dying.deps.clone() })).await;
+    stage.world.guard.verdict()?;
+    let [one, other] = ["one deleter", "other deleter"].map(|name| stage.world.process(name));
+    let (one, other) = tokio::join!(gc(&one.deps), gc(&other.deps));
+    for deleted in [one, other] {
+        if let Err(error) = deleted {
+            return Err(Invariant::Liveness.broken(format!("deletion fails: {error}")));
+        }
+    }
+    stage.world.guard.verdict()
+}
+
+/// Of calls `status` is left at the most, of batches what says that they are over.
+async fn content_is_gone(stage: &Stage, seen: &Seen, over: &BTreeSet<BatchId>) -> Verdict {
+    for call in seen.calls.decided() {
+        let left = list(stage, key::call(&stage.app, call)).await;
+        if left.iter().any(|name| *name != Key::Status(stage.app.clone(), call).to_string()) {
+            return Err(Invariant::Liveness.broken(format!("of {call} are left {left:?}")));
+        }
+    }
+    for batch in over {
+        let app = || stage.app.clone();
+        let stays = [Key::Deleted(app(), *batch), Key::Fired(app(), *batch), Key::Summary(app(), *batch)];
+        let left = list(stage, key::batch(&stage.app, *batch)).await;
+        if left != stays.map(|key| key.to_string()) {
+            return Err(Invariant::Liveness.broken(format!("of {batch} are left {left:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// The store of a process that is gone after so many requests.
+struct Dying {
+    inner: Arc<dyn Store>,
+    left: AtomicU64,
+}
+
+impl Dying {
+    async fn lives(&self) {
+        let lives = |left: u64| left.checked_sub(1);
+        if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lives).is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Dying {
+    async fn put(&self, key: &Key, object: PutObject) -> Result<ETag, StoreError> {
+        self.lives().await;
+        self.inner.put(key, object).await
+    }
+
+    async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
+        self.lives().await;
+        self.inner.get(key, range).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
+        self.lives().await;
+        self.inner.head(key).await
+    }
+
+    async fn list(&self, request: &List) -> Result<ListPage, StoreError> {
+        self.lives().await;
+        self.inner.list(request).await
+    }
+
+    async fn delete(&self, keys: &[Key]) -> Result<(), StoreError> {
+        self.lives().await;
+        self.inner.delete(keys).await
+    }
+}
+
+async fn gc(deps: &Deps) -> afn::Result<upkeep::Report> {
+    upkeep::on_demand(deps, "somebody", upkeep::Options::default()).await
 }
 
 /// Old messages come again, and somebody tries to resume what is gone.
-async fn nothing_comes_back(stage: &Stage, over: BTreeSet<BatchId>) -> Verdict {
-    let before = decided(stage, &over).await;
+async fn nothing_comes_back(stage: &Stage, over: &BTreeSet<BatchId>) -> Verdict {
+    let before = decided(stage, over).await;
     for (queue, body) in stage.world.guard.hoard() {
         let sent = stage.world.queues[queue].send(vec![Outgoing::new(body)]).await;
         sent.expect("the queue itself never fails");
@@ -86,7 +187,7 @@ async fn nothing_comes_back(stage: &Stage, over: BTreeSet<BatchId>) -> Verdict {
     tokio::time::sleep(A_WHILE).await;
     running.shutdown().await;
     stage.world.guard.verdict()?;
-    match decided(stage, &over).await.difference(&before).next() {
+    match decided(stage, over).await.difference(&before).next() {
         Some(new) => Err(Invariant::OneOutcome.broken(format!("{new} came back weeks later"))),
         None => Ok(()),
     }

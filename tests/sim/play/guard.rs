@@ -35,6 +35,8 @@ struct State {
     supervised: BTreeSet<BatchId>,
     /// The first messages that were sent; they come again weeks later.
     hoard: Vec<(usize, String)>,
+    /// How long content is kept after its end, where that is not the default.
+    kept: Option<Duration>,
 }
 
 impl Guard {
@@ -50,6 +52,10 @@ impl Guard {
         self.state().writes
     }
 
+    pub fn keep(&self, kept: Duration) {
+        self.state().kept = Some(kept);
+    }
+
     pub fn broken(&self, violation: Violation) {
         self.state().violation.get_or_insert(violation);
     }
@@ -63,7 +69,12 @@ impl Guard {
         self.state().writes += 1;
         let definition = matches!(
             key,
-            Key::App(..) | Key::Route(..) | Key::Function(..) | Key::Control(..) | Key::Shares(..)
+            Key::App(..)
+                | Key::Route(..)
+                | Key::Function(..)
+                | Key::Control(..)
+                | Key::Shares(..)
+                | Key::Settings
         );
         if *mode != Put::Create && !definition {
             self.broken(Invariant::WrittenOnce.broken(format!("{key} was written again")));
@@ -165,8 +176,9 @@ impl Guard {
     /// Invariant 3, after H14: nothing goes before its time, and what tells that all was decided goes last or never.
     pub async fn before_delete(&self, store: &dyn Store, keys: &[Key], now: Time) {
         self.state().writes += 1;
+        let kept_ms = limits::ms(self.state().kept.unwrap_or(limits::CONTENT_KEPT));
         for key in keys {
-            if let Err(why) = may_go(store, key, now).await {
+            if let Err(why) = may_go(store, key, now, kept_ms).await {
                 self.broken(Invariant::NothingGoesEarly.broken(format!("{key} was deleted {why}")));
             }
         }
@@ -181,12 +193,13 @@ fn own_supervisor(body: &str) -> Option<BatchId> {
     }
 }
 
-async fn may_go(store: &dyn Store, name: &Key, now: Time) -> Result<(), &'static str> {
+async fn may_go(store: &dyn Store, name: &Key, now: Time, kept_ms: u64) -> Result<(), &'static str> {
     let Ok(info) = store.head(name).await else { return Ok(()) };
     let older = |than_ms: u64, at: Time| now.since_ms(at) > than_ms;
-    let old = |decided: Key| async move {
+    let gone_ms = limits::ms(limits::DELETE_AFTER);
+    let old = |than_ms: u64, decided: Key| async move {
         match store.head(&decided).await {
-            Ok(info) if older(limits::ms(limits::DELETE_AFTER), info.modified_at) => Ok(()),
+            Ok(info) if older(than_ms, info.modified_at) => Ok(()),
             Ok(_) => Err("before its time"),
             Err(_) => Err("though nothing says that it was decided"),
         }
@@ -196,7 +209,7 @@ async fn may_go(store: &dyn Store, name: &Key, now: Time) -> Result<(), &'static
             let whole =
                 store.list_all(List::all(key::call(&app, call))).await.expect("the store never fails");
             match whole.entries.len() {
-                1 => old(Key::Status(app, call)).await,
+                1 => old(gone_ms, Key::Status(app, call)).await,
                 _ => Err("before the rest of its call"),
             }
         }
@@ -207,7 +220,7 @@ async fn may_go(store: &dyn Store, name: &Key, now: Time) -> Result<(), &'static
             | Key::Unsuited(app, call, _)
             | Key::Result(app, call, _)
             | Key::Log(app, call, _),
-        ) => old(Key::Status(app, call)).await,
+        ) => old(kept_ms, Key::Status(app, call)).await,
         Ok(
             Key::Batch(app, batch)
             | Key::Chunk(app, batch, _)
@@ -222,8 +235,23 @@ async fn may_go(store: &dyn Store, name: &Key, now: Time) -> Result<(), &'static
             | Key::Control(app, batch)
             | Key::Shares(app, batch)
             | Key::Retry(app, batch, _),
-        ) => old(Key::Summary(app, batch)).await,
-        Ok(Key::Summary(..) | Key::Fired(..) | Key::Pointer(..)) => Err("though it stays"),
+        ) => old(kept_ms, Key::Summary(app, batch)).await,
+        Ok(Key::Summary(app, batch) | Key::Fired(app, batch)) => old(gone_ms, Key::Deleted(app, batch)).await,
+        Ok(Key::Deleted(app, batch)) => {
+            let whole = store.list_all(List::all(key::batch(&app, batch))).await.expect("it never fails");
+            match whole.entries.len() {
+                1 => old(gone_ms, Key::Deleted(app, batch)).await,
+                _ => Err("before the rest of its batch"),
+            }
+        }
+        Ok(Key::Pointer(batch)) => {
+            let all = store.list_all(List::all(key::apps())).await.expect("the store never fails");
+            let deleted = format!("/batches/{batch}/deleted");
+            match all.entries.iter().find(|entry| entry.key.ends_with(&deleted)) {
+                Some(entry) => old(gone_ms, entry.to_key()).await,
+                None => Err("though nothing says that it was deleted"),
+            }
+        }
         Ok(Key::Idempotency(..)) if !older(limits::ms(limits::IDEMPOTENCY_KEY), info.modified_at) => {
             Err("before its time")
         }

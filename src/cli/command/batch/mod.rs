@@ -9,6 +9,7 @@ use crate::cli::command::batch::resume::BatchResumeArgs;
 use crate::cli::command::batch::retry::BatchRetryArgs;
 use crate::cli::command::batch::run::BatchRunArgs;
 use crate::cli::command::cancel::{self, BatchCancelArgs};
+use crate::cli::command::erase;
 use crate::cli::command::list::{self, BatchListArgs};
 use crate::cli::command::status;
 use crate::cli::command::submit::{self, BatchSubmitArgs};
@@ -74,6 +75,10 @@ pub enum BatchCommand {
     /// Read the results, one row for each record, in the order of the source.
     Results(BatchResultsArgs),
 
+    /// Delete the content of a batch at once: payloads, results, logs. One that runs is cancelled first, and its end is
+    /// waited for. Its summary stays for about two weeks.
+    Delete(BatchArgs),
+
     /// The batches of an app, newest first.
     #[command(visible_alias = "ls")]
     List(BatchListArgs),
@@ -95,6 +100,7 @@ pub async fn run(session: &Session, command: BatchCommand) -> Result<ExitCode> {
         BatchCommand::Retry(args) => retry::run(session, args).await,
         BatchCommand::Report(args) => report::run(session, args).await,
         BatchCommand::Results(args) => results::run(session, args).await,
+        BatchCommand::Delete(args) => erase::batch(session, args).await,
         BatchCommand::List(args) => list::batches(session, args).await,
     };
     done.map(|()| ExitCode::Success)

@@ -17,7 +17,8 @@ use crate::cli::parse::Output;
 use crate::cli::session::Session;
 use crate::cli::signal::{self, StopSignals};
 use crate::error::{Error, Result};
-use crate::model::BatchId;
+use crate::model::BatchRef;
+use crate::outcomes::deleted_error;
 use crate::results::{self, BatchView};
 use crate::submit::resume::{ResumeRequest, Resumed, SubmissionState, resume};
 use crate::submit::source::{Pass, Source};
@@ -69,7 +70,7 @@ pub async fn run(session: &Session, args: BatchResumeArgs) -> Result<ExitCode> {
         destination.check(run.force)?;
     }
     let (Some(function), Some(version)) = (&view.function, &view.version) else {
-        return Err(deleted(batch));
+        return Err(deleted(&view));
     };
     let job = Job {
         session,
@@ -101,7 +102,7 @@ async fn open_records(
 ) -> Result<Option<Box<dyn Source>>> {
     let input = match (input, source) {
         (Some(_), _) if view.source.is_none() => {
-            return Err(deleted(view.batch));
+            return Err(deleted(view));
         }
         (Some(input), _) => input,
         // The source of a batch that is submitted completely may be gone.
@@ -115,8 +116,11 @@ async fn open_records(
     opened.map(Some).map_err(|error| error.context(format!("batch {} cannot be resumed", view.batch)))
 }
 
-fn deleted(batch: BatchId) -> Error {
-    Error::conflict(format!("batch {batch} has finished and was deleted"))
+fn deleted(view: &BatchView) -> Error {
+    match &view.deleted {
+        Some(deleted) => deleted_error(&BatchRef::new(&view.app, view.batch), deleted),
+        None => Error::conflict(format!("batch {} has finished and was deleted", view.batch)),
+    }
 }
 
 fn summary(resumed: &Resumed) -> String {
