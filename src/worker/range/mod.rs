@@ -5,6 +5,7 @@
 //! the chunk and its log. It leaves out calls that are decided, that wait for a retry, or that left the message. The others run
 //! again under a mark, more carefully after each lost worker.
 
+mod admission;
 mod calls;
 mod context;
 mod cut;

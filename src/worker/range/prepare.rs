@@ -18,7 +18,7 @@ use crate::layout::object::{self, MarkKind, Unsuited};
 use crate::layout::part::Row;
 use crate::layout::{Key, Message, RangeMessage};
 use crate::limits;
-use crate::model::{AttemptHistory, BatchRef, DeliveryId, Digest, MarkId, State, Time};
+use crate::model::{AttemptHistory, DeliveryId, Digest, MarkId, State, Time};
 use crate::outcomes::log::Addition;
 use crate::outcomes::{Chunk, Log};
 use crate::planted::planted;
@@ -56,7 +56,7 @@ pub(super) struct Preparation {
     pub(super) message: RangeMessage,
     pub(super) place: MarkLocation,
     pub(super) delivery: DeliveryId,
-    snapshot: BatchSnapshot,
+    pub(super) snapshot: BatchSnapshot,
     lost: Vec<EarlierMark>,
 }
 
@@ -248,39 +248,6 @@ impl Preparation {
         Ok(match self.send_anew(wait).await? {
             (lease, Some(name)) => {
                 Done::Mismatched(PutAside { lease: Some(lease), new_name: name.clone(), name, why })
-            }
-            (lease, None) => Done::Finished(lease),
-        })
-    }
-
-    /// This range's part in the limits of its batch. None: nothing of it may begin here now.
-    async fn claim_range(&self) -> Option<RangeClaim> {
-        let of = BatchRef::new(&self.message.app, self.message.batch);
-        let gate = self.shared.limiter.gate(of.batch);
-        self.shared.limiter.update(&gate, &of, self.snapshot.requests().orders).await;
-        gate.try_claim_range()
-    }
-
-    /// The batch is paused, or others have all of its limits. As a new message: one that was put back would look as if a worker
-    /// had been lost with it.
-    async fn wait_for_share(mut self) -> Result<Done, Abandoned> {
-        let (app, batch) = (self.message.app.clone(), self.message.batch);
-        let shared = self.shared.clone();
-        self.message.lost_before |= self.lease.delivery > 1;
-        if !shared.limiter.gate(batch).is_paused() {
-            let (lease, name) = self.send_anew(limits::NO_SHARE_PUT_BACK).await?;
-            return Ok(match name {
-                Some(_) => Done::Replaced { lease, handed_back: false },
-                None => Done::Finished(lease),
-            });
-        }
-        let why = format!("batch {batch} is paused");
-        if shared.batches.is_first_mention(batch, &Digest::of(why.as_bytes())) {
-            shared.emit(Event::BatchPaused { app, batch });
-        }
-        Ok(match self.send_anew(limits::PAUSED_PUT_BACK).await? {
-            (lease, Some(name)) => {
-                Done::Paused(PutAside { lease: Some(lease), new_name: name.clone(), name, why })
             }
             (lease, None) => Done::Finished(lease),
         })
