@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::snapshot::BatchSnapshot;
-use super::supervisor::call_supervisor;
 use crate::error::{Error, Result};
 use crate::layout::control::Control;
 use crate::limits;
@@ -47,7 +46,6 @@ pub async fn change(deps: &Deps, batch: BatchId, by: &str, change: Change) -> Re
             None => matches!(deps.store.create_fact(&snapshot.of, &control).await?, Created::New),
         };
         if written {
-            call_supervisor(deps, &snapshot.of).await?;
             return Ok(control);
         }
         let most = limits::ms(limits::REQUEST_BACKOFF_MIN) * u64::from(tries);

@@ -11,7 +11,7 @@ use super::limiter::Orders;
 use crate::error::Result;
 use crate::layout::batch::{Batch, Cancelled};
 use crate::limits;
-use crate::model::{AppName, BatchId, BatchRef, Digest};
+use crate::model::{AppName, BatchId, BatchRef, Digest, Time};
 use crate::outcomes::BatchFacts;
 use crate::seam::{Deps, StoreExt as _};
 
@@ -58,6 +58,12 @@ impl BatchSnapshot {
         }
         let most = if self.facts.is_paused() { FRESH_PAUSED } else { FRESH };
         (now.saturating_sub(self.first_at) / 10).clamp(FRESH_MIN, most)
+    }
+
+    /// By this machine's clock: an estimate.
+    pub fn paused_for(&self, now: Time) -> Duration {
+        let since = self.facts.control.as_ref().map_or(now, |control| control.at);
+        Duration::from_millis(now.since_ms(since))
     }
 
     pub fn requests(&self) -> BatchRequests {

@@ -71,7 +71,9 @@ pub(super) async fn delete_old(deps: &Deps, turn: &mut Turn, by: &str, extent: E
     let deps = &Deps { store, ..deps.clone() };
     let Turn { now, apps, marks, .. } = turn;
     let mut gc = Gc::new(deps, *now, by, extent, counts);
-    let of_context = retention::of_context(&*deps.store).await?;
+    let of_context = retention::of_context(&*deps.store).await;
+    // Where it cannot be read, what has no retention of its own stays.
+    let of_context = gc.sweep.take("the context's retention", of_context)?.unwrap_or(Retention::Never);
     // Keys first: a key must never name a call that is gone, or its next use would run it again.
     let with_keys = gc.old_keys(apps, &mut marks.keys_listed_at).await?;
     gc.begin_budget();

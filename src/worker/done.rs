@@ -9,7 +9,7 @@ pub enum Done {
     /// New messages took the place of this one, which is to be deleted.
     Replaced { lease: Lease, handed_back: bool },
     /// The same, and this worker leaves the new message to others for a moment.
-    NotStarted(Lease),
+    LeftToOthers(Lease),
     /// The message lies on the queue again, or will.
     Left,
     /// What it points to does not suit this worker.

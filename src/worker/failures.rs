@@ -2,8 +2,8 @@
 //! number the worker starts no more calls of the batch, without waiting for the supervisor, which adds up what all workers
 //! have recorded.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use crate::layout::batch::{Batch, MaxFailures};
@@ -18,7 +18,9 @@ pub struct Failures(Mutex<BTreeMap<BatchId, Arc<FailureBrake>>>);
 /// Of one batch; shared by its ranges on this worker.
 #[derive(Debug)]
 pub struct FailureBrake {
-    failed: AtomicU64,
+    /// The calls, at most `max` of them: one whose outcome was recorded by somebody else may fail here again.
+    failed: Mutex<BTreeSet<u64>>,
+    is_reached: AtomicBool,
     pub max: u64,
 }
 
@@ -30,17 +32,24 @@ impl Failures {
         if brakes.len() >= BATCHES_MAX && !brakes.contains_key(&id) {
             brakes.clear();
         }
-        let brake = brakes.entry(id).or_insert_with(|| Arc::new(FailureBrake { failed: 0.into(), max }));
+        let brake = brakes.entry(id).or_insert_with(|| {
+            Arc::new(FailureBrake { failed: Mutex::default(), is_reached: false.into(), max })
+        });
         Some(brake.clone())
     }
 }
 
 impl FailureBrake {
-    pub fn record(&self) {
-        self.failed.fetch_add(1, Relaxed);
+    /// A call has failed for good.
+    pub fn record(&self, number: u64) {
+        let mut failed = self.failed.lock().expect("no holder of this lock panics");
+        if (failed.len() as u64) < self.max {
+            failed.insert(number);
+        }
+        self.is_reached.store(failed.len() as u64 >= self.max, Relaxed);
     }
 
     pub fn is_reached(&self) -> bool {
-        self.failed.load(Relaxed) >= self.max
+        self.is_reached.load(Relaxed)
     }
 }

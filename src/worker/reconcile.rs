@@ -174,6 +174,10 @@ impl Lost<'_> {
         if quiet_ms > limits::ms(limits::SUPERVISOR_LOST_WITHIN) {
             return Ok(Next::Nothing);
         }
+        facts.read_control(&*deps.store, of).await?;
+        if facts.is_paused() {
+            return Ok(Next::LookAt(self.now.plus_ms(limits::ms(limits::SUPERVISOR_LOST_AGAIN))));
+        }
         let message = SuperviseMessage { extra: true, ..send::supervise_message(deps, of) };
         send::send(&deps.queues.batches, &Message::Supervise(message), Duration::ZERO).await?;
         deps.events.on(Event::SupervisorResent { app: of.app.clone(), batch: of.batch });

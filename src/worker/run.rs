@@ -389,7 +389,7 @@ impl WorkerLoop {
                 self.summary.handed_back += u64::from(handed_back);
                 self.finished.push(lease);
             }
-            Done::NotStarted(lease) => {
+            Done::LeftToOthers(lease) => {
                 self.finished.push(lease);
                 return self.shared.mismatch_backoff[queue].record();
             }

@@ -344,6 +344,7 @@ impl Supervisor {
         let now = self.shared.deps.clock.monotonic();
         let quiet = limits::RESEND_AFTER.max(Duration::from_millis(2 * self.timeout_ms));
         let queue_is_long = OnceCell::new();
+        let (of, mut is_control_read) = (BatchRef::new(&self.app, self.id), false);
         for (first, last, log) in self.logs.ranges() {
             let first = self.firsts.get(&last).copied().unwrap_or(first);
             let Some(moved) = self.progress_at.get_mut(&last) else { continue };
@@ -356,6 +357,17 @@ impl Supervisor {
                 ResendsWhileQueueIsLong => true
             );
             if !is_lost {
+                continue;
+            }
+            if !is_control_read {
+                self.facts.read_control(&*self.shared.deps.store, &of).await?;
+                is_control_read = true;
+            }
+            // Messages that wait for a pause to end, or for a limit, are neither visible nor in flight.
+            let waits =
+                self.facts.is_paused() || (!self.facts.limits().is_none() && has_delayed(&self.shared).await);
+            if waits {
+                *moved = now;
                 continue;
             }
             let calls = retries::undecided(log, first, last, self.shared.deps.now());
@@ -422,6 +434,11 @@ impl Supervisor {
         }
         Ok(Activity::Over)
     }
+}
+
+/// Whether messages on `chunks` wait for a time.
+async fn has_delayed(shared: &Shared) -> bool {
+    !matches!(shared.deps.queues.chunks.live.depth().await, Ok(depth) if depth.delayed == 0)
 }
 
 /// Whether messages wait on `chunks`. A busy worker makes no receive that comes back empty: the queue's count tells it.

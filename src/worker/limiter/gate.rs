@@ -92,6 +92,11 @@ impl Gate {
         self.state().paused
     }
 
+    /// Whether this worker has a part in the limits of the batch.
+    pub fn has_share(&self) -> bool {
+        self.state().share.is_none_or(|share| share.grant.calls > 0)
+    }
+
     pub fn is_limited(&self) -> bool {
         !self.is_open.load(Relaxed)
     }
@@ -207,12 +212,13 @@ impl Gate {
         }
     }
 
-    /// None without limits.
+    /// When what runs under the share must have stopped. What was begun before there were limits may go on.
     fn lapses_at(&self) -> Option<Duration> {
         if self.is_open.load(Relaxed) {
             return None;
         }
-        let share = planted!(self.state().share, LapsedShareUsed => None);
+        let state = self.state();
+        let share = planted!(state.share.filter(|_| state.running > 0), LapsedShareUsed => None);
         share.map(|share| share.lapses_at())
     }
 
@@ -243,7 +249,8 @@ impl Gate {
         let state = self.state();
         let Some(share) = state.share.filter(|share| share.grant.calls > 0) else { return u64::MAX };
         let elapsed = now.saturating_sub(share.renewed_at);
-        if share.waited * 10 >= elapsed {
+        let waits = share.waits_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        if (share.waited + waits) * 10 >= elapsed {
             return share.grant.per_hour.saturating_mul(2);
         }
         // A little more, since a count of few starts is inexact; and never so little that it cannot grow again.
@@ -252,22 +259,25 @@ impl Gate {
     }
 
     /// The share was asked for at `at`, and this is what there was.
-    pub(super) fn grant(&self, at: Duration, grant: Grant, is_rate_limited: bool) {
+    pub(super) fn grant(&self, at: Duration, grant: Grant, is_rate_limited: bool, jitter: Duration) {
         self.change(|state| {
             let before = state.share;
+            let rate = is_rate_limited.then_some(Rate { per_hour: grant.per_hour });
+            // What a lower rate has put off is not later than this one allows.
+            let soonest = rate.map_or(at, |rate| at + rate.interval());
             let renewal = match before {
                 Some(before) if before.grant.calls > 0 => limits::SHARE_RENEWAL,
                 _ => limits::SHARE_RENEWAL_FIRST,
             };
             state.share = Some(HeldShare {
                 grant,
-                rate: is_rate_limited.then_some(Rate { per_hour: grant.per_hour }),
+                rate,
                 renewed_at: at,
-                renew_at: at + renewal,
-                next_start: before.map_or(at, |before| before.next_start),
+                renew_at: at + renewal.saturating_sub(jitter),
+                next_start: before.map_or(at, |before| before.next_start.min(soonest)),
                 starts: 0,
                 waited: Duration::ZERO,
-                waits_since: None,
+                waits_since: before.and_then(|before| before.waits_since).map(|_| at),
             });
         });
     }

@@ -9,7 +9,7 @@ mod gate;
 mod shares;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 pub use self::gate::{Admission, Gate, Permit, RangeClaim};
@@ -33,7 +33,7 @@ const GATES_MAX: usize = 1_000;
 pub struct Limiter {
     deps: Deps,
     /// This worker's process.
-    holder: Nonce,
+    holder: OnceLock<Nonce>,
     worker: String,
     slots: u32,
     gates: Mutex<BTreeMap<BatchId, Arc<Gate>>>,
@@ -54,8 +54,11 @@ pub struct Orders {
 
 impl Limiter {
     pub fn new(deps: Deps, worker: String, slots: usize) -> Limiter {
-        let holder = deps.nonce();
-        Limiter { deps, holder, worker, slots: slots as u32, gates: Mutex::default() }
+        Limiter { deps, holder: OnceLock::new(), worker, slots: slots as u32, gates: Mutex::default() }
+    }
+
+    fn holder(&self) -> Nonce {
+        *self.holder.get_or_init(|| self.deps.nonce())
     }
 
     pub fn gate(&self, batch: BatchId) -> Arc<Gate> {
@@ -91,7 +94,7 @@ impl Limiter {
         }
         // Tried once: a share that nobody renews is over soon.
         let Ok(Some((mut shares, etag))) = self.deps.store.find_with_etag::<Shares>(of).await else { return };
-        shares.shares.retain(|share| share.holder != self.holder);
+        shares.shares.retain(|share| share.holder != self.holder());
         shares.nonce = self.deps.nonce();
         let _ = self.deps.store.replace_fact(of, &shares, etag).await;
     }
@@ -110,10 +113,12 @@ impl Limiter {
             watch.drop_lapsed(&mut shares, now);
             let demand =
                 Demand { calls: self.slots, per_hour: gate.starts_wanted(now), running: gate.running() };
-            let grant = shares::claim(&mut shares, bounds, &self.holder, &self.worker, demand);
+            let grant = shares::claim(&mut shares, bounds, &self.holder(), &self.worker, demand);
             let is_rate_limited = bounds.rate_max.is_some();
+            // So that many holders do not renew at once.
+            let jitter = Duration::from_millis(self.deps.rng.below(limits::ms(limits::SHARE_RENEWAL_FIRST)));
             if shares == before {
-                gate.grant(now, grant, is_rate_limited);
+                gate.grant(now, grant, is_rate_limited, jitter);
                 gate.renew_again_at(now + limits::SHARE_NOTHING_LEFT_PAUSE);
                 return Ok(());
             }
@@ -127,7 +132,7 @@ impl Limiter {
             };
             match planted!(written, RefusedShareBelieved => Ok(())) {
                 Ok(()) => {
-                    gate.grant(now, grant, is_rate_limited);
+                    gate.grant(now, grant, is_rate_limited, jitter);
                     return Ok(());
                 }
                 Err(StoreError::Changed | StoreError::Exists | StoreError::NotFound) => {}

@@ -23,18 +23,23 @@ impl Preparation {
         let (app, batch) = (self.message.app.clone(), self.message.batch);
         let shared = self.shared.clone();
         self.message.lost_before |= self.lease.delivery > 1;
-        if !shared.limiter.gate(batch).is_paused() {
+        let gate = shared.limiter.gate(batch);
+        if !gate.is_paused() {
             let (lease, name) = self.send_anew(limits::NO_SHARE_PUT_BACK).await?;
             return Ok(match name {
-                Some(_) => Done::Replaced { lease, handed_back: false },
                 None => Done::Finished(lease),
+                Some(_) if gate.has_share() => Done::Replaced { lease, handed_back: false },
+                Some(_) => Done::LeftToOthers(lease),
             });
         }
         let why = format!("batch {batch} is paused");
         if shared.batches.is_first_mention(batch, &Digest::of(why.as_bytes())) {
             shared.emit(Event::BatchPaused { app, batch });
         }
-        Ok(match self.send_anew(limits::PAUSED_PUT_BACK).await? {
+        // The longer it was paused, the less often it is looked at.
+        let paused = self.snapshot.paused_for(shared.deps.now()) / 4;
+        let wait = paused.clamp(limits::PAUSED_PUT_BACK, limits::PAUSED_PUT_BACK_MAX);
+        Ok(match self.send_anew(wait).await? {
             (lease, Some(name)) => {
                 Done::Paused(PutAside { lease: Some(lease), new_name: name.clone(), name, why })
             }

@@ -261,7 +261,7 @@ impl CallQueue {
         // The supervisor is to hear of it soon.
         let counts = self.brake.is_some() && is_failed(row.status);
         if let Some(brake) = self.brake.as_ref().filter(|_| counts) {
-            brake.record();
+            brake.record(row.number);
         }
         state.ended.rows.push(row);
         let is_full = state.rows_bytes >= limits::FLUSH_BYTES;

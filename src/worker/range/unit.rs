@@ -1,6 +1,8 @@
 //! Runs a unit of suspects, which are the only suspects on their worker. They are marked before they run and recorded right
 //! after, so that another loss names no other calls.
 
+use std::time::Duration;
+
 use super::{Range, Stopped};
 use crate::layout::object::MarkKind;
 use crate::limits;
@@ -9,6 +11,9 @@ use crate::worker::Abandoned;
 use crate::worker::phase::Phase;
 use crate::worker::quarantine::{self, Level};
 use crate::worker::slots::Class;
+
+/// From one look to the next whether a suspect of a batch with limits may begin.
+const UNIT_LOOK: Duration = Duration::from_millis(100);
 
 impl Range {
     pub(super) async fn run_unit(&mut self) -> Result<(), Abandoned> {
@@ -23,15 +28,34 @@ impl Range {
             // `mark_reading_or_give_up` counts only deliveries that left no other mark.
             self.mark(MarkKind::Running, []).await?;
         }
+        if !self.gate.may_begin() {
+            self.stopped.get_or_insert(Stopped::HandOver);
+            return Ok(());
+        }
         let permit = tokio::select! {
             biased;
             () = shared.phases.reached(Phase::Drain) => None,
+            () = self.is_cancelled_meanwhile() => None,
             permit = quarantine::enter(&shared, self.level, Class::Chunk, self.message.alone_since) => permit,
         };
         let Some(permit) = permit else {
-            self.wait_elsewhere();
+            self.look_at_batch().await;
+            if !self.cancelled {
+                self.wait_elsewhere();
+            }
             return Ok(());
         };
+        // Others of the batch may take the next start that its rate allows.
+        for _ in 0..limits::NO_SHARE_PUT_BACK.as_millis() / UNIT_LOOK.as_millis() {
+            if self.gate.may_begin() {
+                break;
+            }
+            shared.deps.clock.sleep(UNIT_LOOK).await;
+        }
+        if !self.gate.may_begin() {
+            self.stopped.get_or_insert(Stopped::HandOver);
+            return Ok(());
+        }
         self.mark(self.level.mark_kind(), self.calls.numbers()).await?;
         while self.may_begin()
             && let Some(open) = self.calls.take()

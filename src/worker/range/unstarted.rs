@@ -59,10 +59,11 @@ impl Preparation {
     }
 
     /// The calls of this message go on as a new message. Put back, it would look as if a worker held it.
-    pub(super) async fn put_back_paused(self) -> Result<Done, Abandoned> {
+    pub(super) async fn put_back_paused(mut self) -> Result<Done, Abandoned> {
+        self.message.lost_before |= self.lease.delivery > 1;
         let (lease, sent) = self.send_anew(limits::STARTS_PUT_BACK).await?;
         Ok(match sent {
-            Some(_) => Done::NotStarted(lease),
+            Some(_) => Done::LeftToOthers(lease),
             None => Done::Finished(lease),
         })
     }

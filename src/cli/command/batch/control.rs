@@ -46,7 +46,7 @@ async fn change(session: &Session, args: BatchArgs, change: Change) -> Result<()
         (Some(true), _) => format!(
             "{batch} is paused: what runs ends, nothing more begins; `afn batch unpause {batch}` lets it go on"
         ),
-        (Some(false), _) => format!("{batch} goes on: workers look at it within a minute"),
+        (Some(false), _) => format!("{batch} goes on: workers look at it within two minutes"),
         (None, false) => format!("{batch} has {}; what runs now ends as it began", control.limits),
         (None, true) => format!("{batch} has {}, and is paused", control.limits),
     };
