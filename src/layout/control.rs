@@ -35,7 +35,8 @@ pub struct Share {
     pub holder: Nonce,
     /// Its worker's name, for people.
     pub worker: String,
-    /// Grows with each renewal. A share whose count stands still for its term is over: nobody compares clocks.
+    /// Another one with each renewal, drawn at random: a share that was given up and claimed again is not the same. One that
+    /// stands still for its term is over: nobody compares clocks.
     pub renewal: u64,
     /// Executions at once.
     pub calls: u32,

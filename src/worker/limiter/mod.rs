@@ -111,8 +111,12 @@ impl Limiter {
             let mut shares = stored.map_or_else(Vec::new, |stored| stored.shares);
             let before = shares.clone();
             watch.drop_lapsed(&mut shares, now);
-            let demand =
-                Demand { calls: self.slots, per_hour: gate.starts_wanted(now), running: gate.running() };
+            let demand = Demand {
+                calls: self.slots,
+                per_hour: gate.starts_wanted(now),
+                running: gate.running(),
+                renewal: self.deps.rng.u64(),
+            };
             let grant = shares::claim(&mut shares, bounds, &self.holder(), &self.worker, demand);
             let is_rate_limited = bounds.rate_max.is_some();
             // So that many holders do not renew at once.

@@ -36,6 +36,8 @@ pub struct Demand {
     pub per_hour: u64,
     /// Of this batch, on this worker. They count whatever the limits say.
     pub running: u32,
+    /// Drawn anew each time.
+    pub renewal: u64,
 }
 
 /// What a worker may do now. Without calls, or without starts, it may begin nothing.
@@ -77,11 +79,10 @@ pub fn claim(
         true => Grant::default(),
         false => Grant { calls: calls as u32, per_hour, is_some_left },
     };
-    let renewal = own.map_or(0, |own| own.renewal.wrapping_add(1));
     let share = Share {
         holder: *holder,
         worker: worker.to_owned(),
-        renewal,
+        renewal: demand.renewal,
         calls: grant.calls.max(demand.running),
         per_hour: if bounds.rate_max.is_some() { grant.per_hour } else { 0 },
     };
@@ -110,12 +111,18 @@ mod tests {
         BatchLimits { concurrency_max: Some(calls), rate_max: None }
     }
 
+    /// Another one each time.
+    fn renewal() -> u64 {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+
     fn holder(number: u64) -> Nonce {
         Nonce::new(number)
     }
 
     fn take(shares: &mut Vec<Share>, limits: &BatchLimits, number: u64, calls: u32, running: u32) -> u32 {
-        let demand = Demand { calls, per_hour: u64::MAX, running };
+        let demand = Demand { calls, per_hour: u64::MAX, running, renewal: renewal() };
         claim(shares, limits, &holder(number), "w", demand).calls
     }
 
@@ -128,7 +135,6 @@ mod tests {
         assert_eq!(take(&mut shares, &limits, 3, 4, 0), 0);
         assert_eq!(shares.len(), 2, "who has nothing is not in the list");
         assert_eq!(take(&mut shares, &limits, 1, 4, 4), 4, "a renewal keeps what it has");
-        assert_eq!(shares[0].renewal, 1);
         // A limit is lowered: the first keeps what fits, the others end what runs.
         let limits = at_most(3);
         assert_eq!(take(&mut shares, &limits, 2, 4, 2), 0);
@@ -144,7 +150,7 @@ mod tests {
     fn starts_are_divided_like_calls() {
         let limits = BatchLimits { concurrency_max: None, rate_max: Some(Rate { per_hour: 100 }) };
         let mut shares = Vec::new();
-        let demand = |per_hour| Demand { calls: 4, per_hour, running: 0 };
+        let demand = |per_hour| Demand { calls: 4, per_hour, running: 0, renewal: renewal() };
         assert_eq!(claim(&mut shares, &limits, &holder(1), "w", demand(u64::MAX)).per_hour, 100);
         assert_eq!(claim(&mut shares, &limits, &holder(2), "w", demand(u64::MAX)), Grant::default());
         let grant = claim(&mut shares, &limits, &holder(1), "w", demand(30));
@@ -166,5 +172,16 @@ mod tests {
         assert_eq!(shares.iter().map(|share| &share.holder).collect::<Vec<_>>(), [&holder(2)]);
         watch.drop_lapsed(&mut shares, TERM / 2 + TERM);
         assert!(shares.is_empty());
+    }
+
+    #[test]
+    fn a_share_that_was_given_up_and_claimed_again_is_another_one() {
+        let (mut shares, mut watch) = (Vec::new(), Watch::default());
+        take(&mut shares, &at_most(1), 1, 1, 0);
+        watch.drop_lapsed(&mut shares, Duration::ZERO);
+        shares.clear();
+        take(&mut shares, &at_most(1), 1, 1, 0);
+        watch.drop_lapsed(&mut shares, TERM);
+        assert_eq!(shares.len(), 1, "it is a moment old");
     }
 }
