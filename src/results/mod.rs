@@ -10,6 +10,7 @@ pub mod export;
 #[cfg(test)]
 mod fixture;
 pub mod list;
+mod newest;
 pub mod open;
 mod pages;
 pub mod panics;

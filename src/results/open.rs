@@ -1,14 +1,14 @@
 //! Batches that are not over: what is left of each, who works on it, and how fast.
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::FutureExt as _;
 use serde::Serialize;
 
 use super::BatchView;
 use super::batch::{BatchMonitor, app_of};
+use super::newest::{Newest, newest_batches};
 use super::view::Unreadable;
-use super::window::NewestFirst;
 use crate::error::Result;
-use crate::layout::{Key, key};
+use crate::layout::Key;
 use crate::limits;
 use crate::model::{AppName, BatchId};
 use crate::outcomes::backlog::Backlog;
@@ -37,16 +37,9 @@ pub struct OpenBatches {
 /// Looks at the newest batches of all apps, at most `max`. One GET and one LIST for each; for an open one with calls left one
 /// LIST per thousand keys more, and the last footer of each log.
 pub async fn open_batches(deps: &Deps, max: usize) -> Result<OpenBatches> {
-    let ids: NewestFirst<'_, BatchId> = NewestFirst::of_objects(deps, key::pointers(), 0..u128::MAX);
-    let (ids, has_more) = ids.take(max).await?;
-    let mut found = OpenBatches { looked_at: ids.len(), has_more, ..OpenBatches::default() };
-    let mut looks =
-        stream::iter(ids).map(async |id| (id, look(deps, id).await)).buffered(limits::READ_AHEAD_MAX);
-    while let Some((id, looked)) = looks.next().await {
-        let looked = looked.map(|batch| found.batches.extend(batch));
-        Unreadable::note(&mut found.unreadable, id.to_string(), looked)?;
-    }
-    Ok(found)
+    let found = newest_batches(deps, max, |deps, batch| look(deps, batch).boxed()).await?;
+    let Newest { batches, looked_at, has_more, unreadable } = found;
+    Ok(OpenBatches { batches, looked_at, has_more, unreadable })
 }
 
 /// `None`: it is over, or all that is stored of it is decided.

@@ -1,10 +1,10 @@
 //! Open batches for which no worker was found that suits: which capability is missing, and which worker has reported it.
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::FutureExt as _;
 use serde::Serialize;
 
+use super::newest::{Newest, newest_batches};
 use super::view::Unreadable;
-use super::window::NewestFirst;
 use crate::error::Result;
 use crate::layout::object::{self, Unsuited};
 use crate::layout::{Key, key};
@@ -40,16 +40,10 @@ pub struct UnsuitedBatches {
 
 /// Looks at the newest batches of all apps. One GET and one LIST for each; a few more for an open one with reasons.
 pub async fn open_batches(deps: &Deps) -> Result<UnsuitedBatches> {
-    let ids: NewestFirst<'_, BatchId> = NewestFirst::of_objects(deps, key::pointers(), 0..u128::MAX);
-    let (ids, has_more) = ids.take(limits::UNSUITED_BATCHES_MAX).await?;
-    let mut found = UnsuitedBatches { looked_at: ids.len(), has_more, ..UnsuitedBatches::default() };
-    let mut looks =
-        stream::iter(ids).map(async |id| (id, look(deps, id).await)).buffered(limits::READ_AHEAD_MAX);
-    while let Some((id, looked)) = looks.next().await {
-        let looked = looked.map(|batch| found.batches.extend(batch));
-        Unreadable::note(&mut found.unreadable, id.to_string(), looked)?;
-    }
-    Ok(found)
+    let found =
+        newest_batches(deps, limits::UNSUITED_BATCHES_MAX, |deps, batch| look(deps, batch).boxed()).await?;
+    let Newest { batches, looked_at, has_more, unreadable } = found;
+    Ok(UnsuitedBatches { batches, looked_at, has_more, unreadable })
 }
 
 /// `None` unless the batch is open and waits for a worker that suits.
