@@ -17,6 +17,10 @@ pub const SHARE_RENEWAL_FIRST: Duration = Duration::from_secs(5);
 pub const SHARE_FAILED_PAUSE: Duration = Duration::from_secs(2);
 /// From a look that found no share left to the next.
 pub const SHARE_NOTHING_LEFT_PAUSE: Duration = Duration::from_secs(3);
+/// A worker whose version of the function turned out not to run here leaves the limits of a batch to others for so long, twice as
+/// long each time, up to so many doublings.
+pub const SHARE_ABSTENTION: Duration = Duration::from_secs(30);
+pub const SHARE_ABSTENTION_DOUBLINGS: u32 = 5;
 /// How long a message of a paused batch is hidden before a worker looks again, by how long the batch was paused.
 pub const PAUSED_PUT_BACK: Duration = Duration::from_secs(30);
 pub const PAUSED_PUT_BACK_MAX: Duration = Duration::from_secs(120);

@@ -119,6 +119,12 @@ impl BatchFacts {
         }
     }
 
+    /// The definition, asked for by name if a list did not show it: a list may lag.
+    pub async fn read_definition(&mut self, store: &dyn Store, of: &BatchRef) -> Result<Option<Arc<Batch>>> {
+        self.definition.mark_listed();
+        self.definition.read(store, of).await
+    }
+
     /// What was last asked of the batch, read anew. What cannot be read asks for nothing: the batch goes on.
     pub async fn read_control(&mut self, store: &dyn Store, of: &BatchRef) -> Result<()> {
         self.control = match store.find_fact(of).await {

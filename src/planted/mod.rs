@@ -183,6 +183,9 @@ mod seeds {
         "limits" "lapsed share used"
         /// A worker goes on with a share that it could not renew.
         LapsedShareUsed,
+        "limits" "share kept where nothing runs"
+        /// A worker for which a batch does not suit takes part in its limits again at once.
+        UnsuitedKeepsShare,
     }
 
     thread_local! {

@@ -163,12 +163,8 @@ impl BatchCache {
         let first_at = before.as_ref().map_or(now, |look| look.first_at);
         let mut facts = before.map(|look| look.facts).unwrap_or_default();
         facts.look(store, &of).await?;
-        let definition = match facts.definition.read(store, &of).await? {
-            // Asked for by name before it is said that there is none: what points to it is deleted then.
-            None => store.find_fact(&of).await?.map(Arc::new),
-            definition => definition,
-        };
-        let Some(batch) = definition else { return Ok(None) };
+        // Of one that is not there, what points to it is deleted.
+        let Some(batch) = facts.read_definition(store, &of).await? else { return Ok(None) };
         facts.sealed.read(store, &of).await?;
         facts.read_control(store, &of).await?;
         let cancelled = facts.cancelled.read(store, &of).await?;

@@ -15,6 +15,7 @@ mod sharing;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use play::{Journal, Report, SEEDS, SEEDS_FROM, day};
 
@@ -57,6 +58,7 @@ fn no_call_is_lost_and_none_has_two_outcomes() {
     let (from, seeds) = (number("AFN_SIM_FROM", SEEDS_FROM), number("AFN_SIM_SEEDS", SEEDS));
     let (next, injected, condemned) = (AtomicU64::new(from), AtomicU64::new(0), AtomicU64::new(0));
     let complaints = Mutex::new(Vec::new());
+    let slowest = Mutex::new((Duration::ZERO, from));
     let began = tokio::time::Instant::now();
     let lane = || {
         loop {
@@ -65,6 +67,7 @@ fn no_call_is_lost_and_none_has_two_outcomes() {
                 return;
             }
             for resend in [true, false] {
+                let began = tokio::time::Instant::now();
                 let report = day(seed, resend, Journal::default());
                 if let Some(complaint) = complaint(seed, resend, &report) {
                     println!("{complaint}");
@@ -72,6 +75,8 @@ fn no_call_is_lost_and_none_has_two_outcomes() {
                 }
                 injected.fetch_add(report.injected, Ordering::Relaxed);
                 condemned.fetch_add(report.condemned, Ordering::Relaxed);
+                let mut slowest = slowest.lock().expect("no holder panics");
+                *slowest = (*slowest).max((began.elapsed(), seed));
             }
             if (seed + 1 - from).is_multiple_of(1_000) {
                 println!("{} seeds", seed + 1 - from);
@@ -90,6 +95,8 @@ fn no_call_is_lost_and_none_has_two_outcomes() {
         "{seeds} seeds, each with and without sending again by itself: {injected} faults, {condemned} calls condemned, {:.1} s",
         began.elapsed().as_secs_f64()
     );
+    let (took, seed) = slowest.into_inner().expect("no holder panics");
+    println!("the slowest day, of seed {seed}, took {:.1} s", took.as_secs_f64());
     let complaints = complaints.into_inner().expect("no holder panics");
     assert!(complaints.is_empty(), "{}", complaints.concat());
     // Days on which nothing happens prove nothing.

@@ -46,6 +46,11 @@ fn may_show(bug: Bug, plan: &Plan) -> bool {
             plan.batches.iter().any(retries)
         }
         Bug::ShareIgnored | Bug::RefusedShareBelieved => is_limited,
+        Bug::UnsuitedKeepsShare => {
+            let elsewhere =
+                |batch: &BatchPlan| batch.limit == Some(1) && batch.ways.contains(&Way::Elsewhere);
+            plan.workers > 1 && plan.batches.iter().any(elsewhere)
+        }
         Bug::LapsedShareUsed => is_limited && plan.disturbances > 2,
         Bug::LifecycleWithoutTombstone | Bug::StatusBeforeTheRest | Bug::TombstonesEarly => plan.weeks_later,
         Bug::TwoSuspectsAtOnce => plan.only_killers && plan.slots > 1,

@@ -32,6 +32,9 @@ struct State {
     ranges: u32,
     /// Begun under a share.
     running: u32,
+    /// Ranges in a row whose version turned out not to suit this worker, and until when others have their turn.
+    unsuited: u32,
+    abstains_until: Duration,
 }
 
 /// What this worker holds of the batch's limits.
@@ -94,7 +97,21 @@ impl Gate {
 
     /// Whether this worker has a part in the limits of the batch.
     pub fn has_share(&self) -> bool {
-        self.state().share.is_none_or(|share| share.grant.calls > 0)
+        self.state().has_share(self.clock.monotonic())
+    }
+
+    /// A range has ended: whether its version suits this worker. One that does not leaves the limits to others for a while,
+    /// longer each time, or it would hold them without use.
+    pub(super) fn note_suits(&self, suits: bool) {
+        let (now, mut state) = (self.clock.monotonic(), self.state());
+        if suits {
+            state.unsuited = 0;
+            return;
+        }
+        let doubled =
+            limits::SHARE_ABSTENTION * (1 << state.unsuited.min(limits::SHARE_ABSTENTION_DOUBLINGS));
+        state.unsuited += 1;
+        state.abstains_until = planted!(now + doubled, UnsuitedKeepsShare => now);
     }
 
     pub fn is_limited(&self) -> bool {
@@ -168,7 +185,7 @@ impl Gate {
     /// One more range of the batch is in hand; none where two of those in hand have not begun for want of a share.
     pub fn try_claim_range(self: &Arc<Gate>) -> Option<RangeClaim> {
         let mut state = self.state();
-        let has_share = state.share.is_none_or(|share| share.grant.calls > 0);
+        let has_share = state.has_share(self.clock.monotonic());
         if state.paused || !has_share || (state.share.is_some() && state.ranges > state.running + 1) {
             return None;
         }
@@ -237,7 +254,9 @@ impl Gate {
 
     /// Whether the share is to be asked for, or renewed.
     pub(super) fn is_due(&self, now: Duration) -> bool {
-        self.state().share.is_none_or(|share| share.renew_at <= now)
+        let state = self.state();
+        let leaves_it = state.ranges == 0 && state.abstains(now);
+        !leaves_it && state.share.is_none_or(|share| share.renew_at <= now)
     }
 
     pub(super) fn running(&self) -> u32 {
@@ -303,6 +322,14 @@ impl Gate {
 }
 
 impl State {
+    fn abstains(&self, now: Duration) -> bool {
+        self.share.is_some() && now < self.abstains_until
+    }
+
+    fn has_share(&self, now: Duration) -> bool {
+        !self.abstains(now) && self.share.is_none_or(|share| share.grant.calls > 0)
+    }
+
     fn has_permit(&self, now: Duration) -> bool {
         let Some(share) = &self.share else { return !self.paused };
         !self.paused

@@ -86,8 +86,10 @@ impl Limiter {
         }
     }
 
-    /// A range of the batch has ended here. If it was the last, this worker's share is free for others.
-    pub async fn leave(&self, gate: &Gate, of: &BatchRef) {
+    /// A range of the batch has ended here, and its version suits this worker or not. If it was the last, this worker's share is
+    /// free for others.
+    pub async fn leave(&self, gate: &Gate, of: &BatchRef, suits: bool) {
+        gate.note_suits(suits);
         let _renewing = gate.renewing.lock().await;
         if !gate.give_up() {
             return;

@@ -147,7 +147,8 @@ impl Range {
         let now = self.shared.deps.clock.monotonic();
         self.shared.prefetch.finished(self.begun, now, self.bytes);
         drop(self.claim);
-        self.shared.limiter.leave(&self.gate, &BatchRef::new(&self.message.app, self.message.batch)).await;
+        let of = BatchRef::new(&self.message.app, self.message.batch);
+        self.shared.limiter.leave(&self.gate, &of, self.mismatch.is_none()).await;
         let lease = self.lease;
         Ok(match (self.mismatch, handed_over || self.has_given) {
             (Some(why), _) => {

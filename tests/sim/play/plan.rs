@@ -284,6 +284,11 @@ impl Plan {
             batch.ways = vec![Way::Answers; 60];
             batch.limit = Some(1 + rng.below(3) as u32);
             batch.takes = Duration::from_secs([2, 5, 10][rng.below(3) as usize]);
+            if rng.below(4) == 0 {
+                // One of the three suits, and the others may have the limit first.
+                (batch.limit, batch.paused) = (Some(1), None);
+                batch.ways.fill(Way::Elsewhere);
+            }
             (batch.cancel_after, batch.cancel_call, batch.max_failures) = (None, None, None);
         }
         self
