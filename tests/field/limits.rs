@@ -247,21 +247,18 @@ async fn a_batch_that_is_over_cannot_be_changed() {
     assert!(change.unwrap_err().message().contains("has finished already"));
 }
 
-/// Four of five workers find out, once a call has begun, that they cannot run it. They must not hold the limit in turn.
+/// A worker finds out only once a call has begun that it cannot run it. It must not hold the limit in the meantime, again and
+/// again.
 #[tokio::test(start_paused = true)]
-async fn workers_that_do_not_suit_leave_the_limit_to_one_that_does() {
+async fn a_worker_that_does_not_suit_leaves_the_limit_to_one_that_does() {
     let world = world().await;
-    let unsuited = Script::always(mismatches());
-    let mut fleet: Vec<_> = (0..4).map(|n| world.start(&format!("w{n}"), 4, &unsuited)).collect();
-    fleet.push(world.start("suits", 4, &Script::always(answers(s(5)))));
+    let unsuited = Script::always(mismatches().takes(s(20)));
+    let _fleet =
+        [world.start("unsuited", 4, &unsuited), world.start("suits", 4, &Script::always(answers(s(5))))];
     let batch = batch(&world, 100, at_once(1)).await;
     let took = world.over(batch, h(3)).await.expect("over");
     let ratio = took.as_secs_f64() / s(500).as_secs_f64();
-    let executions = of(&world, batch);
-    println!(
-        "100 × 5 s, at most one at once, one of five suits: {ratio:.2} × the ideal, {} begun",
-        executions.len()
-    );
-    assert!(ratio <= 1.6, "{ratio}");
+    println!("100 × 5 s, at most one at once, one of two suits: {ratio:.2} × the ideal");
+    assert!(ratio <= 1.3, "{ratio}");
     each_once(&world, batch, 100).await;
 }
