@@ -8,8 +8,8 @@ pub enum Done {
     Finished(Lease),
     /// New messages took the place of this one, which is to be deleted.
     Replaced { lease: Lease, handed_back: bool },
-    /// The same, and this worker leaves the new message to others for a moment.
-    LeftToOthers(Lease),
+    /// The message lies on the queue again, or a new one in its place, and this worker leaves it to others for a moment.
+    LeftToOthers(Option<Lease>),
     /// The message lies on the queue again, or will.
     Left,
     /// What it points to does not suit this worker.

@@ -390,7 +390,7 @@ impl WorkerLoop {
                 self.finished.push(lease);
             }
             Done::LeftToOthers(lease) => {
-                self.finished.push(lease);
+                self.finished.extend(lease);
                 return self.shared.mismatch_backoff[queue].record();
             }
             Done::Left => {}

@@ -47,9 +47,7 @@ fn may_show(bug: Bug, plan: &Plan) -> bool {
         }
         Bug::ShareIgnored | Bug::RefusedShareBelieved => is_limited,
         Bug::UnsuitedKeepsShare => {
-            let elsewhere =
-                |batch: &BatchPlan| batch.limit == Some(1) && batch.ways.contains(&Way::Elsewhere);
-            plan.workers > 1 && plan.batches.iter().any(elsewhere)
+            plan.batches.iter().any(|batch| batch.limit == Some(1) && batch.ways[0] == Way::Elsewhere)
         }
         Bug::LapsedShareUsed => is_limited && plan.disturbances > 2,
         Bug::LifecycleWithoutTombstone | Bug::StatusBeforeTheRest | Bug::TombstonesEarly => plan.weeks_later,

@@ -1,11 +1,14 @@
 //! Whether calls of a message's batch may begin here now, and what becomes of the message if not.
 
+use std::time::Duration;
+
 use super::prepare::Preparation;
 use crate::event::Event;
 use crate::limits;
 use crate::model::{BatchRef, Digest};
 use crate::worker::Abandoned;
 use crate::worker::done::{Done, PutAside};
+use crate::worker::lease::Lease;
 use crate::worker::limiter::RangeClaim;
 
 impl Preparation {
@@ -17,21 +20,34 @@ impl Preparation {
         gate.try_claim_range()
     }
 
-    /// The batch is paused, or others have all of its limits. As a new message: one that was put back would look as if a worker
-    /// had been lost with it.
+    /// Whether nothing of the message is to be run any more.
+    async fn is_done(&self) -> Result<bool, Abandoned> {
+        let log = self.open_log().await?;
+        let mut calls =
+            self.message.calls.iter().flat_map(|run| (run.first..=run.last).map(|n| (n, run.value)));
+        Ok(!calls.any(|(number, history)| !self.is_given(number) && log.may_run(number, &history)))
+    }
+
+    /// The batch is paused, or others have all of its limits.
     pub(super) async fn wait_for_share(mut self) -> Result<Done, Abandoned> {
-        let (app, batch) = (self.message.app.clone(), self.message.batch);
-        let shared = self.shared.clone();
         self.message.lost_before |= self.lease.delivery > 1;
-        let gate = shared.limiter.gate(batch);
+        // Such a message may be on the queue twice.
+        if self.message.lost_before && self.is_done().await? {
+            return Ok(Done::Finished(self.lease));
+        }
+        let shared = self.shared.clone();
+        let gate = shared.limiter.gate(self.message.batch);
         if !gate.is_paused() {
-            let (lease, name) = self.send_anew(limits::NO_SHARE_PUT_BACK).await?;
-            return Ok(match name {
-                None => Done::Finished(lease),
-                Some(_) if gate.has_share() => Done::Replaced { lease, handed_back: false },
-                Some(_) => Done::LeftToOthers(lease),
+            return Ok(match self.send_back(limits::NO_SHARE_PUT_BACK).await? {
+                SentBack::Nothing(lease) => Done::Finished(lease),
+                SentBack::Sent { lease: Some(lease), .. } if gate.has_share() => {
+                    Done::Replaced { lease, handed_back: false }
+                }
+                SentBack::Sent { lease: None, .. } if gate.has_share() => Done::Left,
+                SentBack::Sent { lease, .. } => Done::LeftToOthers(lease),
             });
         }
+        let (app, batch) = (self.message.app.clone(), self.message.batch);
         let why = format!("batch {batch} is paused");
         if shared.batches.is_first_mention(batch, &Digest::of(why.as_bytes())) {
             shared.emit(Event::BatchPaused { app, batch });
@@ -39,11 +55,33 @@ impl Preparation {
         // The longer it was paused, the less often it is looked at.
         let paused = self.snapshot.paused_for(shared.deps.now()) / 4;
         let wait = paused.clamp(limits::PAUSED_PUT_BACK, limits::PAUSED_PUT_BACK_MAX);
-        Ok(match self.send_anew(wait).await? {
-            (lease, Some(name)) => {
-                Done::Paused(PutAside { lease: Some(lease), new_name: name.clone(), name, why })
+        Ok(match self.send_back(wait).await? {
+            SentBack::Sent { lease, name } => {
+                Done::Paused(PutAside { lease, new_name: name.clone(), name, why })
             }
-            (lease, None) => Done::Finished(lease),
+            SentBack::Nothing(lease) => Done::Finished(lease),
         })
     }
+
+    /// A message that no worker was lost with goes back as a new one, because one that was put back looks as if one had been.
+    /// Any other is put back: each worker that is lost between sending a new message and deleting the old one leaves
+    /// both, and there would be more and more of them.
+    async fn send_back(self, wait: Duration) -> Result<SentBack, Abandoned> {
+        if self.message.lost_before && self.lease.delivery <= limits::PUT_BACK_COUNT_MAX {
+            let name = self.message.name();
+            self.lease.give_back(wait).await?;
+            return Ok(SentBack::Sent { lease: None, name });
+        }
+        Ok(match self.send_anew(wait).await? {
+            (lease, Some(name)) => SentBack::Sent { lease: Some(lease), name },
+            (lease, None) => SentBack::Nothing(lease),
+        })
+    }
+}
+
+enum SentBack {
+    /// The old message is to be deleted, if there is a new one.
+    Sent { lease: Option<Lease>, name: String },
+    /// All its calls have left it.
+    Nothing(Lease),
 }

@@ -175,7 +175,7 @@ impl Preparation {
         Ok(None)
     }
 
-    async fn open_log(&self) -> Result<Log, Abandoned> {
+    pub(super) async fn open_log(&self) -> Result<Log, Abandoned> {
         let last = planted!(self.message.chunk, LogPerRange => self.message.calls.last().unwrap_or(self.message.chunk));
         let chunk = Chunk::of(&self.message.app, self.message.batch, &self.snapshot.batch, last);
         // What comes for the first time and was not begun is nobody else's, but for messages that are there twice.
@@ -291,7 +291,7 @@ impl Preparation {
     }
 
     /// Whether a call left this message under an earlier delivery.
-    fn is_given(&self, number: u64) -> bool {
+    pub(super) fn is_given(&self, number: u64) -> bool {
         self.lost.iter().any(|mark| mark.kind == MarkKind::Given && mark.names(number))
     }
 

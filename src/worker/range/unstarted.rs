@@ -63,7 +63,7 @@ impl Preparation {
         self.message.lost_before |= self.lease.delivery > 1;
         let (lease, sent) = self.send_anew(limits::STARTS_PUT_BACK).await?;
         Ok(match sent {
-            Some(_) => Done::LeftToOthers(lease),
+            Some(_) => Done::LeftToOthers(Some(lease)),
             None => Done::Finished(lease),
         })
     }

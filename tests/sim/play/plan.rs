@@ -285,8 +285,10 @@ impl Plan {
             batch.limit = Some(1 + rng.below(3) as u32);
             batch.takes = Duration::from_secs([2, 5, 10][rng.below(3) as usize]);
             if rng.below(4) == 0 {
-                // One of the three suits, and the others may have the limit first.
+                // One of the two suits, and the other may have the limit first.
+                (self.workers, self.slots) = (2, 3);
                 (batch.limit, batch.paused) = (Some(1), None);
+                batch.takes = Duration::from_secs(25);
                 batch.ways.fill(Way::Elsewhere);
             }
             (batch.cancel_after, batch.cancel_call, batch.max_failures) = (None, None, None);
