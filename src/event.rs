@@ -43,9 +43,9 @@ pub enum Event {
     BatchPaused { app: AppName, batch: BatchId },
     /// A version starts on other workers and not on this one, which takes no more of its calls while others do.
     VersionRefused { worker: String, app: AppName, function: String, why: String },
-    /// The message of a lost worker came back.
+    /// The message of a call came again: its worker was lost, or it was put back.
     CallRedelivered { app: AppName, call: CallId, delivery: u32, suspect: bool },
-    /// A range of a batch's calls came back with the message of a lost worker; suspects among them run in quarantine.
+    /// The same of a range. `suspects`: calls with loss marks, which run in quarantine.
     RangeRedelivered { app: AppName, batch: BatchId, first: u64, last: u64, delivery: u32, suspects: u64 },
     /// A call of a batch ended here. Its outcome is recorded with others, unless the call has one already.
     BatchCallEnded { batch: BatchId, status: State },

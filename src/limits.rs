@@ -211,17 +211,18 @@ pub const PANIC_KEPT: Duration = RETENTION;
 pub const HAND_OVER: Duration = hours(6);
 /// SQS ends a lease this long after the receive, extended or not; nothing is committed later.
 pub const LEASE_MAX: Duration = hours(12);
-/// A call that was lost under so many marks is recorded `killed`, ...
+/// A call with so many loss marks is recorded `killed`, ...
 pub const LOSSES_MAX: usize = 5;
 /// ... if it had the worker to itself under so many of them: beside others, another call may have been the one.
 pub const LONE_LOSSES_MIN: usize = 3;
-/// A message whose workers were lost so often while they read its objects is decided without reading them.
+/// A message with so many `Reading` marks, each of a worker that was lost while it read the objects, is decided without reading
+/// them.
 pub const READING_LOSSES_MAX: usize = 20;
 /// A suspect tries for so long to be the only one on its worker, then goes back to the queue for as long.
 pub const SUSPECT_WAIT: Duration = minutes(1);
 /// A call that has waited so long to have a worker to itself queues for it: nothing starts there before it.
 pub const ALONE_QUEUES_AFTER: Duration = minutes(3);
-/// Calls that a quarantined worker runs under one mark take about this long together.
+/// Suspects that run under one mark take about this long together.
 pub const UNIT: Duration = Duration::from_secs(1);
 /// A message with such a unit is delayed this long: the message that it replaces is deleted by then.
 pub const UNIT_DELAY: Duration = Duration::from_secs(1);
@@ -266,7 +267,7 @@ pub const ROW_LOG_BYTES_MAX: u64 = 64 * KIB;
 pub const FLUSH_BYTES: u64 = 8 * MIB;
 /// A slow chunk is flushed every clamp(elapsed / 3, MIN, MAX).
 pub const FLUSH_MIN: Duration = Duration::from_secs(3);
-/// The same, when it is shared, or what is left takes too little time to be; and that when calls wait for a retry.
+/// MIN of a range whose rest is over soon, or whose chunk several workers record; and of such a one while calls wait for a retry.
 pub const FLUSH_REST_MIN: Duration = Duration::from_secs(60);
 pub const FLUSH_PENDING_MIN: Duration = Duration::from_secs(30);
 pub const FLUSH_MAX: Duration = Duration::from_secs(300);

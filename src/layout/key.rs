@@ -175,9 +175,9 @@ keys! {
     Idempotency(app: AppName, digest: Digest) = "apps/{app}/keys/{digest}";
     /// Fact: body of a call as sent.
     Payload(app: AppName, call: CallId) = "apps/{app}/calls/{call}/payload";
-    /// Fact: a call that has run for a while, or is about to run after a lost delivery.
+    /// Fact: a call that has run for a while, or is about to run after its worker was lost.
     Started(app: AppName, call: CallId, delivery: DeliveryId) = "apps/{app}/calls/{call}/started/{delivery}";
-    /// Fact: the `started` beside it says nothing about the call, its worker was sick.
+    /// Fact: the `started` beside it counts against no call, its worker was not lost with it.
     Void(app: AppName, call: CallId, delivery: DeliveryId) = "apps/{app}/calls/{call}/started/{delivery}.void";
     /// Fact: no worker was found that can run the call.
     Unsuited(app: AppName, call: CallId, message: MessageId) = "apps/{app}/calls/{call}/unsuited/{message}";
@@ -206,7 +206,7 @@ keys! {
     /// Fact: calls of a chunk about to run, or that left their message.
     Mark(app: AppName, batch: BatchId, last: u64 as Number, mark: MarkId) =
         "apps/{app}/batches/{batch}/marks/{last}/{mark}";
-    /// Fact: the marks of this delivery say nothing, its worker was sick.
+    /// Fact: the marks of this delivery count against no call, its worker was not lost with them.
     MarkVoid(app: AppName, batch: BatchId, last: u64 as Number, delivery: DeliveryId) =
         "apps/{app}/batches/{batch}/marks/{last}/{delivery}.void";
     /// Fact: a worker could not run calls of this batch, by the digest of the reason.

@@ -36,7 +36,7 @@ pub struct CallMessage {
     /// The executions that had ended when the message was sent.
     #[serde(flatten)]
     pub history: AttemptHistory,
-    /// Names of marks that were lost under earlier messages (N13). Names alone only make a suspect.
+    /// Names of loss marks under earlier messages (`worker/marks.rs`, N13). Names alone only make a suspect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<DeliveryId>,
     /// Since when the call waits to have a worker to itself.
@@ -69,13 +69,14 @@ pub struct RangeMessage {
     /// How long one of these calls took on a slot, by those that had ended when the message was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_ms: Option<u64>,
-    /// A worker was lost with these calls under an earlier message, and no mark names them.
+    /// A worker was lost with an earlier message of these calls, or it looks so: they run under a mark though this is the first
+    /// delivery.
     #[serde(default, skip_serializing_if = "is_false")]
     pub lost_before: bool,
     /// Some of it may be decided or may run: the log is to be read first. A submitter's own first messages have it not.
     #[serde(default, skip_serializing_if = "is_false")]
     pub again: bool,
-    /// Names of marks that were lost under earlier messages (N13). Names alone only make a suspect.
+    /// Names of loss marks under earlier messages (`worker/marks.rs`, N13). Names alone only make a suspect.
     #[serde(default, skip_serializing_if = "Runs::is_empty")]
     pub losses: Runs<Vec<MarkId>>,
     /// Since when the one call of this message waits to have a worker to itself.

@@ -22,12 +22,12 @@ pub struct RouteTarget {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MarkKind {
-    /// Reading is over, or a first execution has run for a while. No evidence of a loss.
+    /// Reading is over, or a first execution has run for a while. Counts against no call.
     #[default]
     Running,
     /// The worker was about to read the objects that the message points to.
     Reading,
-    /// Among other calls of the worker.
+    /// About to run among other calls of the worker. Of a range it names all that is not begun, however few run at once.
     Among,
     /// The only suspect on its worker, beside other calls.
     Sole,
@@ -38,7 +38,7 @@ pub enum MarkKind {
 }
 
 impl MarkKind {
-    /// Whether a call that this mark names was lost when its worker was.
+    /// Whether it is a loss mark of the calls that it names, once its worker was lost.
     pub fn names_losses(self) -> bool {
         matches!(self, MarkKind::Among | MarkKind::Sole | MarkKind::Alone)
     }

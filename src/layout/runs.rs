@@ -115,7 +115,7 @@ impl RunValue for AttemptHistory {
     }
 }
 
-/// The names of lost marks.
+/// The names of loss marks.
 impl RunValue for Vec<MarkId> {
     type Array = (u64, u64, Vec<MarkId>);
 

@@ -157,7 +157,7 @@ mod seeds {
         /// A function that asks to be tried again has failed.
         BusyIsFailure,
         "losses" "losses forgotten"
-        /// What is sent anew forgets the names of lost marks.
+        /// What is sent anew forgets the names of loss marks.
         LossesForgotten,
         "sole" "two sole units on a worker"
         /// Suspects run beside each other.

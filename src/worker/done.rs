@@ -4,7 +4,8 @@ use super::lease::Lease;
 
 /// How a message's work ended.
 pub enum Done {
-    /// All that it points to is decided: the message is to be deleted.
+    /// Nothing is left to do under this message, which is to be deleted: each of its calls is decided, is recorded as waiting for a
+    /// retry, or has left in another message.
     Finished(Lease),
     /// New messages took the place of this one, which is to be deleted.
     Replaced { lease: Lease, handed_back: bool },

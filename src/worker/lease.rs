@@ -139,8 +139,8 @@ impl Drop for Lease {
     }
 }
 
-/// Extends all that is held, for ever. An extension that takes long delays no other. A lease that cannot be extended is no
-/// reason to stop what runs under it: the outcome is decided by its own write.
+/// Extends all leases that are held, for ever. An extension that takes long delays no other. What runs under a lease that cannot be
+/// extended goes on: whether its outcome counts is decided by the write of the outcome.
 pub async fn keep(shared: Arc<Shared>) {
     let visibility = shared.config.visibility;
     let mut rounds = JoinSet::new();

@@ -1,5 +1,9 @@
-//! Marks are facts that name calls which are about to run. When a worker is lost, its messages come again, and the marks
-//! name the calls that ran when it was lost. Single calls and calls of a chunk share one set of rules.
+//! Marks are facts that a worker writes under the message and delivery that it works on. `Among`, `Sole` and `Alone` name calls that
+//! are about to run. When the worker is lost, the message comes again, and such a mark of its earlier delivery is a **loss mark** of
+//! the calls that it names: it counts against each of them. The other kinds are no evidence of a loss.
+//!
+//! A worker that has lived to the end of a delivery voids all its marks, so that they count against nobody. Single calls and calls of
+//! a chunk share one set of rules.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +24,7 @@ pub enum MarkLocation {
     Chunk(AppName, BatchId, u64),
 }
 
-/// A mark of an earlier delivery that was not voided. Only some kinds are evidence of a loss.
+/// A mark of an earlier delivery that was not voided.
 #[derive(Debug, Clone)]
 pub struct EarlierMark {
     pub id: MarkId,
@@ -126,6 +130,8 @@ async fn under(
             marks.push(place.read(&key, id, &mark.body)?);
         }
     }
+    // In the order in which they were written: names do not sort by the numbers in them.
+    marks.sort_by_key(|mark| mark.id);
     Ok(marks)
 }
 
@@ -174,7 +180,8 @@ pub async fn put_started(
     create(shared, place.key(MarkId { delivery, n: 1 }), PutObject::create(object::encode(started))).await
 }
 
-/// Voids all marks of a delivery, because its worker lives (N3). `Given` marks are voided too: the calls that they name may run twice.
+/// Voids all marks of a delivery, because its worker lives (N3), or was not lost while it ran anything. `Given` marks are voided
+/// too: should the message come again all the same, the calls that they name run twice.
 pub async fn void(shared: &Shared, place: &MarkLocation, delivery: DeliveryId) -> Result<(), StoreError> {
     create(shared, place.void_key(delivery), PutObject::create("")).await
 }

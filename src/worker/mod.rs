@@ -107,7 +107,7 @@ impl Config {
 /// What a worker did in its life, in messages: a range of many calls is one of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// All that they point to is recorded, or found so.
+    /// Nothing was left to do under them.
     pub finished: u64,
     /// Their work goes on under new messages.
     pub handed_back: u64,
@@ -199,7 +199,8 @@ impl Shared {
     }
 }
 
-/// A task gave up without knowing: the message is left alone and comes back when its lease lapses.
+/// The work on a message gave up, and does not know what is recorded. The message is left alone and comes again when its lease
+/// lapses, as if the worker had been lost.
 #[derive(Debug)]
 struct Abandoned(Error);
 

@@ -1,7 +1,12 @@
-//! Quarantine decides how carefully a call runs whose worker was lost. It runs once more among other calls, then as the
-//! only suspect on its worker, then with the worker to itself. The first loss at `Normal` leaves no mark. A call that five loss marks
-//! name, three of them from when it had the worker to itself, is recorded `killed`. A receive count alone makes a call no more suspect
-//! than one loss does (H4).
+//! Quarantine decides how carefully a call runs whose workers were lost, and when it is recorded `killed` without running again. By the
+//! number of its lost workers:
+//! 1. It ran at `Normal` and left no mark. It runs `Among` others. The mark names all calls of its range that were not decided.
+//! 2. Each call that the mark names is a suspect. It leaves its range in a unit of its own, and runs as the `Sole` suspect on a worker.
+//!    Innocent calls finish here, or a step later.
+//! 3. to 5. It has a worker to itself (`Alone`).
+//! 6. Five loss marks name it, three of them `Alone`: it is recorded `killed`.
+//!
+//! Loss marks: see [`marks`]. A receive count alone makes a call no more suspect than one loss does (H4).
 
 use std::time::Duration;
 
@@ -30,7 +35,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// `losses`: the lost marks that name the call. The first loss of a message leaves none, so a message that came again
+    /// `losses`: how many loss marks name the call. The first loss of a message leaves none, so a message that came again
     /// counts as one.
     pub fn of(losses: usize, came_again: bool) -> Level {
         match losses {
@@ -41,6 +46,7 @@ impl Level {
         }
     }
 
+    /// Of the mark that is written before a call runs so. At `Normal` none is.
     pub fn mark_kind(self) -> MarkKind {
         match self {
             Level::Normal | Level::Among => MarkKind::Among,
@@ -142,7 +148,7 @@ fn try_alone(shared: &Shared) -> Option<SuspectPermit<'_>> {
     Some(SuspectPermit { _slot: slot, _suspect: Some(suspect), _exclusive: exclusive })
 }
 
-/// What becomes of a call that was lost under all these marks.
+/// What becomes of a call with all these loss marks.
 pub enum Judgement {
     /// Enough of them exist: it is recorded `killed`, with this reason.
     Condemned(String),
@@ -194,7 +200,7 @@ pub async fn losses(
     Ok(each.filter(|(_, marks)| !marks.is_empty()).collect())
 }
 
-/// The names of lost marks with more that were found: each once, at most as many as are needed to judge.
+/// The names of loss marks with more that were found: each once, at most as many as are needed to judge.
 pub fn more_losses(mut known: Vec<MarkId>, found: impl IntoIterator<Item = MarkId>) -> Vec<MarkId> {
     for id in found {
         if !known.contains(&id) {

@@ -17,9 +17,9 @@ use crate::submit::send;
 pub struct Retries {
     /// By number: the attempts that had ended when the call was sent.
     sent: BTreeMap<u64, u32>,
-    /// What was due before this, another supervisor may have sent.
+    /// Another supervisor may have sent what was due before.
     since: Time,
-    /// Another supervisor may be at work: its retries are seen by what comes of them.
+    /// Another supervisor may be at work too. What it has sent is known only by the outcomes.
     is_extra: bool,
 }
 

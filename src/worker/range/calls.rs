@@ -138,8 +138,8 @@ impl CallQueue {
         self.state().todo.keys().copied().collect()
     }
 
-    /// Whether every call was begun, given away or has ended.
-    pub fn is_begun(&self) -> bool {
+    /// Whether nothing is left to begin: every call was begun, given away or has ended.
+    pub fn has_begun_all(&self) -> bool {
         let state = self.state();
         state.todo.is_empty() && state.waiting.is_empty()
     }

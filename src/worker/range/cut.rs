@@ -24,7 +24,7 @@ impl Preparation {
         let message = &self.message;
         let mean = self.shared.pace.mean_of_batch(message.batch);
         let Some(mean) = mean.or(message.mean_ms.map(Duration::from_millis)) else { return Ok(false) };
-        // What a worker was lost with runs under marks that name this message.
+        // The marks of calls whose worker was lost bear the name of this message.
         if self.lease.delivery > 1 || message.lost_before || !message.losses.is_empty() {
             return Ok(false);
         }

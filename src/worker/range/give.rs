@@ -101,8 +101,9 @@ impl Range {
             }
         }
         // If this worker is lost, its message comes again with all its calls, and these are not to run from it. Where nothing is
-        // left of the range, the message is deleted within a moment. Should that fail, they run twice, and are no suspects.
-        match self.runners.is_empty() && self.calls.is_begun() {
+        // left of the range, the message is deleted within a moment; then all marks are voided instead. Should the delete fail, these
+        // calls run twice, but count for no suspects.
+        match self.runners.is_empty() && self.calls.has_begun_all() {
             true => self.void_marks().await,
             false if gone.is_empty() => {}
             false => drop(self.mark(MarkKind::Given, gone).await),
@@ -129,7 +130,7 @@ impl Range {
             false => return,
         };
         let mut rest = self.calls.split_off(kept);
-        // What has failed here since the log was written stays: the message alone would know of that.
+        // A call that has failed here since the log was written stays: only its message would know of the failure.
         let known = |number: &u64| self.log.pending().get(number).map_or(0, |known| known.history.attempts);
         let newer =
             rest.extract_if(.., |number, open| known(number) > 0 && open.history.attempts > known(number));

@@ -3,7 +3,9 @@
 //! A worker that dies extends its leases no more (`lease::keep`). Nobody notices the death itself: once the visibility is over,
 //! the queue delivers the message of its range again, one delivery older. The next worker reads the marks of the lost worker,
 //! the chunk and its log. It leaves out calls that are decided, that wait for a retry, or that left the message. The others run
-//! again under a mark, more carefully after each lost worker.
+//! again, also those that had ended and were not recorded yet: a range records what has ended after a third of its age, 3 s at least and
+//! five minutes at most (`flush_interval`), and every 3 s once its message has come again. They run under a mark, more carefully after
+//! each lost worker; what has killed too many is recorded `killed` (`quarantine`).
 
 mod admission;
 mod calls;
@@ -95,11 +97,11 @@ struct Range {
     start_reports: Vec<(u32, String)>,
     /// How carefully its calls run.
     level: Level,
-    /// The names of lost marks that name a call.
+    /// The names of loss marks that name a call.
     losses: BTreeMap<u64, Vec<MarkId>>,
     /// Marks that this delivery has written.
     marks: u32,
-    /// One of them says that calls are about to run.
+    /// One of them is a loss mark, should this worker be lost.
     is_marked: bool,
     /// Calls left it unfinished.
     has_given: bool,
@@ -137,6 +139,7 @@ impl Range {
         if finished.is_err() {
             self.runners.shutdown().await;
         }
+        // Where all is decided the message is deleted, and no mark is read again.
         if !matches!(finished, Ok(false)) {
             self.void_marks().await;
         }

@@ -17,7 +17,7 @@ const CLOSED_MAX: Duration = limits::BEGIN_WITHIN;
 impl Range {
     pub(super) async fn run_pipelined(&mut self) -> Result<(), Abandoned> {
         let (shared, calls, gate) = (self.shared.clone(), self.calls.clone(), self.gate.clone());
-        if self.level == Level::Among && !calls.is_begun() {
+        if self.level == Level::Among && !calls.has_begun_all() {
             self.mark(MarkKind::Among, calls.numbers()).await?;
         }
         let mut closed_since = None;
@@ -27,7 +27,7 @@ impl Range {
             self.look_at_batch().await;
             calls.wake(shared.deps.clock.monotonic());
             self.give_up_if_closed(&mut closed_since);
-            if !self.may_begin() && !self.cancelled && !calls.is_begun() {
+            if !self.may_begin() && !self.cancelled && !calls.has_begun_all() {
                 self.stopped.get_or_insert(Stopped::HandOver);
                 self.give_rest().await;
             }
@@ -43,7 +43,7 @@ impl Range {
                 self.start_on_free_slots();
             }
             let may_begin = self.may_begin();
-            if self.runners.is_empty() && calls.has_settled() && (calls.is_begun() || !may_begin) {
+            if self.runners.is_empty() && calls.has_settled() && (calls.has_begun_all() || !may_begin) {
                 return Ok(());
             }
             // Who has all the slots need not line up for one.
@@ -114,14 +114,14 @@ impl Range {
         if self.has_failures && self.brakes_soon() {
             return limits::BRAKE_LOOK;
         }
+        // The next worker may be lost too.
         if self.lease.delivery > 1 {
             return limits::FLUSH_MIN;
         }
-        // What is left is over soon: its end is seen early enough. And a log that several write to is written to less often
-        // by each.
+        // A range whose rest is over soon need not be recorded before; and a log that several workers write to has less of each.
         let soonest = match !self.is_piece && self.is_worth_splitting() {
             true => limits::FLUSH_MIN,
-            // A failure that is lost with its worker is an attempt more than is allowed.
+            // A failure that was not recorded when its worker is lost does not count: the call gets an attempt more.
             false if !self.addition.pending.is_empty() => limits::FLUSH_PENDING_MIN,
             false => limits::FLUSH_REST_MIN,
         };

@@ -57,7 +57,7 @@ pub(super) struct Preparation {
     pub(super) place: MarkLocation,
     pub(super) delivery: DeliveryId,
     pub(super) snapshot: BatchSnapshot,
-    lost: Vec<EarlierMark>,
+    earlier_marks: Vec<EarlierMark>,
 }
 
 pub async fn prepare(
@@ -76,7 +76,7 @@ pub async fn prepare(
     }
     let place = MarkLocation::Chunk(app, batch, message.chunk);
     let delivery = DeliveryId { message: message.id, delivery: lease.delivery };
-    let lost = marks::of_earlier_deliveries(&shared, &place, delivery).await?;
+    let earlier_marks = marks::of_earlier_deliveries(&shared, &place, delivery).await?;
     let preparation = Preparation {
         shared: shared.clone(),
         lease,
@@ -84,7 +84,7 @@ pub async fn prepare(
         place: place.clone(),
         delivery,
         snapshot,
-        lost,
+        earlier_marks,
     };
     let prepared = preparation.prepare().await;
     if prepared.is_err() && delivery.delivery > 1 {
@@ -157,15 +157,15 @@ impl Preparation {
         self.range(context, log, records, claim).await
     }
 
-    /// From the third delivery on, writes a `Reading` mark before the objects are read, unless an earlier delivery left another mark:
-    /// then they could be read. Returns the reason to give up once too many workers were lost while they read.
+    /// From the third delivery on (two lost workers may have had another reason), writes a `Reading` mark before the objects are read,
+    /// unless an earlier delivery left another mark: then they could be read. Returns the reason to give up once too many workers were lost while they read.
     async fn mark_reading_or_give_up(&self) -> Result<Option<String>, Abandoned> {
         let is_reading = |mark: &EarlierMark| mark.kind == MarkKind::Reading;
-        if self.lease.delivery < 3 || !self.lost.iter().all(is_reading) {
+        if self.lease.delivery < 3 || !self.earlier_marks.iter().all(is_reading) {
             return Ok(None);
         }
-        if self.lost.len() >= limits::READING_LOSSES_MAX {
-            let workers = self.lost.len();
+        if self.earlier_marks.len() >= limits::READING_LOSSES_MAX {
+            let workers = self.earlier_marks.len();
             return Ok(Some(format!(
                 "its chunk could not be read, {workers} workers were lost while reading it"
             )));
@@ -178,7 +178,7 @@ impl Preparation {
     pub(super) async fn open_log(&self) -> Result<Log, Abandoned> {
         let last = planted!(self.message.chunk, LogPerRange => self.message.calls.last().unwrap_or(self.message.chunk));
         let chunk = Chunk::of(&self.message.app, self.message.batch, &self.snapshot.batch, last);
-        // What comes for the first time and was not begun is nobody else's, but for messages that are there twice.
+        // Calls of a first delivery that were never tried are nobody else's, unless their message was sent twice.
         let is_new = self.lease.delivery == 1 && self.message.calls.iter().all(|run| run.value.attempts == 0);
         match self.shared.written.recent(self.message.batch, last) {
             Some(mut log) if is_new => {
@@ -292,14 +292,14 @@ impl Preparation {
 
     /// Whether a call left this message under an earlier delivery.
     pub(super) fn is_given(&self, number: u64) -> bool {
-        self.lost.iter().any(|mark| mark.kind == MarkKind::Given && mark.names(number))
+        self.earlier_marks.iter().any(|mark| mark.kind == MarkKind::Given && mark.names(number))
     }
 
-    /// The names of lost marks that name a call: what the message carries, and what this message's own marks say.
+    /// The names of loss marks that name a call: what the message carries, and what this message's own marks say.
     fn losses(&self) -> impl Fn(u64) -> Vec<MarkId> + use<> {
         let carried = self.message.losses.clone();
         let lost: Vec<EarlierMark> =
-            self.lost.iter().filter(|mark| mark.kind.names_losses()).cloned().collect();
+            self.earlier_marks.iter().filter(|mark| mark.kind.names_losses()).cloned().collect();
         move |number| {
             let known = carried.get(number).cloned().unwrap_or_default();
             let found = lost.iter().filter(|mark| mark.names(number)).map(|mark| mark.id);
@@ -307,7 +307,7 @@ impl Preparation {
         }
     }
 
-    /// Puts the range together, and sends away the suspects among calls that are none.
+    /// Puts the range together. Suspects that lie among calls that are none leave in messages of their own.
     async fn range(
         self,
         context: Arc<CallContext>,
@@ -473,7 +473,7 @@ impl Range {
         self.give_units(units).await?;
         self.calls.retain(|number| !gone.contains(&number));
         self.has_given = true;
-        if !self.calls.is_begun() {
+        if !self.calls.has_begun_all() {
             self.mark(MarkKind::Given, gone).await?;
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! Runs a unit of suspects, which are the only suspects on their worker. They are marked before they run and recorded right
-//! after, so that another loss names no other calls.
+//! Runs a unit of suspects, which are the only suspects on their worker. They are marked before they run, and recorded as soon as
+//! the last of them has ended.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ impl Range {
     pub(super) async fn run_unit(&mut self) -> Result<(), Abandoned> {
         // Refused records and condemned calls.
         self.flush().await?;
-        if self.calls.is_begun() {
+        if self.calls.has_begun_all() {
             return Ok(());
         }
         let shared = self.shared.clone();

@@ -111,7 +111,7 @@ pub async fn work(shared: Arc<Shared>, line: slots::SlotTicket, lease: Lease, me
     }
 }
 
-/// The names of lost marks: those that the message carries, and those of its earlier deliveries.
+/// The names of loss marks: those that the message carries, and those of its earlier deliveries.
 fn losses(message: &CallMessage, lost: &[EarlierMark]) -> Vec<MarkId> {
     let carried = message.losses.iter().map(|delivery| MarkId { delivery: *delivery, n: 1 });
     let found = lost.iter().filter(|mark| mark.kind.names_losses()).map(|mark| mark.id);

@@ -25,7 +25,7 @@ use crate::worker::{Abandoned, Shared};
 pub(super) async fn hand_on(shared: &Shared, lease: Lease, mut message: CallMessage) -> Done {
     let delivery = DeliveryId { message: message.id, delivery: lease.delivery };
     let is_anew = lease.delivery == 1 || lease.delivery > limits::PUT_BACK_COUNT_MAX;
-    // Put back too often, a message comes near the queue's own limit (N1). It takes the names of its lost marks along.
+    // Put back too often, a message comes near the queue's own limit (N1). It takes the names of its loss marks along.
     let place = MarkLocation::Call(message.app.clone(), message.call);
     if is_anew && let Ok(lost) = marks::of_earlier_deliveries(shared, &place, delivery).await {
         message.losses = losses(&message, &lost).into_iter().map(|mark| mark.delivery).collect();
