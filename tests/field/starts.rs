@@ -7,9 +7,10 @@ use afn::executor::scripted::Act;
 use afn::layout::Key;
 use afn::layout::batch::Cancelled;
 use afn::layout::object;
+use afn::limits;
 use afn::model::{BatchId, State};
-use afn::seam::StoreExt as _;
 use afn::seam::executor::Fault;
+use afn::seam::{Store as _, StoreExt as _};
 
 use super::script::{Execution, Script, answers, fails, h, ms, s};
 use super::world::{World, count};
@@ -71,6 +72,21 @@ async fn a_batch_that_no_worker_can_start_is_stopped_beside_another() {
     println!("beside another batch it is over after {over:?}");
     assert!(cancelled(&world, batch).await.is_some());
     assert!(cancelled(&world, busy).await.is_none());
+}
+
+/// A call whose payload is gone is decided without an execution: the function was not started.
+#[tokio::test(start_paused = true)]
+async fn a_payload_that_is_gone_is_no_start() {
+    let world = world().await;
+    let large = "x".repeat(limits::RECORD_INLINE_BYTES_MAX as usize + 1);
+    let lines = format!("{large}\n{}", "no\n".repeat(300));
+    let batch = world.batch_of_lines("f", lines, 0, Default::default()).await;
+    world.store.delete(&[Key::Input(world.app.clone(), batch, 1)]).await.expect("deleted");
+    let _fleet: Vec<_> = (0..2).map(|n| world.start(&format!("w{n}"), 4, &Script::new(no_pull))).collect();
+    world.over(batch, h(1)).await.expect("over");
+    assert!(cancelled(&world, batch).await.is_some(), "{} executions", world.executions().len());
+    let reason = world.rows(batch).await.swap_remove(0).error.expect("a reason");
+    assert!(reason.ends_with("is missing"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -250,13 +250,13 @@ impl CallQueue {
 
     /// A call has its row, after so long on a slot.
     pub fn decided(&self, row: Row, busy: Duration) {
-        self.decide(self.state(), row, busy);
+        let mut state = self.state();
+        state.ended.count(busy);
+        self.decide(state, row);
     }
 
-    fn decide(&self, mut state: MutexGuard<'_, State>, row: Row, busy: Duration) {
+    fn decide(&self, mut state: MutexGuard<'_, State>, row: Row) {
         state.running.remove(&row.number);
-        state.ended.executions += 1;
-        state.ended.busy += busy;
         state.rows_bytes += row.bytes();
         // The supervisor is to hear of it soon.
         let counts = self.brake.is_some() && is_failed(row.status);
@@ -280,12 +280,16 @@ impl CallQueue {
         // In one step with the execution: else that would count as one that was started.
         state.ended.not_started.extend(not_started);
         match end {
-            CallEnd::Decided(row) => return self.decide(state, *row, busy),
+            CallEnd::Decided(row) => {
+                state.ended.count(busy);
+                return self.decide(state, *row);
+            }
+            // It says nothing about starts, nor about how long calls take.
+            CallEnd::Unrunnable(row) => return self.decide(state, *row),
             CallEnd::Retry(open, wait) => {
                 let open = open.at_rest();
                 state.running.remove(&open.record.number);
-                state.ended.executions += 1;
-                state.ended.busy += busy;
+                state.ended.count(busy);
                 state.ended.retries.push((open, wait));
             }
             CallEnd::NotStarted(..) => unreachable!("one execution is not started once"),
@@ -303,6 +307,13 @@ impl CallQueue {
     /// Returns when something has ended that cannot wait for the range's next look.
     pub async fn news(&self) {
         self.news.notified().await;
+    }
+}
+
+impl Ended {
+    fn count(&mut self, busy: Duration) {
+        self.executions += 1;
+        self.busy += busy;
     }
 }
 

@@ -61,6 +61,8 @@ pub struct CallExecution {
 /// What an execution came to.
 pub enum CallEnd {
     Decided(Box<Row>),
+    /// Its payload is not what was submitted. It is decided without an execution.
+    Unrunnable(Box<Row>),
     /// It is tried again after this wait.
     Retry(OpenCall, Duration),
     /// The execution says nothing about the call: it is for others.
@@ -126,7 +128,7 @@ impl CallContext {
             Err(PayloadError::Bad(why)) => {
                 let (number, history) = (open.record.number, open.history);
                 let row = self.row_without_run(shared, number, State::Error, Some(why), history);
-                return CallEnd::Decided(Box::new(row));
+                return CallEnd::Unrunnable(Box::new(row));
             }
             Err(PayloadError::Unread(error)) => {
                 return CallEnd::Interrupted(open, Interruption::NotStored(error));
