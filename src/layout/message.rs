@@ -156,9 +156,8 @@ impl CallMessage {
 }
 
 impl RangeMessage {
-    /// Names the calls that it points to, whatever its id.
-    pub fn name(&self) -> String {
-        format!("{}.{}", self.batch, self.calls.first().unwrap_or_default())
+    pub fn first_call(&self) -> CallId {
+        self.batch.call(self.calls.first().unwrap_or(self.chunk))
     }
 
     /// Calls of a chunk that nothing is known of yet.

@@ -1,6 +1,9 @@
 //! How the work on one message ended. The worker's main loop acts on it.
 
+use std::time::Duration;
+
 use super::lease::Lease;
+use crate::model::{CallId, MessageId};
 
 /// How a message's work ended.
 pub enum Done {
@@ -23,9 +26,12 @@ pub enum Done {
 pub struct PutAside {
     /// A new message took the place of this one, which is to be deleted. None: it was put back.
     pub lease: Option<Lease>,
-    /// The message's id, or the calls of a range.
-    pub name: String,
-    /// The same of the message that lies on the queue now.
-    pub new_name: String,
+    pub id: MessageId,
+    /// Of the message that lies on the queue now.
+    pub new_id: MessageId,
+    /// The call that it points to, or the first of its range.
+    pub first: CallId,
+    /// How long it is hidden.
+    pub wait: Duration,
     pub why: String,
 }

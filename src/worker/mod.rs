@@ -35,6 +35,7 @@ mod reconcile;
 mod record;
 mod retries;
 mod run;
+mod set_aside;
 mod single;
 mod slots;
 mod starts;

@@ -1,7 +1,6 @@
 //! How a worker receives from one queue: one long poll at a time. A message that this worker cannot work on is set aside
 //! alone and does not affect other messages.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use super::Shared;
 use super::done::PutAside;
 use super::lease::Lease;
+use super::set_aside::SetAside;
 use crate::event::Event;
 use crate::layout::message::Unreadable;
 use crate::layout::{Message, origin};
@@ -48,14 +48,8 @@ pub struct Receiver {
     poll: Option<Poll>,
     /// Receives that failed since one succeeded.
     failures: u32,
-    aside: Aside,
-}
-
-/// The messages that this worker has put back because it cannot work on them.
-#[derive(Default)]
-struct Aside {
-    /// By the queue's own name of each, or by what names its calls: until when it is hidden, and why.
-    hidden: BTreeMap<String, (Duration, String)>,
+    set_aside: SetAside,
+    /// When the last message that cannot be read was told of.
     told_at: Option<Duration>,
 }
 
@@ -89,24 +83,20 @@ impl PutBackReason {
 impl Receiver {
     pub fn new(shared: &Shared, name: QueueName, own: StoreId) -> Receiver {
         let queues = shared.deps.queues.get(name).clone();
-        Receiver { name, own, queues, poll: None, failures: 0, aside: Aside::default() }
+        let set_aside = SetAside::default();
+        Receiver { name, own, queues, poll: None, failures: 0, set_aside, told_at: None }
     }
 
     /// How many messages on the queue are hidden because this worker cannot work on them, and why one of them.
     pub fn put_aside(&mut self, now: Duration) -> (u64, Option<&str>) {
-        self.aside.hidden.retain(|_, (until, _)| *until > now);
-        let why = self.aside.hidden.values().next().map(|(_, why)| why.as_str());
-        (self.aside.hidden.len() as u64, why)
+        self.set_aside.count(now)
     }
 
     /// A message that this worker cannot work on now, or another in its place, lies on the queue. Returns the lease of a
     /// message that is to be deleted.
     pub fn set_aside(&mut self, aside: PutAside, now: Duration) -> Option<Lease> {
-        let PutAside { lease, name, new_name, why } = aside;
-        self.aside.hidden.retain(|known, (until, _)| *until > now && *known != name);
-        // One receive may bring no more than one of them, and each is followed by a pause.
-        let seen_again = 2 * limits::MISMATCH_PAUSE_MAX * (self.aside.hidden.len() as u32 + 1);
-        self.aside.hidden.insert(new_name, (now + seen_again, why));
+        let PutAside { lease, id, new_id, first, wait, why } = aside;
+        self.set_aside.put(&id.to_string(), new_id.to_string(), first, why, now, wait);
         lease
     }
 
@@ -230,7 +220,7 @@ impl Receiver {
         let wait = Duration::from_millis(longest_ms / 2 + shared.deps.rng.below(longest_ms / 2 + 1));
         let last = message.delivery >= limits::PUT_BACK_COUNT_MAX;
         let why = reason.why();
-        self.aside.hidden.remove(&message.id);
+        self.set_aside.received(&message.id);
         let hidden = match &reason {
             PutBackReason::Newer(_) | PutBackReason::Unreadable(_) if last => {
                 return self.dead_letter(shared, message, why).await;
@@ -239,14 +229,13 @@ impl Receiver {
             _ => self.queues.live.extend(&message.receipt, wait).await.is_ok().then(|| message.id.clone()),
         };
         if let Some(id) = hidden {
-            self.aside.hidden.retain(|_, (until, _)| *until > now);
-            self.aside.hidden.insert(id, (now + wait, why));
+            self.set_aside.put_unread(id, why, now, wait);
         }
         let young = limits::PUT_ASIDE_TOLD;
-        if self.aside.told_at.is_some_and(|at| now.saturating_sub(at) < young) {
+        if self.told_at.is_some_and(|at| now.saturating_sub(at) < young) {
             return;
         }
-        self.aside.told_at = Some(now);
+        self.told_at = Some(now);
         let queue = self.name;
         shared.emit(match reason {
             PutBackReason::Foreign { store, own } => Event::ForeignMessage { queue, store, own },

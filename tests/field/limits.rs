@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use afn::model::{BatchId, BatchLimits, Rate, State};
+use afn::seam::Queue as _;
+use afn::seam::queue::Outgoing;
 use afn::submit::batch::BatchOptions;
 use afn::submit::control::{Change, change};
 
@@ -223,18 +225,34 @@ async fn the_share_of_a_lost_worker_is_free_after_its_term() {
     each_once(&world, batch, 60).await;
 }
 
+/// What a worker says that has drained the queues, where something is left that it cannot run.
+async fn drain(world: &World, slots: usize, script: &Script) -> String {
+    let mut config = world.config("w", slots);
+    config.until_dry = true;
+    let run = tokio::time::timeout(h(1), world.run(config, script)).await;
+    run.expect("it ended").expect_err("something is left").message().to_owned()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_worker_ends_at_a_queue_where_all_is_paused() {
     let world = world().await;
     let batch = batch(&world, 100, BatchLimits::default()).await;
     ask(&world, batch, Some(true), None).await;
-    let mut config = world.config("w", 4);
-    config.until_dry = true;
-    let script = Script::always(answers(s(1)));
-    let run = tokio::time::timeout(h(1), world.run(config, &script)).await;
-    let said = run.expect("it ended").expect_err("something is left").message().to_owned();
+    let said = drain(&world, 4, &Script::always(answers(s(1)))).await;
     assert!(said.contains(&format!("batch {batch} is paused")), "{said}");
     assert!(of(&world, batch).is_empty());
+}
+
+/// A send whose answer was lost makes two messages of one range.
+#[tokio::test(start_paused = true)]
+async fn a_worker_ends_where_a_paused_range_has_two_messages() {
+    let world = world().await;
+    let batch = batch(&world, 10, BatchLimits::default()).await;
+    ask(&world, batch, Some(true), None).await;
+    let message = world.queues[1].bodies().swap_remove(0);
+    world.queues[1].send(vec![Outgoing::new(message)]).await.expect("sent");
+    let said = drain(&world, 4, &Script::always(answers(s(1)))).await;
+    assert!(said.contains("queue `chunks` is not dry: it has 2 that"), "{said}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -36,10 +36,13 @@ impl Range {
         }
     }
 
-    /// Whether the queue has it now.
-    async fn send(&self, message: RangeMessage, delay: Duration) -> Result<(), Abandoned> {
+    /// Sends the rest of this range. Ok: the queue has it now.
+    async fn send_rest(&mut self, message: RangeMessage, delay: Duration) -> Result<(), Abandoned> {
+        let rest = (message.id, message.first_call());
         let sent = send::send(&self.shared.deps.queues.chunks, &Message::Range(message), delay).await;
-        planted!(Ok(sent?), AmbiguousSplitBelieved => Ok(()))
+        planted!(sent?, AmbiguousSplitBelieved => ());
+        self.rest = Some(rest);
+        Ok(())
     }
 
     /// Once nothing new may begin: gives what was not begun to others at once, and records what waits for a retry. What
@@ -85,7 +88,7 @@ impl Range {
             return true;
         }
         let histories = histories(&calls);
-        let has_left = self.send(self.message_for(&histories), delay).await.is_ok();
+        let has_left = self.send_rest(self.message_for(&histories), delay).await.is_ok();
         self.leave(vec![(calls, has_left)]).await
     }
 
@@ -229,7 +232,7 @@ impl Range {
         if rest.is_empty() {
             return Ok(false);
         }
-        self.send(self.message_for(&rest), self.rest_delay()).await?;
+        self.send_rest(self.message_for(&rest), self.rest_delay()).await?;
         Ok(true)
     }
 

@@ -14,6 +14,7 @@ mod cut;
 mod give;
 mod pipelined;
 mod prepare;
+mod put_back;
 mod runner;
 mod unit;
 mod unstarted;
@@ -44,7 +45,7 @@ use crate::layout::object::MarkKind;
 use crate::layout::part::Row;
 use crate::layout::{PendingCall, RangeMessage};
 use crate::limits;
-use crate::model::{AttemptHistory, BatchRef, MarkId, State};
+use crate::model::{AttemptHistory, BatchRef, CallId, MarkId, MessageId, State};
 use crate::outcomes::log::Addition;
 use crate::outcomes::{Log, is_failed};
 use crate::planted::planted;
@@ -105,6 +106,8 @@ struct Range {
     is_marked: bool,
     /// Calls left it unfinished.
     has_given: bool,
+    /// The message that has the rest of it now, and the first call of that.
+    rest: Option<(MessageId, CallId)>,
     /// It found no way to run its suspects here; they try again later, anywhere.
     waits_elsewhere: bool,
     cancelled: bool,
@@ -145,7 +148,7 @@ impl Range {
         }
         let handed_over = finished?;
         if let Some(why) = &self.mismatch {
-            prepare::record_mismatch(&self.shared, &self.message, why.clone()).await;
+            put_back::record_mismatch(&self.shared, &self.message, why.clone()).await;
         }
         let now = self.shared.deps.clock.monotonic();
         self.shared.prefetch.finished(self.begun, now, self.bytes);
@@ -153,13 +156,14 @@ impl Range {
         let of = BatchRef::new(&self.message.app, self.message.batch);
         self.shared.limiter.leave(&self.gate, &of, self.mismatch.is_none()).await;
         let lease = self.lease;
-        Ok(match (self.mismatch, handed_over || self.has_given) {
-            (Some(why), _) => {
-                let name = self.message.name();
-                Done::Mismatched(PutAside { lease: Some(lease), new_name: name.clone(), name, why })
+        Ok(match (self.mismatch, self.rest) {
+            (Some(why), Some((new_id, first))) => {
+                let (id, wait) = (self.message.id, limits::MISMATCH_PUT_BACK);
+                Done::Mismatched(PutAside { lease: Some(lease), id, new_id, first, wait, why })
             }
-            (None, true) => Done::Replaced { lease, handed_back: true },
-            (None, false) => Done::Finished(lease),
+            (Some(_), None) => Done::LeftToOthers(Some(lease)),
+            (None, _) if handed_over || self.has_given => Done::Replaced { lease, handed_back: true },
+            (None, _) => Done::Finished(lease),
         })
     }
 

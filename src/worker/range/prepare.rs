@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -14,21 +13,20 @@ use super::give::SplitLooks;
 use crate::event::Event;
 use crate::layout::batch::{Batch, Cancelled};
 use crate::layout::chunk::{self, Record};
-use crate::layout::object::{self, MarkKind, Unsuited};
+use crate::layout::object::MarkKind;
 use crate::layout::part::Row;
-use crate::layout::{Key, Message, RangeMessage};
+use crate::layout::{Key, RangeMessage};
 use crate::limits;
-use crate::model::{AttemptHistory, DeliveryId, Digest, MarkId, State, Time};
+use crate::model::{AttemptHistory, DeliveryId, MarkId, State, Time};
 use crate::outcomes::log::Addition;
 use crate::outcomes::{Chunk, Log};
 use crate::planted::planted;
 use crate::seam::StoreExt as _;
 use crate::seam::executor::Mismatch;
-use crate::seam::store::{List, PutObject, StoreError};
-use crate::submit::send;
+use crate::seam::store::StoreError;
 use crate::worker::batches::BatchSnapshot;
 use crate::worker::definitions::Resolved;
-use crate::worker::done::{Done, PutAside};
+use crate::worker::done::Done;
 use crate::worker::lease::Lease;
 use crate::worker::limiter::RangeClaim;
 use crate::worker::marks::{self, EarlierMark, MarkLocation};
@@ -191,7 +189,7 @@ impl Preparation {
     }
 
     /// Decides all calls of the message without reading its chunk.
-    async fn decide_unread(self, status: State, reason: String) -> Result<Done, Abandoned> {
+    pub(super) async fn decide_unread(self, status: State, reason: String) -> Result<Done, Abandoned> {
         let key = Key::Chunk(self.message.app.clone(), self.message.batch, self.message.chunk);
         let created_at = match self.shared.deps.store.head(&key).await {
             Ok(info) => info.modified_at,
@@ -229,65 +227,8 @@ impl Preparation {
         self.decide_unread(State::Cancelled, cancelled.reason.clone()).await
     }
 
-    /// This version cannot run here. The message goes back for a moment: a mismatch never decides a call, unless none of
-    /// the batch was started within two weeks.
-    async fn put_back_mismatched(self, mismatch: Mismatch) -> Result<Done, Abandoned> {
-        let (app, batch, why) = (self.message.app.clone(), self.message.batch, mismatch.to_string());
-        self.shared.emit(Event::BatchMismatched { app, batch, why: why.clone() });
-        if planted!(self.is_not_started_for_too_long().await?, MismatchDecides => true) {
-            return self.decide_unread(State::Error, format!("not started within 14 days: {why}")).await;
-        }
-        record_mismatch(&self.shared, &self.message, why.clone()).await;
-        let wait = limits::MISMATCH_PUT_BACK;
-        if self.lease.delivery <= limits::PUT_BACK_COUNT_MAX {
-            let name = self.message.name();
-            self.lease.give_back(wait).await?;
-            return Ok(Done::Mismatched(PutAside { lease: None, new_name: name.clone(), name, why }));
-        }
-        // Put back too often, a message comes near the queue's own limit (N1).
-        Ok(match self.send_anew(wait).await? {
-            (lease, Some(name)) => {
-                Done::Mismatched(PutAside { lease: Some(lease), new_name: name.clone(), name, why })
-            }
-            (lease, None) => Done::Finished(lease),
-        })
-    }
-
     pub(super) fn definition(&self) -> &Batch {
         &self.snapshot.batch
-    }
-
-    /// Sends a new message for the calls that have not left this one. Returns its name, or `None` if there are no such calls.
-    pub(super) async fn send_anew(mut self, wait: Duration) -> Result<(Lease, Option<String>), Abandoned> {
-        let losses = self.losses();
-        let each = self
-            .message
-            .calls
-            .iter()
-            .flat_map(|run| (run.first..=run.last).map(|number| (number, run.value)));
-        let left: BTreeMap<u64, AttemptHistory> =
-            each.filter(|(number, _)| !self.is_given(*number)).collect();
-        if left.is_empty() {
-            return Ok((self.lease, None));
-        }
-        let each = left.keys().map(|number| (*number, losses(*number)));
-        self.message.losses = each.filter(|(_, marks)| !marks.is_empty()).collect();
-        self.message.calls = left.into_iter().collect();
-        self.message.id = send::message_id(&self.shared.deps);
-        self.message.again = true;
-        let name = self.message.name();
-        let message = Message::Range(self.message);
-        send::send(&self.shared.deps.queues.chunks, &message, wait).await?;
-        Ok((self.lease, Some(name)))
-    }
-
-    async fn is_not_started_for_too_long(&self) -> Result<bool, Abandoned> {
-        if !self.shared.is_too_late_to_start(self.snapshot.batch.created_at).await? {
-            return Ok(false);
-        }
-        let outcomes = crate::layout::key::outcomes(&self.message.app, self.message.batch);
-        let page = self.shared.deps.store.list(&List::all(outcomes)).await?;
-        Ok(page.entries.is_empty())
     }
 
     /// Whether a call left this message under an earlier delivery.
@@ -296,7 +237,7 @@ impl Preparation {
     }
 
     /// The names of loss marks that name a call: what the message carries, and what this message's own marks say.
-    fn losses(&self) -> impl Fn(u64) -> Vec<MarkId> + use<> {
+    pub(super) fn losses(&self) -> impl Fn(u64) -> Vec<MarkId> + use<> {
         let carried = self.message.losses.clone();
         let lost: Vec<EarlierMark> =
             self.earlier_marks.iter().filter(|mark| mark.kind.names_losses()).cloned().collect();
@@ -397,6 +338,7 @@ impl Preparation {
             marks: 0,
             is_marked: false,
             has_given: false,
+            rest: None,
             waits_elsewhere: false,
             cancelled: false,
             stopped: None,
@@ -413,19 +355,6 @@ impl Preparation {
         range.separate_suspects().await?;
         Ok(Prepared::Ready(Box::new(range)))
     }
-}
-
-/// Tells `status` why nobody runs it: one small object per reason, as far as this worker remembers.
-pub(super) async fn record_mismatch(shared: &Shared, message: &RangeMessage, why: String) {
-    let reason = Digest::of(why.as_bytes());
-    if !shared.batches.is_first_mention(message.batch, &reason) {
-        return;
-    }
-    let key = Key::BatchUnsuited(message.app.clone(), message.batch, reason);
-    let (worker, at) = (shared.config.name.clone(), shared.deps.now());
-    let unsuited = Unsuited { why, worker, at, failed_starts: None };
-    // For people: tried once.
-    let _ = shared.deps.store.put(&key, PutObject::create(object::encode(&unsuited))).await;
 }
 
 impl Range {
