@@ -14,7 +14,7 @@ use crate::event::Event;
 use crate::layout::message::Unreadable;
 use crate::layout::{Message, origin};
 use crate::limits;
-use crate::model::{QueueName, StoreId};
+use crate::model::{BatchId, QueueName, StoreId};
 use crate::planted::planted;
 use crate::seam::RngExt as _;
 use crate::seam::queue::{Outgoing, QueueError, QueuePair, Received};
@@ -90,6 +90,11 @@ impl Receiver {
     /// How many messages on the queue are hidden because this worker cannot work on them, and why one of them.
     pub fn put_aside(&mut self, now: Duration) -> (u64, Option<&str>) {
         self.set_aside.count(now)
+    }
+
+    /// Whether a message of the batch is hidden because this worker cannot work on it.
+    pub fn has_set_aside(&self, batch: BatchId) -> bool {
+        self.set_aside.has(batch)
     }
 
     /// A message that this worker cannot work on now, or another in its place, lies on the queue. Returns the lease of a

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::layout::Message;
 use crate::limits;
-use crate::model::{PerQueue, QueueName};
+use crate::model::{BatchId, PerQueue, QueueName};
 use crate::planted::planted;
 use crate::seam::queue::Received;
 
@@ -41,9 +41,11 @@ struct WorkerLoop {
     shared: Arc<Shared>,
     receivers: PerQueue<Receiver>,
     /// Messages that are worked on, of all lanes; why, if the task panicked.
-    work: JoinSet<(QueueName, Result<Done, String>)>,
+    work: JoinSet<(Work, Result<Done, String>)>,
     /// How many of them are of each lane.
     held: PerQueue<usize>,
+    /// The batches that are supervised here.
+    supervised: Vec<BatchId>,
     /// Lease keeper, reconciler.
     chores: JoinSet<()>,
     keeper: task::Id,
@@ -63,6 +65,13 @@ struct WorkerLoop {
     panics: Panics,
     /// Why nothing can be received for ever.
     lost_queue: Option<Error>,
+}
+
+/// One of the messages that are worked on.
+#[derive(Clone, Copy)]
+struct Work {
+    queue: QueueName,
+    supervises: Option<BatchId>,
 }
 
 pub async fn run(worker: Worker, mut stop: watch::Receiver<Phase>) -> Result<Summary> {
@@ -85,6 +94,7 @@ pub async fn run(worker: Worker, mut stop: watch::Receiver<Phase>) -> Result<Sum
         shared,
         work: JoinSet::new(),
         held: PerQueue::default(),
+        supervised: Vec::new(),
         chores,
         keeper,
         deletions: JoinSet::new(),
@@ -282,19 +292,22 @@ impl WorkerLoop {
         };
         let shared = self.shared.clone();
         self.held[queue] += 1;
+        let work = Work { queue, supervises: None };
         match message {
             Message::Call(call) => {
                 let ticket = shared.slots.line_up(Class::Call);
-                let work = single::work(shared, ticket, lease, call);
-                self.work.spawn(async move { (queue, caught(work).await) });
+                let done = single::work(shared, ticket, lease, call);
+                self.work.spawn(async move { (work, caught(done).await) });
             }
             Message::Range(range) => {
-                let work = range::work(shared, lease, range);
-                self.work.spawn(async move { (queue, caught(work).await) });
+                let done = range::work(shared, lease, range);
+                self.work.spawn(async move { (work, caught(done).await) });
             }
             Message::Supervise(supervise) => {
-                let work = supervise::work(shared, lease, supervise);
-                self.work.spawn(async move { (queue, caught(work).await) });
+                let work = Work { supervises: Some(supervise.batch), ..work };
+                self.supervised.push(supervise.batch);
+                let done = supervise::work(shared, lease, supervise);
+                self.work.spawn(async move { (work, caught(done).await) });
             }
         }
     }
@@ -319,7 +332,10 @@ impl WorkerLoop {
         let looks = self.shared.config.until_dry && self.shared.phases.now() == Phase::Run;
         let supervises_only = self.held[QueueName::Calls] + self.held[QueueName::Chunks] == 0;
         if looks && supervises_only && self.finished.is_empty() {
-            let (mut dry, now) = (true, self.shared.deps.clock.monotonic());
+            let now = self.shared.deps.clock.monotonic();
+            // A batch without a message waits for something else, such as a retry, which can be run here later.
+            let chunks = &self.receivers[QueueName::Chunks];
+            let mut dry = self.supervised.iter().all(|batch| chunks.has_set_aside(*batch));
             self.mismatched_at_end = None;
             for receiver in self.receivers.all_mut() {
                 let queue = receiver.name;
@@ -332,7 +348,7 @@ impl WorkerLoop {
         }
     }
 
-    /// Whether all that is left on the queues is what this worker cannot run, while it supervises batches that wait for that.
+    /// Whether all that is left is what this worker cannot run, while it supervises batches that wait for that.
     fn waits_for_other_workers(&self) -> bool {
         self.shared.config.until_dry && self.dry_looks >= DRY_LOOKS && self.mismatched_at_end.is_some()
     }
@@ -360,10 +376,12 @@ impl WorkerLoop {
         self.keeper = self.chores.spawn(lease::keep(self.shared.clone())).id();
     }
 
-    fn settle(&mut self, done: Result<(QueueName, Result<Done, String>), JoinError>) {
+    fn settle(&mut self, done: Result<(Work, Result<Done, String>), JoinError>) {
         // Only a task that was cancelled has no answer, and none is.
-        let Ok((queue, done)) = done else { return };
+        let Ok((Work { queue, supervises }, done)) = done else { return };
         self.held[queue] -= 1;
+        let place = self.supervised.iter().position(|batch| Some(*batch) == supervises);
+        place.map(|place| self.supervised.swap_remove(place));
         // What this worker cannot run leaves the queue as it was.
         if !matches!(done, Ok(Done::Mismatched(_) | Done::Paused(_))) {
             self.dry_looks = 0;

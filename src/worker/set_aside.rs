@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::limits;
-use crate::model::CallId;
+use crate::model::{BatchId, CallId};
 
 /// Of one queue.
 #[derive(Debug, Default)]
@@ -31,6 +31,11 @@ impl SetAside {
         self.messages.retain(|_, hidden| hidden.forget_at > now);
         let why = self.messages.values().next().map(|hidden| hidden.why.as_str());
         (self.messages.len() as u64, why)
+    }
+
+    /// Whether one of them is of the batch.
+    pub fn has(&self, batch: BatchId) -> bool {
+        self.messages.values().any(|hidden| hidden.first.and_then(|first| first.batch()) == Some(batch))
     }
 
     /// A message was received: it lies on the queue no more.
@@ -73,7 +78,7 @@ impl SetAside {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BatchId, Time};
+    use crate::model::Time;
 
     const S: Duration = Duration::from_secs(1);
 

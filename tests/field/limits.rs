@@ -9,7 +9,7 @@ use afn::seam::queue::Outgoing;
 use afn::submit::batch::BatchOptions;
 use afn::submit::control::{Change, change};
 
-use super::script::{Execution, Script, answers, h, mismatches, ms, s};
+use super::script::{Execution, Script, answers, fails, h, mismatches, ms, s};
 use super::world::{Running, World, count, messages, numbers};
 
 fn at_once(calls: u32) -> BatchLimits {
@@ -241,6 +241,24 @@ async fn a_worker_ends_at_a_queue_where_all_is_paused() {
     let said = drain(&world, 4, &Script::always(answers(s(1)))).await;
     assert!(said.contains(&format!("batch {batch} is paused")), "{said}");
     assert!(of(&world, batch).is_empty());
+}
+
+/// What waits for its retry is run before the worker ends, and what is paused is not waited for.
+#[tokio::test(start_paused = true)]
+async fn a_worker_does_not_end_beside_a_paused_batch_while_another_waits_for_a_retry() {
+    let world = World::new();
+    world.publish(2, s(300), h(5)).await;
+    let paused = batch(&world, 100, BatchLimits::default()).await;
+    ask(&world, paused, Some(true), None).await;
+    let other = batch(&world, 10, BatchLimits::default()).await;
+    let script = Script::new(|execution: &Execution| match (execution.number, execution.attempt) {
+        (3, 1) => fails(),
+        _ => answers(s(1)),
+    });
+    let said = drain(&world, 4, &script).await;
+    assert!(said.contains(&format!("batch {paused} is paused")), "{said}");
+    assert!(of(&world, paused).is_empty());
+    each_once(&world, other, 10).await;
 }
 
 /// A send whose answer was lost makes two messages of one range.
