@@ -58,7 +58,7 @@ impl Catalog {
         let body = self.new_app(Config::new(), BTreeMap::new());
         match self.create(app, &body).await? {
             Created::New => Ok(body),
-            Created::Existing((current, _)) => Ok(current),
+            Created::Existing(current) => Ok(current),
         }
     }
 

@@ -41,18 +41,35 @@ impl Catalog {
         function: &FunctionName,
     ) -> Result<()> {
         let id = (app.clone(), route.clone());
-        let mut target = RouteTarget { function: function.clone(), nonce: self.deps.nonce() };
-        let Created::Existing((current, etag)) = self.create(&id, &target).await? else { return Ok(()) };
+        let target = RouteTarget { function: function.clone(), nonce: self.deps.nonce() };
+        let Created::Existing(current) = self.create(&id, &target).await? else {
+            return Ok(());
+        };
         if current.function == *function {
             return Ok(());
         }
         self.refuse_taken(app, route, function, &current.function).await?;
-        if self.replace(&id, &mut target, etag).await? {
-            return Ok(());
-        }
-        match self.deps.store.find_fact::<RouteTarget>(&id).await? {
-            Some(current) if current.function == *function => Ok(()),
-            Some(current) => Err(taken(app, route, &current.function)),
+        self.take_over_route(app, route, function, &current).await
+    }
+
+    /// Makes a route lead to `function` that was found left behind, and is as it was.
+    pub(super) async fn take_over_route(
+        &self,
+        app: &AppName,
+        route: &Route,
+        function: &FunctionName,
+        found: &RouteTarget,
+    ) -> Result<()> {
+        let id = (app.clone(), route.clone());
+        let taken_over = self.change(&id, |target: &mut RouteTarget| {
+            if target.function != *function && target.nonce != found.nonce {
+                return Err(taken(app, route, &target.function));
+            }
+            target.function = function.clone();
+            Ok(())
+        });
+        match taken_over.await? {
+            Some(_) => Ok(()),
             None => Err(deleted(route)),
         }
     }

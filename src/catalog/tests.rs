@@ -20,7 +20,7 @@ use crate::seam::fault::{Fate, Fault, FaultStore, Faults, Operation, Rates, Requ
 use crate::seam::queue::{QueuePair, Queues};
 use crate::seam::retry::{Policy, RetryStore};
 use crate::seam::rng::SeededRng;
-use crate::seam::store::{ETag, PutObject};
+use crate::seam::store::PutObject;
 use crate::seam::{Clock, Store};
 
 fn deps(store: Arc<dyn Store>, clock: Arc<dyn Clock>, seed: u64) -> Deps {
@@ -219,12 +219,12 @@ async fn who_took_a_claim_for_left_behind_cannot_take_it_after_all() {
     let catalog = catalog();
     // `slow` has read the claim of `quick` before the function of `quick` was there ...
     catalog.claim_route(&app(), &route("/r"), &name("quick")).await.unwrap();
-    let key = Key::Route(app(), route("/r"));
-    let seen: ETag = catalog.deps.store.head(&key).await.unwrap().etag;
+    let seen: RouteTarget = catalog.deps.store.read_fact(&(app(), route("/r"))).await.unwrap();
     // ... and writes its own after the deploy of `quick` has ended.
     catalog.publish(&app(), publish("quick", "/r")).await.unwrap();
-    let mut target = RouteTarget { function: name("slow"), nonce: catalog.deps.nonce() };
-    assert!(!catalog.replace(&(app(), route("/r")), &mut target, seen).await.unwrap());
+    let taken =
+        catalog.take_over_route(&app(), &route("/r"), &name("slow"), &seen).await.expect_err("a conflict");
+    assert_eq!(taken.message(), "route `/r` of app `asyncapp` leads to function `quick`");
     assert_eq!(catalog.resolve(&app(), &route("/r")).await.unwrap().name, name("quick"));
 }
 

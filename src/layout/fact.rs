@@ -13,7 +13,7 @@ use super::watermarks::Watermarks;
 use crate::limits;
 use crate::model::{
     App, AppName, BatchId, BatchRef, CallRef, DeliveryId, Digest, Function, FunctionName, MarkId, MessageId,
-    Outcome, PanicId, Route, Version, VersionId, WatermarksId,
+    Nonce, Outcome, PanicId, Route, Version, VersionId, WatermarksId,
 };
 
 /// A JSON body under a key that its id gives. It is written once, unless it is a definition.
@@ -24,6 +24,42 @@ pub trait Fact: Serialize + DeserializeOwned + PartialEq + Send + Sync {
     const BYTES_MAX: u64 = limits::FACT_BYTES_MAX;
 
     fn key(id: &Self::Id) -> Key;
+}
+
+/// A body that may be changed, by compare-and-swap. Its nonce is the identity of a write: after a lost answer it tells the own
+/// write from another's.
+pub trait Definition: Fact {
+    /// One that cannot be read is replaced as if it were absent.
+    const IS_REPLACED_UNREAD: bool = false;
+
+    fn nonce(&self) -> Nonce;
+    fn set_nonce(&mut self, nonce: Nonce);
+}
+
+macro_rules! definitions {
+    ($($body:ty $({ $($constant:item)* })?),+ $(,)?) => {$(
+        impl Definition for $body {
+            $($($constant)*)?
+
+            fn nonce(&self) -> Nonce {
+                self.nonce
+            }
+
+            fn set_nonce(&mut self, nonce: Nonce) {
+                self.nonce = nonce;
+            }
+        }
+    )+};
+}
+
+definitions! {
+    App,
+    Function,
+    RouteTarget,
+    Settings,
+    Control,
+    // Nobody holds a share of one that cannot be read.
+    Shares { const IS_REPLACED_UNREAD: bool = true; },
 }
 
 macro_rules! facts {

@@ -18,7 +18,7 @@ pub mod runs;
 pub mod table;
 pub mod watermarks;
 
-pub use fact::Fact;
+pub use fact::{Definition, Fact};
 pub use key::Key;
 pub use message::{CallMessage, Message, RangeMessage, SuperviseMessage};
 pub use runs::{PendingCall, Run, Runs};

@@ -4,6 +4,7 @@
 pub mod body;
 pub mod clock;
 pub mod count;
+mod definition;
 pub mod execution_log;
 pub mod executor;
 mod failure;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 pub use body::Body;
 pub use clock::Clock;
+pub use definition::Changed;
 pub use execution_log::ExecutionLog;
 pub use executor::Executor;
 pub use failure::{RequestError, RequestFailure, Unreached};

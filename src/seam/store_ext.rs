@@ -76,21 +76,16 @@ pub trait StoreExt: Store {
     }
 
     async fn find_fact<T: Fact>(&self, id: &T::Id) -> Result<Option<T>> {
-        Ok(self.find_with_etag(id).await?.map(|(fact, _)| fact))
+        let key = T::key(id);
+        let found = self.find(&key, T::BYTES_MAX).await;
+        let found = found.map_err(|error| Error::from(error).context(format!("read `{key}`")))?;
+        found.map(|found| object::decode(&key, &found.body)).transpose()
     }
 
     /// A fact that is known to be there.
     async fn read_fact<T: Fact>(&self, id: &T::Id) -> Result<T> {
         let found = self.find_fact(id).await?;
         found.ok_or_else(|| absent(&T::key(id)))
-    }
-
-    /// The same with its ETag, for what is changed by compare-and-swap.
-    async fn find_with_etag<T: Fact>(&self, id: &T::Id) -> Result<Option<(T, ETag)>> {
-        let key = T::key(id);
-        let found = self.find(&key, T::BYTES_MAX).await;
-        let found = found.map_err(|error| Error::from(error).context(format!("read `{key}`")))?;
-        found.map(|found| Ok((object::decode(&key, &found.body)?, found.info.etag))).transpose()
     }
 
     async fn fact_exists<T: Fact>(&self, id: &T::Id) -> Result<bool, StoreError> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::shares::Grant;
+use super::shares::{Grant, Watch};
 use crate::limits;
 use crate::model::Rate;
 use crate::planted::planted;
@@ -20,8 +20,8 @@ pub struct Gate {
     is_open: AtomicBool,
     state: Mutex<State>,
     changed: Notify,
-    /// Held by whoever renews the share.
-    pub(super) renewing: tokio::sync::Mutex<super::Renewals>,
+    /// Held while the share is renewed: what is known of the shares of others.
+    pub(super) renewing: tokio::sync::Mutex<Watch>,
 }
 
 #[derive(Default)]

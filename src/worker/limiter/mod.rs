@@ -16,17 +16,10 @@ pub use self::gate::{Admission, Gate, Permit, RangeClaim};
 use self::shares::{Demand, Watch};
 use crate::error::Result;
 use crate::layout::control::Shares;
-use crate::layout::{Fact as _, object};
 use crate::limits;
 use crate::model::{BatchId, BatchLimits, BatchRef, Nonce};
-use crate::planted::planted;
-use crate::seam::store::StoreError;
-use crate::seam::{Deps, RngExt as _, StoreExt as _};
+use crate::seam::{Changed, Deps, RngExt as _};
 
-/// Tries at one renewal while others write.
-const TRIES: u32 = 8;
-/// The most to wait from one try to the next.
-const TRY_PAUSE_MS: u64 = 400;
 /// Gates past this many are forgotten unless they are in use.
 const GATES_MAX: usize = 1_000;
 
@@ -37,12 +30,6 @@ pub struct Limiter {
     worker: String,
     slots: u32,
     gates: Mutex<BTreeMap<BatchId, Arc<Gate>>>,
-}
-
-/// What one worker knows of the shares of a batch.
-#[derive(Default)]
-pub(super) struct Renewals {
-    watch: Watch,
 }
 
 /// What holds for a batch now.
@@ -78,10 +65,10 @@ impl Limiter {
         if !gate.is_due(self.deps.clock.monotonic()) {
             return;
         }
-        let mut renewals = gate.renewing.lock().await;
+        let mut watch = gate.renewing.lock().await;
         let now = self.deps.clock.monotonic();
         // Others may have renewed it meanwhile.
-        if gate.is_due(now) && self.renew(gate, &mut renewals.watch, of, &orders.limits).await.is_err() {
+        if gate.is_due(now) && self.renew(gate, &mut watch, of, &orders.limits).await.is_err() {
             gate.renew_again_at(now + limits::SHARE_FAILED_PAUSE);
         }
     }
@@ -94,22 +81,22 @@ impl Limiter {
         if !gate.give_up() {
             return;
         }
-        // Tried once: a share that nobody renews is over soon.
-        let Ok(Some((mut shares, etag))) = self.deps.store.find_with_etag::<Shares>(of).await else { return };
-        shares.shares.retain(|share| share.holder != self.holder());
-        shares.nonce = self.deps.nonce();
-        let _ = self.deps.store.replace_fact(of, &shares, etag).await;
+        let given_up = self.deps.change(of, |stored: Option<Shares>| {
+            Ok(stored.map(|mut stored| {
+                stored.shares.retain(|share| share.holder != self.holder());
+                stored
+            }))
+        });
+        // A share that nobody renews is over soon.
+        let _ = given_up.await;
     }
 
     async fn renew(&self, gate: &Gate, watch: &mut Watch, of: &BatchRef, bounds: &BatchLimits) -> Result<()> {
-        let store = &self.deps.store;
-        for _ in 0..TRIES {
-            let key = Shares::key(of);
-            let found = store.find(&key, Shares::BYTES_MAX).await?;
-            let now = self.deps.clock.monotonic();
-            let etag = found.as_ref().map(|found| found.info.etag.clone());
-            // One that cannot be read is replaced: nobody holds a share of it.
-            let stored = found.and_then(|found| object::decode::<Shares>(&key, &found.body).ok());
+        let clock = &*self.deps.clock;
+        // When it was claimed, and what there was, at the last try.
+        let mut claimed = None;
+        let changed = self.deps.change(of, |stored: Option<Shares>| {
+            let now = clock.monotonic();
             let mut shares = stored.map_or_else(Vec::new, |stored| stored.shares);
             let before = shares.clone();
             watch.drop_lapsed(&mut shares, now);
@@ -120,33 +107,20 @@ impl Limiter {
                 renewal: self.deps.rng.u64(),
             };
             let grant = shares::claim(&mut shares, bounds, &self.holder(), &self.worker, demand);
-            let is_rate_limited = bounds.rate_max.is_some();
-            // So that many holders do not renew at once.
-            let jitter = Duration::from_millis(self.deps.rng.below(limits::ms(limits::SHARE_RENEWAL_FIRST)));
-            if shares == before {
-                gate.grant(now, grant, is_rate_limited, jitter);
-                gate.renew_again_at(now + limits::SHARE_NOTHING_LEFT_PAUSE);
-                return Ok(());
-            }
-            let body = Shares { nonce: self.deps.nonce(), shares };
-            let written = match etag {
-                Some(etag) => store.replace_fact(of, &body, etag).await.map(drop),
-                None => store
-                    .put_fact(of, &body)
-                    .await
-                    .and_then(|is_new| is_new.then_some(()).ok_or(StoreError::Exists)),
-            };
-            match planted!(written, RefusedShareBelieved => Ok(())) {
-                Ok(()) => {
-                    gate.grant(now, grant, is_rate_limited, jitter);
-                    return Ok(());
-                }
-                Err(StoreError::Changed | StoreError::Exists | StoreError::NotFound) => {}
-                Err(error) => return Err(error.into()),
-            }
-            self.deps.clock.sleep(Duration::from_millis(self.deps.rng.below(TRY_PAUSE_MS))).await;
+            claimed = Some((now, grant));
+            Ok((shares != before).then(|| Shares { nonce: self.deps.nonce(), shares }))
+        });
+        let changed = changed.await?;
+        let Some((at, grant)) = claimed.filter(|_| !matches!(changed, Changed::Contended)) else {
+            gate.renew_again_at(clock.monotonic() + limits::SHARE_FAILED_PAUSE);
+            return Ok(());
+        };
+        // So that many holders do not renew at once.
+        let jitter = Duration::from_millis(self.deps.rng.below(limits::ms(limits::SHARE_RENEWAL_FIRST)));
+        gate.grant(at, grant, bounds.rate_max.is_some(), jitter);
+        if matches!(changed, Changed::Unchanged) {
+            gate.renew_again_at(at + limits::SHARE_NOTHING_LEFT_PAUSE);
         }
-        gate.renew_again_at(self.deps.clock.monotonic() + limits::SHARE_FAILED_PAUSE);
         Ok(())
     }
 }
