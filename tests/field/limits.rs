@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use afn::model::{BatchId, BatchLimits, Rate, State};
-use afn::seam::Queue as _;
+use afn::layout::Key;
+use afn::layout::control::Shares;
+use afn::model::{BatchId, BatchLimits, BatchRef, Rate, State};
 use afn::seam::queue::Outgoing;
+use afn::seam::store::PutObject;
+use afn::seam::{Queue as _, Store as _, StoreExt as _};
 use afn::submit::batch::BatchOptions;
 use afn::submit::control::{Change, change};
 
@@ -231,6 +234,25 @@ async fn drain(world: &World, slots: usize, script: &Script) -> String {
     config.until_dry = true;
     let run = tokio::time::timeout(h(1), world.run(config, script)).await;
     run.expect("it ended").expect_err("something is left").message().to_owned()
+}
+
+/// A worker that leaves a range before any call of it may begin leaves its share too.
+#[tokio::test(start_paused = true)]
+async fn a_range_that_is_left_early_holds_no_share() {
+    for is_gone in [true, false] {
+        let world = world().await;
+        let batch = batch(&world, 10, at_once(1)).await;
+        let chunk = Key::Chunk(world.app.clone(), batch, 10);
+        world.store.delete(std::slice::from_ref(&chunk)).await.expect("deleted");
+        if !is_gone {
+            world.store.put(&chunk, PutObject::create("no chunk")).await.expect("stored");
+        }
+        let _fleet = fleet(&world, 1, 4, s(1));
+        tokio::time::sleep(s(20)).await;
+        let of = BatchRef::new(&world.app, batch);
+        let shares: Shares = world.store.read_fact(&of).await.expect("a share was claimed");
+        assert!(shares.shares.is_empty(), "{shares:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

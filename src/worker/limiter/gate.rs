@@ -102,7 +102,7 @@ impl Gate {
 
     /// A range has ended: whether its version suits this worker. One that does not leaves the limits to others for a while,
     /// longer each time, or it would hold them without use.
-    pub(super) fn note_suits(&self, suits: bool) {
+    pub fn note_suits(&self, suits: bool) {
         let (now, mut state) = (self.clock.monotonic(), self.state());
         if suits {
             state.unsuited = 0;

@@ -73,10 +73,10 @@ impl Limiter {
         }
     }
 
-    /// A range of the batch has ended here, and its version suits this worker or not. If it was the last, this worker's share is
-    /// free for others.
-    pub async fn leave(&self, gate: &Gate, of: &BatchRef, suits: bool) {
-        gate.note_suits(suits);
+    /// This worker has left a range of the batch. If it was the last in hand, this worker's share is free for others.
+    pub async fn leave(&self, of: &BatchRef) {
+        let gate = self.gates.lock().expect("no holder of this lock panics").get(&of.batch).cloned();
+        let Some(gate) = gate else { return };
         let _renewing = gate.renewing.lock().await;
         if !gate.give_up() {
             return;

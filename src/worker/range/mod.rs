@@ -53,11 +53,14 @@ use crate::seam::StoreExt as _;
 
 pub async fn work(shared: Arc<Shared>, lease: Lease, message: RangeMessage) -> Done {
     let what = format!("work on chunk {} of batch {}", message.chunk, message.batch);
+    let of = BatchRef::new(&message.app, message.batch);
     let worked = match prepare::prepare(shared.clone(), lease, message).await {
         Ok(Prepared::Done(done)) => Ok(done),
         Ok(Prepared::Ready(range)) => range.work().await,
         Err(abandoned) => Err(abandoned),
     };
+    // However it ended, its claim is dropped by now.
+    shared.limiter.leave(&of).await;
     worked.unwrap_or_else(|Abandoned(error)| {
         shared.emit(Event::RequestFailed { what, why: error.to_string() });
         Done::Left
@@ -78,7 +81,7 @@ struct Range {
     calls: Arc<CallQueue>,
     /// Whether calls of the batch may begin here.
     gate: Arc<Gate>,
-    claim: RangeClaim,
+    _claim: RangeClaim,
     runners: JoinSet<()>,
     /// What is to be recorded next.
     addition: Addition,
@@ -152,9 +155,7 @@ impl Range {
         }
         let now = self.shared.deps.clock.monotonic();
         self.shared.prefetch.finished(self.begun, now, self.bytes);
-        drop(self.claim);
-        let of = BatchRef::new(&self.message.app, self.message.batch);
-        self.shared.limiter.leave(&self.gate, &of, self.mismatch.is_none()).await;
+        self.gate.note_suits(self.mismatch.is_none());
         let lease = self.lease;
         Ok(match (self.mismatch, self.rest) {
             (Some(why), Some((new_id, first))) => {

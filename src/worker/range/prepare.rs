@@ -321,7 +321,7 @@ impl Preparation {
             is_piece: in_message < in_chunk,
             calls,
             gate,
-            claim,
+            _claim: claim,
             runners: JoinSet::new(),
             addition,
             rows_bytes: 0,
