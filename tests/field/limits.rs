@@ -1,11 +1,14 @@
 //! Batches that are paused, and batches with limits. Each test looks at every moment at which a call began.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use afn::layout::Key;
 use afn::layout::control::Shares;
 use afn::model::{BatchId, BatchLimits, BatchRef, Rate, State};
+use afn::seam::fault::{Fate, Fault, FaultStore, Faults, Request};
 use afn::seam::queue::Outgoing;
 use afn::seam::store::PutObject;
 use afn::seam::{Queue as _, Store as _, StoreExt as _};
@@ -234,6 +237,40 @@ async fn drain(world: &World, slots: usize, script: &Script) -> String {
     config.until_dry = true;
     let run = tokio::time::timeout(h(1), world.run(config, script)).await;
     run.expect("it ended").expect_err("something is left").message().to_owned()
+}
+
+/// Requests for shares fail.
+#[derive(Default)]
+struct NoShares(AtomicBool);
+
+impl Faults for NoShares {
+    fn fate(&self, request: &Request<'_>) -> Fate {
+        let fails = self.0.load(Relaxed) && request.target.contains("/shares/");
+        Fate::of(if fails { Fault::Busy } else { Fault::None })
+    }
+}
+
+/// The share of a worker lapses while a call that began before the limit runs beside others that began under it.
+#[tokio::test(start_paused = true)]
+async fn what_began_before_a_limit_goes_on_when_a_share_lapses() {
+    let mut world = world().await;
+    let faults = Arc::new(NoShares::default());
+    let (store, clock) = (world.deps.store.clone(), world.deps.clock.clone());
+    world.deps.store = Arc::new(FaultStore::new(store, clock, faults.clone()));
+    let script =
+        Script::new(|execution: &Execution| answers(if execution.number == 1 { s(400) } else { s(20) }));
+    let _worker = world.start("w", 6, &script);
+    let batch = batch(&world, 40, BatchLimits::default()).await;
+    tokio::time::sleep(s(5)).await;
+    ask(&world, batch, None, Some(at_once(2))).await;
+    tokio::time::sleep(s(60)).await;
+    faults.0.store(true, Relaxed);
+    tokio::time::sleep(s(120)).await;
+    faults.0.store(false, Relaxed);
+    world.over(batch, h(1)).await.expect("over");
+    assert!(of(&world, batch).len() > 40, "nothing was cut off: the share did not lapse");
+    assert_eq!(world.attempts(batch.call(1)).len(), 1, "it went on");
+    each_once(&world, batch, 40).await;
 }
 
 /// A worker that leaves a range before any call of it may begin leaves its share too.

@@ -199,12 +199,13 @@ impl Gate {
         lapses_at.is_some_and(|at| at <= self.clock.monotonic())
     }
 
-    /// Runs something as long as this worker has its share. `None`: it was stopped.
-    pub async fn while_held<T>(&self, run: impl Future<Output = T>) -> Option<T> {
+    /// Runs something under a permit as long as this worker has its share. `None`: it was stopped. What has no permit was begun
+    /// before there were limits, and goes on.
+    pub async fn while_held<T>(&self, has_permit: bool, run: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
             done = run => Some(done),
-            () = self.lapsed() => None,
+            () = self.lapsed(), if has_permit => None,
         }
     }
 
@@ -229,7 +230,7 @@ impl Gate {
         }
     }
 
-    /// When what runs under the share must have stopped. What was begun before there were limits may go on.
+    /// When what runs under the share must have stopped.
     fn lapses_at(&self) -> Option<Duration> {
         if self.is_open.load(Relaxed) {
             return None;

@@ -165,7 +165,7 @@ impl CallQueue {
             };
             let (number, open) = state.todo.pop_first()?;
             state.running.insert(number, open.history);
-            Some(OpenCall { _permit: permit, ..open })
+            Some(OpenCall { permit, ..open })
         })
     }
 

@@ -40,14 +40,14 @@ pub struct CallContext {
 pub struct OpenCall {
     pub record: Record,
     pub history: AttemptHistory,
-    /// While it runs and the batch has limits.
-    pub _permit: Option<Permit>,
+    /// While it runs, if the batch had limits when it was begun.
+    pub permit: Option<Permit>,
 }
 
 impl OpenCall {
     /// It does not run.
     pub fn at_rest(self) -> OpenCall {
-        OpenCall { _permit: None, ..self }
+        OpenCall { permit: None, ..self }
     }
 }
 

@@ -268,7 +268,7 @@ impl Preparation {
             }
             match record.refused.is_some() {
                 true => refused.push(record),
-                false => drop(todo.insert(number, OpenCall { record, history, _permit: None })),
+                false => drop(todo.insert(number, OpenCall { record, history, permit: None })),
             }
         }
         let names = self.losses();

@@ -34,11 +34,22 @@ pub async fn run(
     let _among_others = shared.quarantine.among_others().await;
     let gate = calls.gate().clone();
     let turn_ends = shared.deps.clock.monotonic() + TURN;
-    let mut runner = Runner { shared, context, calls, until, turn_ends, in_hand: None, rest: None };
+    let mut runner = Runner {
+        shared,
+        context,
+        calls,
+        until,
+        turn_ends,
+        has_permit: false,
+        ahead: None,
+        in_hand: None,
+        rest: None,
+    };
     let mut next = Some(open);
     while let Some(open) = next {
+        runner.has_permit = open.permit.is_some();
         if let Some(work) = runner.begin(open) {
-            let run = gate.while_held(shared.executor.run_many(work, &mut runner)).await;
+            let run = gate.while_held(runner.has_permit, shared.executor.run_many(work, &mut runner)).await;
             if let (None, Some(cut_off)) = (run, runner.in_hand.take()) {
                 let busy = shared.deps.clock.monotonic().saturating_sub(cut_off.begun);
                 calls.ended(CallEnd::Interrupted(cut_off.open, Interruption::CutOff), busy);
@@ -48,14 +59,18 @@ pub async fn run(
         if runner.in_hand.is_some() {
             runner.ended(Err(Fault::Worker("the executor was closed".to_owned())));
         }
-        let Some((open, execution)) = runner.rest.take() else { break };
+        let Some((open, execution)) = runner.rest.take() else {
+            next = runner.ahead.take();
+            continue;
+        };
         let begun = shared.deps.clock.monotonic();
         let (end, busy) = match execution {
             Some((execution, busy)) => (context.conclude(shared, open, execution).await, busy),
             None => {
                 // Cut off, it stays among those that run, and is handed over with them.
+                let has_permit = open.permit.is_some();
                 let run = context.run(shared, open, |log| calls.begins(log));
-                let Some(end) = gate.while_held(run).await else { break };
+                let Some(end) = gate.while_held(has_permit, run).await else { break };
                 (end, shared.deps.clock.monotonic().saturating_sub(begun))
             }
         };
@@ -78,6 +93,11 @@ struct Runner<'a> {
     /// Nothing begins after this.
     until: Duration,
     turn_ends: Duration,
+    /// Whether the calls that run one after another now have a permit each. They are cut off together when the worker's share
+    /// lapses, so that none is among them that was begun before there were limits.
+    has_permit: bool,
+    /// Taken, and not to be among them.
+    ahead: Option<OpenCall>,
     in_hand: Option<InHand>,
     /// A call that does not end with a plain success, with its execution and the time that took; or one whose payload
     /// lies beside the chunk, without.
@@ -126,6 +146,10 @@ impl Calls for Runner<'_> {
             return None;
         }
         let open = self.take()?;
+        if open.permit.is_some() != self.has_permit {
+            self.ahead = Some(open);
+            return None;
+        }
         self.begin(open)
     }
 

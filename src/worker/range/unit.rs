@@ -60,13 +60,13 @@ impl Range {
         while self.may_begin()
             && let Some(open) = self.calls.take()
         {
-            let begun = shared.deps.clock.monotonic();
+            let (begun, has_permit) = (shared.deps.clock.monotonic(), open.permit.is_some());
             let (context, calls) = (self.context.clone(), self.calls.clone());
             let end = tokio::select! {
                 biased;
                 () = shared.phases.reached(Phase::HandBack) => return Ok(()),
                 () = self.is_cancelled_meanwhile() => None,
-                () = self.gate.lapsed() => None,
+                () = self.gate.lapsed(), if has_permit => None,
                 end = context.run(&shared, open, |log| calls.begins(log)) => Some(end),
             };
             let Some(end) = end else {
