@@ -78,6 +78,33 @@ async fn a_batch_has_its_own_retention_or_its_apps_or_its_contexts() {
     assert!(of_batch(&world, never).await.len() > 3 && of_call(&world, later).await.len() > 1);
 }
 
+/// A batch is looked at while it runs, and again after its app's retention was `never` for a while.
+#[tokio::test(start_paused = true)]
+async fn a_batch_goes_after_its_app_kept_all_for_a_while() {
+    let world = World::new();
+    world.publish(1, s(1), h(5)).await;
+    let catalog = Catalog::new(world.deps.clone());
+    let retention = async |text: &str| {
+        catalog.set_retention(text.parse().expect("a retention")).await.expect("set");
+    };
+    retention("1h").await;
+    let mut config = world.config("w", 4);
+    config.reconcile = true;
+    let _worker = world.start_with(config, |_| true, &Script::always(answers(h(3))));
+    let batch = world.batch(3, 0).await;
+    world.fired(batch, h(4)).await.expect("it is over");
+    retention("never").await;
+    tokio::time::sleep(h(20)).await;
+    assert!(of_batch(&world, batch).await.len() > 3);
+    let before = world.counts.snapshot();
+    tokio::time::sleep(h(20)).await;
+    let lists = world.spent(before).into_iter().find(|(name, _)| *name == "list");
+    assert!(lists.is_some_and(|(_, count)| count <= 40 * 8), "it costs lists in each turn: {lists:?}");
+    retention("1h").await;
+    tokio::time::sleep(h(2)).await;
+    assert_eq!(of_batch(&world, batch).await, TOMBSTONES);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_batch_goes_sooner_than_its_app_says() {
     let world = World::new();

@@ -110,8 +110,12 @@ impl Gc<'_> {
                     return Ok(Next::LookAt(summary.plus_ms(gone_ms + 1)));
                 };
                 let definition = self.deps.store.find_fact::<Batch>(of).await?;
-                let retention = definition.and_then(|batch| batch.retention).unwrap_or(of_app);
-                let Some(kept_ms) = retention.ms() else { return Ok(Next::Nothing) };
+                let own = definition.and_then(|batch| batch.retention);
+                let retention = own.unwrap_or(of_app);
+                let Some(kept_ms) = retention.ms() else {
+                    // A new retention of the app makes it due again (`AppWatermarks::set_retention`).
+                    return Ok(if own.is_some() { Next::Nothing } else { Next::LookAt(Time::MAX) });
+                };
                 if !self.is_older(end, kept_ms) {
                     return Ok(Next::LookAt(end.plus_ms(kept_ms + 1)));
                 }
