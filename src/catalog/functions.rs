@@ -58,6 +58,7 @@ impl Catalog {
         self.hold_route(app, &publish.route, &publish.name).await?;
         // See `delete_app`.
         self.ensure_app(app).await?;
+        self.check_stored(app, &publish.name, &version).await?;
         Ok(function)
     }
 

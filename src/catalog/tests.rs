@@ -366,6 +366,35 @@ async fn on_a_bad_day_no_change_is_lost() {
     }
 }
 
+/// One of both is told, the deploy or the deletion.
+#[tokio::test(start_paused = true)]
+async fn no_deploy_beside_a_deletion_with_data_loses_its_version_unnoticed() {
+    let mut told = 0;
+    for seed in 0..100 {
+        let clock = PausedClock::start();
+        let inner: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
+        let first = Catalog::new(deps(inner.clone(), clock.clone(), 1));
+        first.ensure_app(&app()).await.unwrap();
+        let function = publish("f", "/f");
+        let stored = first.put_version(&app(), &function.name, function.version.clone()).await.unwrap();
+        let slow = Rates { slow: 8_000, slow_max: Duration::from_millis(50), ..Rates::default() };
+        let faults = Arc::new(SeededFaults::new(Arc::new(SeededRng::new(seed)), slow));
+        let deployer = faulty(inner.clone(), &clock, faults.clone(), seed + 1);
+        let deleter = faulty(inner.clone(), &clock, faults, seed + 1_000);
+        let (app, version) = (app(), Key::Version(app(), name("f"), stored.id.clone()));
+        let (published, deleted) = tokio::join!(deployer.publish(&app, function), async {
+            tokio::time::sleep(Duration::from_millis(10 * (seed % 20))).await;
+            deleter.deps.store.delete(std::slice::from_ref(&version)).await.unwrap();
+            deleter.delete_app(&app).await
+        });
+        let is_lost =
+            first.function(&app, &name("f")).await.is_ok() && !inner.exists(&version).await.unwrap();
+        told += u32::from(is_lost && published.is_err());
+        assert!(!is_lost || published.is_err() || deleted.is_err(), "seed {seed}");
+    }
+    assert!(told > 0, "no deploy met a deletion");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_app_that_is_deleted_beside_a_deploy_is_there_or_has_no_function() {
     for seed in 0..60 {

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::Catalog;
 use crate::error::{Error, Result};
-use crate::layout::Fact as _;
 use crate::layout::envelope::Envelope;
-use crate::model::{AppName, Digest, FunctionName, Version, VersionId};
+use crate::layout::{Fact as _, Key};
+use crate::model::{AppName, Digest, FunctionName, Source, Version, VersionId};
 use crate::seam::{Created, StoreExt as _};
 
 /// Hex digits of the content's digest in an id.
@@ -60,12 +60,35 @@ impl Catalog {
             .with_hint("give the function another `version:` in func.yaml and deploy again"))
         }
     }
+    /// An error if what a deploy has stored, or found, is gone: the app was deleted with its data meanwhile.
+    pub(super) async fn check_stored(
+        &self,
+        app: &AppName,
+        function: &FunctionName,
+        version: &Version,
+    ) -> Result<()> {
+        let (store, id) = (&self.deps.store, (app.clone(), function.clone(), version.id.clone()));
+        let is_stored = store.fact_exists::<Version>(&id).await?
+            && match &version.source {
+                Source::Archive { sha256, .. } => {
+                    store.exists(&Key::Archive(app.clone(), sha256.clone())).await?
+                }
+                Source::Image { .. } => true,
+            };
+        match is_stored {
+            true => Ok(()),
+            false => Err(Error::conflict(format!(
+                "app `{app}` was deleted with its data while function `{function}` was deployed"
+            ))
+            .with_hint("deploy it again")),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Limits, Source, Time};
+    use crate::model::{Limits, Time};
 
     /// Another digest would make another version of everything that is deployed again.
     #[test]

@@ -259,6 +259,7 @@ macro_rules! prefixes {
 prefixes! {
     apps() = "apps/";
     functions(app: &AppName) = "apps/{app}/functions/";
+    archives(app: &AppName) = "apps/{app}/archives/";
     calls(app: &AppName) = "apps/{app}/calls/";
     /// All that belongs to one call.
     call(app: &AppName, call: CallId) = "apps/{app}/calls/{call}/";

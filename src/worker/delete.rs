@@ -112,6 +112,17 @@ pub async fn delete_calls(deps: &Deps, app: &AppName, by: &str) -> Result<Report
     Ok(Report { failed: gc.sweep.failed, ..gc.report })
 }
 
+/// Deletes the versions and archives of an app that has no functions any more. A deploy at the same time finds them gone, or
+/// its function keeps the app from being deleted.
+pub async fn delete_code(deps: &Deps, app: &AppName, by: &str) -> Result<Report> {
+    let now = store_clock::now(deps).await?;
+    let mut gc = Gc::new(deps, now, by, Extent::All, Arc::default());
+    let is_version = |entry: &ListEntry| matches!(entry.key.parse(), Ok(Key::Version(..)));
+    gc.sweep_if(List::all(key::functions(app)), is_version, |_| {}).await?;
+    gc.sweep(List::all(key::archives(app)), None, |_| {}).await?;
+    Ok(gc.report)
+}
+
 struct Gc<'a> {
     deps: &'a Deps,
     now: Time,

@@ -1,5 +1,8 @@
 //! Retention and deletion from the command line.
 
+use afn::seam::StoreExt as _;
+use afn::seam::store::List;
+
 use super::world::World;
 
 #[test]
@@ -51,6 +54,10 @@ fn an_app_is_deleted_with_its_data() {
     }
     assert!(ran.stdout.starts_with("Successfully deleted app app with its data: "), "{ran:#?}");
     assert!(!world.afn("list apps").ok().contains("app"), "it is gone");
+    let listed =
+        world.block_on(async { world.open().await.deps.store.list_all(List::all("apps/")).await.unwrap() });
+    let left: Vec<_> = listed.entries.iter().filter(|entry| !entry.key.ends_with("/status")).collect();
+    assert!(left.is_empty() && listed.entries.len() == 2, "{listed:#?}");
     assert!(world.afn(&format!("get call app {open}")).ok().contains("Status: cancelled"));
     let ran = world.afn(&format!("get result app {ended}"));
     assert_eq!(ran.code, 3, "{ran:#?}");

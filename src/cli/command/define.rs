@@ -72,7 +72,7 @@ pub struct DeleteApp {
     /// The app's name.
     pub app: AppName,
 
-    /// Delete its functions and all content of its calls and batches as well. What runs is cancelled first, and the end of
+    /// Delete its functions with their versions, and all content of its calls and batches as well. What runs is cancelled first, and the end of
     /// its batches is waited for, so a worker has to run.
     #[arg(long)]
     pub with_data: bool,

@@ -107,6 +107,8 @@ async fn delete_app(session: &Session, engine: &Engine, app: &AppName) -> Result
         }
     }
     all += delete::delete_calls(&engine.deps, app, &by).await?;
+    // The app goes last, so that a deletion that dies midway can be repeated.
+    all += delete::delete_code(&engine.deps, app, &by).await?;
     catalog.delete_app(app).await?;
     Ok(all)
 }
