@@ -156,10 +156,6 @@ impl CallMessage {
 }
 
 impl RangeMessage {
-    pub fn first_call(&self) -> CallId {
-        self.batch.call(self.calls.first().unwrap_or(self.chunk))
-    }
-
     /// Calls of a chunk that nothing is known of yet.
     pub fn new(
         id: MessageId,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::lease::Lease;
-use crate::model::{CallId, MessageId};
+use crate::model::{BatchId, MessageId};
 
 /// How a message's work ended.
 pub enum Done {
@@ -29,8 +29,8 @@ pub struct PutAside {
     pub id: MessageId,
     /// Of the message that lies on the queue now.
     pub new_id: MessageId,
-    /// The call that it points to, or the first of its range.
-    pub first: CallId,
+    /// None: it points to a single call.
+    pub batch: Option<BatchId>,
     /// How long it is hidden.
     pub wait: Duration,
     pub why: String,

@@ -97,11 +97,15 @@ impl Receiver {
         self.set_aside.has(batch)
     }
 
-    /// A message that this worker cannot work on now, or another in its place, lies on the queue. Returns the lease of a
-    /// message that is to be deleted.
-    pub fn set_aside(&mut self, aside: PutAside, now: Duration) -> Option<Lease> {
-        let PutAside { lease, id, new_id, first, wait, why } = aside;
-        self.set_aside.put(&id.to_string(), new_id.to_string(), first, why, now, wait);
+    /// A message that this worker cannot work on now, or another in its place, lies on the queue. `pause`: the most that this
+    /// worker waits before it receives the next one. Returns the lease of a message that is to be deleted.
+    pub fn set_aside(&mut self, aside: PutAside, pause: Duration, now: Duration) -> Option<Lease> {
+        let PutAside { lease, id, new_id, batch, wait, why } = aside;
+        self.set_aside.remove(&id.to_string());
+        let (others, _) = self.set_aside.count(now);
+        // One receive may bring no more than one of them.
+        let until = now + wait + pause * (others as u32 + 1);
+        self.set_aside.put(new_id.to_string(), batch, until, why);
         lease
     }
 
@@ -225,7 +229,7 @@ impl Receiver {
         let wait = Duration::from_millis(longest_ms / 2 + shared.deps.rng.below(longest_ms / 2 + 1));
         let last = message.delivery >= limits::PUT_BACK_COUNT_MAX;
         let why = reason.why();
-        self.set_aside.received(&message.id);
+        self.set_aside.remove(&message.id);
         let hidden = match &reason {
             PutBackReason::Newer(_) | PutBackReason::Unreadable(_) if last => {
                 return self.dead_letter(shared, message, why).await;
@@ -234,7 +238,7 @@ impl Receiver {
             _ => self.queues.live.extend(&message.receipt, wait).await.is_ok().then(|| message.id.clone()),
         };
         if let Some(id) = hidden {
-            self.set_aside.put_unread(id, why, now, wait);
+            self.set_aside.put(id, None, now + wait, why);
         }
         let young = limits::PUT_ASIDE_TOLD;
         if self.told_at.is_some_and(|at| now.saturating_sub(at) < young) {

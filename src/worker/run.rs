@@ -414,16 +414,17 @@ impl WorkerLoop {
             Done::Left => {}
             Done::Mismatched(unsuited) => {
                 self.shared.mismatch_backoff[queue].record();
-                return self.set_aside(queue, unsuited);
+                return self.set_aside(queue, unsuited, 2 * limits::MISMATCH_PAUSE_MAX);
             }
-            Done::Paused(paused) => return self.set_aside(queue, paused),
+            // Counted only while nobody can receive it: another worker may send it anew.
+            Done::Paused(paused) => return self.set_aside(queue, paused, Duration::ZERO),
         }
         self.shared.mismatch_backoff[queue].reset();
     }
 
-    fn set_aside(&mut self, queue: QueueName, aside: PutAside) {
+    fn set_aside(&mut self, queue: QueueName, aside: PutAside, pause: Duration) {
         let now = self.shared.deps.clock.monotonic();
-        self.finished.extend(self.receivers[queue].set_aside(aside, now));
+        self.finished.extend(self.receivers[queue].set_aside(aside, pause, now));
         self.looks_whether_dry = self.shared.config.until_dry;
     }
 

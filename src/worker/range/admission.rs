@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::prepare::Preparation;
 use crate::event::Event;
 use crate::limits;
-use crate::model::{BatchRef, CallId, Digest, MessageId};
+use crate::model::{BatchRef, Digest, MessageId};
 use crate::worker::Abandoned;
 use crate::worker::done::{Done, PutAside};
 use crate::worker::lease::Lease;
@@ -57,8 +57,8 @@ impl Preparation {
         let wait = paused.clamp(limits::PAUSED_PUT_BACK, limits::PAUSED_PUT_BACK_MAX);
         let id = self.message.id;
         Ok(match self.send_back(wait).await? {
-            SentBack::Sent { lease, new_id, first } => {
-                Done::Paused(PutAside { lease, id, new_id, first, wait, why })
+            SentBack::Sent { lease, new_id } => {
+                Done::Paused(PutAside { lease, id, new_id, batch: Some(batch), wait, why })
             }
             SentBack::Nothing(lease) => Done::Finished(lease),
         })
@@ -69,20 +69,20 @@ impl Preparation {
     /// both, and there would be more and more of them.
     async fn send_back(self, wait: Duration) -> Result<SentBack, Abandoned> {
         if self.message.lost_before && self.lease.delivery <= limits::PUT_BACK_COUNT_MAX {
-            let (new_id, first) = (self.message.id, self.message.first_call());
+            let new_id = self.message.id;
             self.lease.give_back(wait).await?;
-            return Ok(SentBack::Sent { lease: None, new_id, first });
+            return Ok(SentBack::Sent { lease: None, new_id });
         }
         Ok(match self.send_anew(wait).await? {
-            (lease, Some((new_id, first))) => SentBack::Sent { lease: Some(lease), new_id, first },
+            (lease, Some(new_id)) => SentBack::Sent { lease: Some(lease), new_id },
             (lease, None) => SentBack::Nothing(lease),
         })
     }
 }
 
 enum SentBack {
-    /// The old message is to be deleted, if there is a new one. The id of the message on the queue, and its first call.
-    Sent { lease: Option<Lease>, new_id: MessageId, first: CallId },
+    /// The old message is to be deleted, if there is a new one. The id of the message on the queue.
+    Sent { lease: Option<Lease>, new_id: MessageId },
     /// All its calls have left it.
     Nothing(Lease),
 }

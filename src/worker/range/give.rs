@@ -38,7 +38,7 @@ impl Range {
 
     /// Sends the rest of this range. Ok: the queue has it now.
     async fn send_rest(&mut self, message: RangeMessage, delay: Duration) -> Result<(), Abandoned> {
-        let rest = (message.id, message.first_call());
+        let rest = message.id;
         let sent = send::send(&self.shared.deps.queues.chunks, &Message::Range(message), delay).await;
         planted!(sent?, AmbiguousSplitBelieved => ());
         self.rest = Some(rest);

@@ -45,7 +45,7 @@ use crate::layout::object::MarkKind;
 use crate::layout::part::Row;
 use crate::layout::{PendingCall, RangeMessage};
 use crate::limits;
-use crate::model::{AttemptHistory, BatchRef, CallId, MarkId, MessageId, State};
+use crate::model::{AttemptHistory, BatchRef, MarkId, MessageId, State};
 use crate::outcomes::log::Addition;
 use crate::outcomes::{Log, is_failed};
 use crate::planted::planted;
@@ -109,8 +109,8 @@ struct Range {
     is_marked: bool,
     /// Calls left it unfinished.
     has_given: bool,
-    /// The message that has the rest of it now, and the first call of that.
-    rest: Option<(MessageId, CallId)>,
+    /// The message that has the rest of it now.
+    rest: Option<MessageId>,
     /// It found no way to run its suspects here; they try again later, anywhere.
     waits_elsewhere: bool,
     cancelled: bool,
@@ -158,9 +158,10 @@ impl Range {
         self.gate.note_suits(self.mismatch.is_none());
         let lease = self.lease;
         Ok(match (self.mismatch, self.rest) {
-            (Some(why), Some((new_id, first))) => {
-                let (id, wait) = (self.message.id, limits::MISMATCH_PUT_BACK);
-                Done::Mismatched(PutAside { lease: Some(lease), id, new_id, first, wait, why })
+            (Some(why), Some(new_id)) => {
+                let (id, wait, batch) =
+                    (self.message.id, limits::MISMATCH_PUT_BACK, Some(self.message.batch));
+                Done::Mismatched(PutAside { lease: Some(lease), id, new_id, batch, wait, why })
             }
             (Some(_), None) => Done::LeftToOthers(Some(lease)),
             (None, _) if handed_over || self.has_given => Done::Replaced { lease, handed_back: true },

@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::layout::object::{self, Unsuited};
 use crate::layout::{Key, Message, RangeMessage};
 use crate::limits;
-use crate::model::{AttemptHistory, CallId, Digest, MessageId, State};
+use crate::model::{AttemptHistory, Digest, MessageId, State};
 use crate::planted::planted;
 use crate::seam::executor::Mismatch;
 use crate::seam::store::{List, PutObject};
@@ -27,28 +27,23 @@ impl Preparation {
             return self.decide_unread(State::Error, format!("not started within 14 days: {why}")).await;
         }
         record_mismatch(&self.shared, &self.message, why.clone()).await;
-        let wait = limits::MISMATCH_PUT_BACK;
+        let (id, batch, wait) = (self.message.id, Some(self.message.batch), limits::MISMATCH_PUT_BACK);
         if self.lease.delivery <= limits::PUT_BACK_COUNT_MAX {
-            let (id, first) = (self.message.id, self.message.first_call());
             self.lease.give_back(wait).await?;
-            return Ok(Done::Mismatched(PutAside { lease: None, id, new_id: id, first, wait, why }));
+            return Ok(Done::Mismatched(PutAside { lease: None, id, new_id: id, batch, wait, why }));
         }
         // Put back too often, a message comes near the queue's own limit (N1).
-        let id = self.message.id;
         Ok(match self.send_anew(wait).await? {
-            (lease, Some((new_id, first))) => {
-                Done::Mismatched(PutAside { lease: Some(lease), id, new_id, first, wait, why })
+            (lease, Some(new_id)) => {
+                Done::Mismatched(PutAside { lease: Some(lease), id, new_id, batch, wait, why })
             }
             (lease, None) => Done::Finished(lease),
         })
     }
 
-    /// Sends a new message for the calls that have not left this one. Returns its id and the call that it names first, or
-    /// `None` if there are no such calls.
-    pub(super) async fn send_anew(
-        mut self,
-        wait: Duration,
-    ) -> Result<(Lease, Option<(MessageId, CallId)>), Abandoned> {
+    /// Sends a new message for the calls that have not left this one. Returns its id, or `None`
+    /// if there are no such calls.
+    pub(super) async fn send_anew(mut self, wait: Duration) -> Result<(Lease, Option<MessageId>), Abandoned> {
         let losses = self.losses();
         let each = self
             .message
@@ -65,10 +60,10 @@ impl Preparation {
         self.message.calls = left.into_iter().collect();
         self.message.id = send::message_id(&self.shared.deps);
         self.message.again = true;
-        let sent = (self.message.id, self.message.first_call());
+        let id = self.message.id;
         let message = Message::Range(self.message);
         send::send(&self.shared.deps.queues.chunks, &message, wait).await?;
-        Ok((self.lease, Some(sent)))
+        Ok((self.lease, Some(id)))
     }
 
     async fn is_not_started_for_too_long(&self) -> Result<bool, Abandoned> {

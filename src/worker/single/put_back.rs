@@ -91,9 +91,9 @@ impl SingleCall {
         }
         let wait = limits::MISMATCH_PUT_BACK;
         if self.lease.delivery <= limits::PUT_BACK_COUNT_MAX {
-            let (id, first, why) = (self.message.id, self.message.call, mismatch.to_string());
+            let (id, why) = (self.message.id, mismatch.to_string());
             self.lease.give_back(wait).await?;
-            return Ok(Done::Mismatched(PutAside { lease: None, id, new_id: id, first, wait, why }));
+            return Ok(Done::Mismatched(PutAside { lease: None, id, new_id: id, batch: None, wait, why }));
         }
         self.replace_mismatched(mismatch).await
     }
@@ -105,10 +105,10 @@ impl SingleCall {
     }
 
     async fn replace_mismatched(self, mismatch: Mismatch) -> Result<Done, Abandoned> {
-        let (id, first, why) = (self.message.id, self.message.call, mismatch.to_string());
+        let (id, why) = (self.message.id, mismatch.to_string());
         let wait = limits::MISMATCH_PUT_BACK;
         let (lease, new_id) = self.send_anew(wait).await?;
-        Ok(Done::Mismatched(PutAside { lease: Some(lease), id, new_id, first, wait, why }))
+        Ok(Done::Mismatched(PutAside { lease: Some(lease), id, new_id, batch: None, wait, why }))
     }
 
     /// The first worker that cannot run it says so, for `status`.
