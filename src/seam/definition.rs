@@ -50,11 +50,10 @@ impl Deps {
                 Some(etag) => self.store.replace_fact(id, &next, etag).await.map(|_| true),
                 None => self.store.put_fact(id, &next).await,
             };
-            let written = planted!(written, RefusedShareBelieved => match &key {
+            match planted!(written, RefusedShareBelieved => match &key {
                 crate::layout::Key::Shares(..) => Ok(true),
                 _ => written,
-            });
-            match written {
+            }) {
                 Ok(true) => return Ok(Changed::Written(next)),
                 Ok(false) | Err(StoreError::Changed | StoreError::NotFound) => refused = Some(next),
                 Err(error) => return Err(error.into()),
