@@ -21,6 +21,9 @@ pub struct Retries {
     since: Time,
     /// Another supervisor may be at work too. What it has sent is known only by the outcomes.
     is_extra: bool,
+    /// By number: calls that are due later than any retry waits, because the clock of the worker that recorded them is ahead of
+    /// this one. With the attempts that had ended, and when the supervisor saw them first.
+    late: BTreeMap<u64, (u32, Time)>,
 }
 
 impl Retries {
@@ -30,7 +33,28 @@ impl Retries {
             let attempts = run.value.attempts;
             (run.first..=run.last).map(move |number| (number, attempts))
         };
-        Retries { sent: sent.iter().flat_map(each).collect(), since, is_extra }
+        Retries { sent: sent.iter().flat_map(each).collect(), since, is_extra, late: BTreeMap::new() }
+    }
+
+    /// Notes what is due too late.
+    fn note_late(&mut self, logs: &Logs, now: Time) {
+        for (number, call) in logs.belonging(None).flat_map(Log::pending) {
+            let attempts = call.history.attempts;
+            let is_noted = self.late.get(number).is_some_and(|(noted, _)| *noted == attempts);
+            if call.due > now.plus_ms(limits::RETRY_BACKOFF_MS_MAX) && !is_noted {
+                self.late.insert(*number, (attempts, now));
+            }
+        }
+    }
+
+    /// When a call is due by this machine's clock, as far as it can be told.
+    fn due(&self, number: u64, call: &PendingCall) -> Time {
+        match self.late.get(&number) {
+            Some((attempts, seen)) if *attempts == call.history.attempts => {
+                call.due.min(seen.plus_ms(limits::RETRY_BACKOFF_MS_MAX))
+            }
+            _ => call.due,
+        }
     }
 
     fn is_sent(&self, number: u64, call: &PendingCall) -> bool {
@@ -38,11 +62,12 @@ impl Retries {
     }
 
     /// When a call is to be sent. What another supervisor may have sent gets its time to show itself.
-    fn send_at(&self, call: &PendingCall, mean_ms: u64) -> Time {
+    fn send_at(&self, number: u64, call: &PendingCall, mean_ms: u64) -> Time {
         let uncertain_ms = limits::ms(limits::UNCERTAIN) + 2 * mean_ms;
-        match call.due < self.since || self.is_extra {
-            true => call.due.max(self.since).plus_ms(uncertain_ms),
-            false => call.due,
+        let due = self.due(number, call);
+        match due < self.since || self.is_extra {
+            true => due.max(self.since).plus_ms(uncertain_ms),
+            false => due,
         }
     }
 
@@ -55,13 +80,15 @@ impl Retries {
         is_cancelled: bool,
     ) -> Result<(), Abandoned> {
         let (now, mean_ms) = (shared.deps.now(), logs.mean_ms());
+        self.note_late(logs, now);
         if !is_cancelled && self.next_send(logs).is_none_or(|at| at > now) {
             return Ok(());
         }
         for log in logs.belonging(None) {
             self.sent.retain(|number, _| !log.decided().contains(*number));
             let due = |(number, call): &(&u64, &PendingCall)| {
-                (is_cancelled || self.send_at(call, mean_ms) <= now) && !self.is_sent(**number, call)
+                (is_cancelled || self.send_at(**number, call, mean_ms) <= now)
+                    && !self.is_sent(**number, call)
             };
             let calls: Runs<AttemptHistory> =
                 log.pending().iter().filter(due).map(|(number, call)| (*number, call.history)).collect();
@@ -81,7 +108,7 @@ impl Retries {
         let mean_ms = logs.mean_ms();
         let waiting = logs.belonging(None).flat_map(Log::pending);
         let open = waiting.filter(|(number, call)| !self.is_sent(**number, call));
-        let due = open.map(|(_, call)| self.send_at(call, mean_ms));
+        let due = open.map(|(number, call)| self.send_at(*number, call, mean_ms));
         let bounds = |bounds: Option<(Time, Time)>, at: Time| {
             Some(bounds.map_or((at, at), |(first, last)| (first.min(at), last.max(at))))
         };

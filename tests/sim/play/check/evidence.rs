@@ -41,11 +41,16 @@ fn enough(marks: &[MarkKind], who: impl Fn() -> String) -> Verdict {
 }
 
 async fn of_call(stage: &Stage, call: CallId) -> Vec<MarkKind> {
-    let keys = list(stage, key::started(&stage.app, call)).await;
+    let listed = stage.world.store.list_all(List::all(key::started(&stage.app, call))).await;
+    let listed = listed.expect("the store never fails").entries;
+    let status = stage.world.store.head(&Key::Status(stage.app.clone(), call)).await;
+    let decided_at = status.expect("it was decided").modified_at;
     let mut marks = Vec::new();
-    for entry in &keys {
+    for entry in listed.iter().map(|entry| &entry.key) {
         let Ok(Key::Started(app, call, delivery)) = entry.parse() else { continue };
-        if keys.contains(&Key::Void(app, call, delivery).to_string()) {
+        // Two messages may share an id, after a lost answer to their send: the worker of one voids marks of the other's later on.
+        let void = Key::Void(app, call, delivery).to_string();
+        if listed.iter().any(|entry| entry.key == void && entry.modified_at <= decided_at) {
             continue;
         }
         let mark: Started = object::decode(entry, &read(stage, entry).await).expect("a mark can be read");
