@@ -277,7 +277,7 @@ pub const SPLIT_REST: Duration = Duration::from_secs(2);
 pub const SPLIT_LOOK_MAX: Duration = Duration::from_secs(15);
 /// A range takes so long with all slots of a worker, and has so many calls for each slot.
 pub const RANGE: Duration = Duration::from_secs(30);
-pub const RANGE_CALLS_PER_SLOT_MIN: usize = 4;
+pub const RANGE_CALLS_PER_SLOT_MIN: usize = 2;
 /// A message is cut that is worth so many ranges.
 pub const RANGES_CUT_MIN: usize = 3;
 /// A piece of a range takes at least so long with all slots of a worker.

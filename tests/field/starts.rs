@@ -70,6 +70,8 @@ async fn a_batch_that_no_worker_can_start_is_stopped_beside_another() {
     let batch = world.batch_of_lines("f", "no\n".repeat(300), 0, Default::default()).await;
     let over = world.over(batch, h(1)).await.expect("over");
     println!("beside another batch it is over after {over:?}");
+    // A worker looks at other batches when it has begun a range of 40 s: then they fail, and then they are cancelled.
+    assert!(over <= s(130), "{over:?}");
     assert!(cancelled(&world, batch).await.is_some());
     assert!(cancelled(&world, busy).await.is_none());
 }
