@@ -91,6 +91,11 @@ impl Quarantine {
         self.exclusive.read().await
     }
 
+    /// Whether a suspect runs on the worker. Another one would wait for it.
+    pub fn has_suspect(&self) -> bool {
+        self.suspect.try_lock().is_err()
+    }
+
     /// Whether a call has the worker to itself, or queues for that: nothing else may start.
     pub fn is_closed(&self) -> bool {
         self.exclusive.try_read().is_err()

@@ -25,6 +25,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_MAX: Duration = Duration::from_secs(8);
 /// Failures in a row after which a queue or store that does not exist ends the worker: some seconds.
 pub const LOST_AFTER: u32 = 3;
+/// A worker that runs a suspect waits so long before it receives the next range.
+const SUSPECT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a worker that stops at a dry queue waits for more.
 const DRY_POLL: Duration = Duration::from_secs(1);
 
@@ -131,10 +133,14 @@ impl Receiver {
         let (shared, queue) = (shared.clone(), self.queues.live.clone());
         let wait = if shared.config.until_dry { wait.min(DRY_POLL) } else { wait };
         let pause = pause_after(self.failures + 1);
-        let unsuited = shared.mismatch_backoff[self.name].pause(&*shared.deps.rng);
+        let mut others_first = shared.mismatch_backoff[self.name].pause(&*shared.deps.rng);
+        // A second suspect would wait here for the first: workers without one are to receive it.
+        if self.name == QueueName::Chunks && shared.quarantine.has_suspect() {
+            others_first = others_first.max(SUSPECT_PAUSE);
+        }
         self.poll = Some(Box::pin(async move {
-            if unsuited > Duration::ZERO {
-                shared.deps.clock.sleep(unsuited).await;
+            if others_first > Duration::ZERO {
+                shared.deps.clock.sleep(others_first).await;
             }
             let at = shared.deps.clock.monotonic();
             let answer =

@@ -149,6 +149,21 @@ impl Range {
         self.leave(pieces.into_iter().zip(acknowledged.into_iter().map(has_left)).collect()).await;
     }
 
+    /// A worker was lost with these calls. If this one is lost too, all that its mark names are suspects, also those that it did
+    /// not begin. So it keeps calls for half a minute, or one for each slot, and the rest goes on in a new message.
+    pub(super) async fn keep_few(&mut self) {
+        if self.mean_ms().is_none() {
+            return;
+        }
+        let rest = self.calls.split_off(self.begins_within(limits::RANGE).max(self.slots()));
+        if rest.is_empty() {
+            return;
+        }
+        let message = Message::Range(self.message_for(&histories(&rest)));
+        let acknowledged = send::send_each(&self.shared.deps.queues.chunks, &[message]).await;
+        self.leave(vec![(rest, acknowledged == [true])]).await;
+    }
+
     /// Whether the last of what was not begun begins so late that others should have it, as far as can be told.
     pub(super) fn is_worth_splitting(&self) -> bool {
         let todo = self.calls.todo();

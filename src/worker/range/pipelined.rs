@@ -18,6 +18,7 @@ impl Range {
     pub(super) async fn run_pipelined(&mut self) -> Result<(), Abandoned> {
         let (shared, calls, gate) = (self.shared.clone(), self.calls.clone(), self.gate.clone());
         if self.level == Level::Among && !calls.has_begun_all() {
+            self.keep_few().await;
             self.mark(MarkKind::Among, calls.numbers()).await?;
         }
         let mut closed_since = None;
