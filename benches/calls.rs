@@ -227,7 +227,9 @@ async fn engine(function: &Function, place: &Path, calls: u64, connections: u64)
     world::publish(&deps, &app, source, Format::HttpStream, &function.command).await;
     let lines = place.join("lines.txt");
     std::fs::write(&lines, format!("{PAYLOAD}\n").repeat(calls as usize)).expect("written");
-    let source = source::open(lines.to_str().expect("a path"), None, None, None).await.expect("a source");
+    let source = source::open(lines.to_str().expect("a path"), source::OpenOptions::default(), None)
+        .await
+        .expect("a source");
     let options = BatchOptions::default();
     let request = BatchRequest { app, route: "/f".parse().expect("a route"), source, options };
     let submitted = submit(&deps, request, &|_| {}).await.expect("submitted");

@@ -60,6 +60,7 @@ async fn fill(deps: &Deps, rows: u64) -> BatchId {
             format: "jsonl".to_owned(),
             pass: "record".to_owned(),
             on_bad_record: "record".to_owned(),
+            ..BatchSource::default()
         },
         chunking: Chunking::default(),
         then: None,

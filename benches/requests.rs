@@ -86,7 +86,9 @@ async fn run(World { deps, counts }: World, folder: &Path, case: &Case) {
         let config = Config::new(format!("bench-{number}"), case.slots as usize);
         working.spawn(Worker::new(deps.clone(), waits.clone(), config).run(wanted.clone()));
     }
-    let source = source::open(lines.to_str().expect("a path"), None, None, None).await.expect("a source");
+    let source = source::open(lines.to_str().expect("a path"), source::OpenOptions::default(), None)
+        .await
+        .expect("a source");
     let options = BatchOptions::default();
     let request = BatchRequest { app: app.clone(), route: "/f".parse().expect("a route"), source, options };
     let batch = submit(&deps, request, &|_| {}).await.expect("submitted").batch;

@@ -50,7 +50,7 @@ async fn run(folder: &std::path::Path, file: &std::path::Path, lines: u64) {
     let before = counts.snapshot().requests();
     let started = deps.clock.monotonic();
     let location = file.to_str().expect("a path");
-    let source = source::open(location, None, None, None).await.expect("a source");
+    let source = source::open(location, source::OpenOptions::default(), None).await.expect("a source");
     let options = BatchOptions::default();
     let request = BatchRequest { app, route: "/f".parse().expect("a route"), source, options };
     let submitted = submit(&deps, request, &|_| {}).await.expect("submitted");

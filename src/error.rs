@@ -2,6 +2,7 @@
 //! fits "failed to …" and names subject and limit, a hint that says what to do.
 
 use std::fmt;
+use std::sync::Arc;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -59,14 +60,23 @@ impl Code {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Error {
     code: Code,
     message: String,
     hint: Option<String>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
+
+/// By what a user sees.
+impl PartialEq for Error {
+    fn eq(&self, other: &Error) -> bool {
+        (self.code, &self.message, &self.hint) == (other.code, &other.message, &other.hint)
+    }
+}
+
+impl Eq for Error {}
 
 impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Error {
@@ -101,7 +111,7 @@ impl Error {
 
     /// Keeps the error behind this one for programs. The message has its text already.
     pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Error {
-        self.source = Some(Box::new(source));
+        self.source = Some(Arc::new(source));
         self
     }
 

@@ -9,6 +9,8 @@ use crate::model::{AppName, BatchId, CallId, QueueName, State, StoreId};
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
+    /// A source is read otherwise than its name says, or by a guess.
+    SourceFormatFound { source: String, what: String },
     /// A worker has begun to receive messages.
     WorkerStarted { worker: String, slots: usize },
     /// A worker has ended. `handed_back`: messages that it returned to their queues.
@@ -96,7 +98,8 @@ pub enum Level {
 impl Event {
     pub fn level(&self) -> Level {
         match self {
-            Event::WorkerSick { .. }
+            Event::SourceFormatFound { .. }
+            | Event::WorkerSick { .. }
             | Event::CallMismatched { .. }
             | Event::BatchMismatched { .. }
             | Event::VersionRefused { .. }

@@ -337,8 +337,12 @@ pub const SOURCE_BLOCK_BYTES: u64 = 512 * KIB;
 pub const SOURCE_ITEMS_MAX: usize = 1_024;
 /// Compressed bytes inflated at a time: gzip makes at most 1,032 of one.
 pub const INFLATE_PIECE_BYTES: usize = 512;
-/// What a zstd stream may have the reader remember.
-pub const ZSTD_WINDOW_LOG_MAX: u32 = 25;
+/// What a zstd stream may have the reader remember: 128 MiB, what `zstd -d` accepts by itself.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// What an xz stream may have the reader remember. `xz -9` needs half of it.
+pub const XZ_DICTIONARY_BYTES_MAX: usize = 128 * MIB as usize;
+/// The beginning of a source, by which it is told what the source is.
+pub const SOURCE_HEAD_BYTES: usize = 512;
 pub const CSV_COLUMNS_MAX: usize = 4_096;
 /// Names in one folder: they are sorted in memory.
 pub const FOLDER_ENTRIES_MAX: usize = 1_000_000;

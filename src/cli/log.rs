@@ -125,6 +125,7 @@ fn message(event: &Event) -> Option<Line> {
             let line = Line::from(format!("{batch} finished: {}, ", plural(*calls, "call")));
             return Some(line.painted(role, format!("{failed} failed")));
         }
+        Event::SourceFormatFound { source, what } => format!("`{source}` {what}"),
         Event::WorkerStarted { worker, slots } => {
             format!("worker {worker} runs {} at once", plural(*slots as u64, "call"))
         }

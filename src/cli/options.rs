@@ -15,7 +15,7 @@ use crate::limits::ATTEMPTS_MAX;
 use crate::model::{self, AppName, BatchId, BatchLimits, Kind, Rate, Retention};
 use crate::results::export::CsvText;
 use crate::submit::batch::OnBadRecord;
-use crate::submit::source::{Format, Pass};
+use crate::submit::source::{Delimiter, Format, Pass};
 
 /// Arguments of every command.
 #[derive(Debug, Clone, Args)]
@@ -194,10 +194,15 @@ pub struct BatchArgs {
 /// Where the records come from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SourceFlags {
-    /// The format of the records: jsonl, csv or lines, each also with .gz or .zst; files; objects. By default it follows
-    /// from the suffix; text without a known suffix is lines.
+    /// The format of the records: jsonl, json, csv, tsv or lines, each also with .gz, .zst, .bz2 or .xz; files; objects. By
+    /// default it follows from the suffix; text without a known suffix is lines. A compression is also found without.
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
+
+    /// What separates the fields of a CSV: one character, or `tab`. By default a comma; in a header without a comma, a
+    /// semicolon or tab.
+    #[arg(long, value_name = "CHARACTER")]
+    pub delimiter: Option<Delimiter>,
 
     /// What a call gets of a file or object: the content (body, the default), or its location (ref), for those over 256 MiB
     /// or on a disk that workers share.
@@ -207,6 +212,10 @@ pub struct SourceFlags {
     /// A record that cannot be a call is recorded as failed (record, the default), or ends the batch before it (stop).
     #[arg(long, value_name = "WHAT")]
     pub on_bad_record: Option<OnBadRecord>,
+
+    /// A source without records is an error. By default it is a batch of 0 calls.
+    #[arg(long)]
+    pub fail_if_empty: bool,
 }
 
 /// What happens when calls fail, and when the batch ends.

@@ -31,12 +31,12 @@ pub struct Session {
     counts: OnceLock<Arc<Counts>>,
 }
 
-/// Passes on the events that explain why a command takes long, and drops all others.
-struct DelayListener(Arc<dyn Listener>);
+/// Passes on the events that explain what a command does, and why it takes long; drops all others.
+struct CommandListener(Arc<dyn Listener>);
 
-impl Listener for DelayListener {
+impl Listener for CommandListener {
     fn on(&self, event: Event) {
-        if let Event::RequestRepeated { .. } = &event {
+        if let Event::RequestRepeated { .. } | Event::SourceFormatFound { .. } = &event {
             self.0.on(event);
         }
     }
@@ -65,16 +65,16 @@ impl Session {
     }
 
     pub async fn open(&self) -> Result<Engine> {
-        self.open_with(self.delays()).await
+        self.open_with(self.listener()).await
     }
 
     /// A bucket to read from. It need not be the context's own.
     pub async fn open_bucket(&self, bucket: &str) -> Result<Arc<dyn Store>> {
-        context::open_bucket(&self.context()?, &self.env, bucket, self.delays()).await
+        context::open_bucket(&self.context()?, &self.env, bucket, self.listener()).await
     }
 
-    fn delays(&self) -> Arc<dyn Listener> {
-        Arc::new(DelayListener(LogWriter::direct(&self.printer)))
+    fn listener(&self) -> Arc<dyn Listener> {
+        Arc::new(CommandListener(LogWriter::direct(&self.printer)))
     }
 
     pub async fn open_with(&self, events: Arc<dyn Listener>) -> Result<Engine> {

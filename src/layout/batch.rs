@@ -55,12 +55,15 @@ pub struct Batch {
 }
 
 /// Where the records come from, as a resume reads it again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchSource {
     /// `prices.jsonl`, `s3://bucket/prefix`, `-`.
     pub location: String,
-    /// `jsonl`, `csv`, `lines`, `files`, `objects`, `failures`.
+    /// `jsonl`, `json`, `csv.gz`, `tsv`, `lines`, `files`, `objects`, `failures`.
     pub format: String,
+    /// What separates the fields, if the submitter was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<String>,
     /// `record`, `body`, `ref`.
     pub pass: String,
     /// What becomes of a bad record: `record` or `stop`.

@@ -1,5 +1,7 @@
 //! The stored chunks of a batch, and the seal computed from them alone, for a batch whose submitter is gone.
 
+use std::time::Duration;
+
 use futures_util::future::try_join_all;
 
 use crate::error::{Error, Result};
@@ -74,14 +76,15 @@ pub enum Sealing {
 
 /// `now`: the store's time, asked for before: a chunk that is older than it by so much leaves nothing on its way that the
 /// list made here could miss.
-pub async fn seal(deps: &Deps, of: &BatchRef, now: Time, by: &str) -> Result<Sealing> {
+/// `quiet`: how old the youngest chunk has to be.
+pub async fn seal(deps: &Deps, of: &BatchRef, now: Time, by: &str, quiet: Duration) -> Result<Sealing> {
     let entries = entries(deps, of).await?;
     let youngest = match entries.iter().map(|entry| entry.stored_at).max() {
         Some(youngest) => youngest,
         None => deps.store.head(&Batch::key(of)).await?.modified_at,
     };
     let age_ms = now.since_ms(youngest);
-    if age_ms < limits::ms(limits::SEAL_QUIET) {
+    if age_ms < limits::ms(quiet) {
         return Ok(Sealing::TooYoung { age_ms });
     }
     let mut sealed = Sealed { last: 0, missing: Vec::new(), at: deps.now(), by: by.to_owned() };

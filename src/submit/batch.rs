@@ -9,6 +9,7 @@ pub use super::submission::{End, OnBadRecord, OnProgress, Progress, Submitted};
 use super::supervisor::supervise;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::layout::batch::{Batch, BatchSource, Chunking, MaxFailures, Pointer, Then};
 use crate::model::webhook::check_webhook_url;
 use crate::model::{AppName, BatchId, BatchLimits, BatchRef, Function, Retention, Route};
@@ -24,6 +25,8 @@ pub struct BatchRequest {
 #[derive(Debug, Clone, Default)]
 pub struct BatchOptions {
     pub on_bad_record: OnBadRecord,
+    /// A source without records is an error, instead of a batch of 0 calls.
+    pub fail_if_empty: bool,
     pub then: Option<Then>,
     pub on_complete: Option<String>,
     pub max_failures: Option<MaxFailures>,
@@ -57,7 +60,8 @@ pub async fn submit_noted(
     let BatchRequest { app, route, mut source, options } = request;
     options.check()?;
     let function = Catalog::new(deps.clone()).resolve(&app, &route).await?;
-    let first = first_items(&mut *source, options.on_bad_record).await?;
+    let first = first_items(&mut *source, &options).await?;
+    tell_notice(deps, &*source);
     let of = BatchRef { batch: claim(deps, &app).await?, app };
     note(of.batch);
     let (on_bad_record, chunking) = (options.on_bad_record, options.chunking);
@@ -72,18 +76,26 @@ pub async fn submit_noted(
     stream.run(Chunker::new(chunking)?, None, first, source).await
 }
 
-/// Reads the first records before anything is written, so that an empty source leaves no objects behind.
-async fn first_items(source: &mut dyn Source, on_bad_record: OnBadRecord) -> Result<Vec<SourceRecord>> {
+/// Reads the first records before anything is written, so that a source which cannot be read leaves no objects behind.
+async fn first_items(source: &mut dyn Source, options: &BatchOptions) -> Result<Vec<SourceRecord>> {
     let items = source.next().await?;
-    let Some(first) = items.first() else {
+    if items.is_empty() && options.fail_if_empty {
         return Err(Error::invalid(format!("the source `{}` has no records", source.origin().location))
-            .with_hint("nothing was submitted"));
-    };
-    match &first.bad {
-        Some(bad) if on_bad_record == OnBadRecord::Stop => {
+            .with_hint("nothing was submitted; without `--fail-if-empty` it is a batch of 0 calls"));
+    }
+    match items.first().and_then(|first| first.bad.as_deref()) {
+        Some(bad) if options.on_bad_record == OnBadRecord::Stop => {
             Err(Error::invalid(bad.to_string()).with_hint("nothing was submitted: it is the first record"))
         }
         _ => Ok(items),
+    }
+}
+
+/// Tells what was found out of a source when its first items were read.
+pub(super) fn tell_notice(deps: &Deps, source: &dyn Source) {
+    if let Some(what) = source.notice() {
+        let event = Event::SourceFormatFound { source: source.origin().location, what: what.to_owned() };
+        deps.events.on(event);
     }
 }
 
@@ -102,6 +114,7 @@ pub(super) fn definition(
         source: BatchSource {
             location: origin.location,
             format: origin.format,
+            delimiter: origin.delimiter.map(|delimiter| delimiter.to_string()),
             pass: origin.pass.to_string(),
             on_bad_record: options.on_bad_record.to_string(),
         },

@@ -22,6 +22,8 @@ pub struct Estimate {
     pub refused: u64,
     /// The first bad record.
     pub bad: Option<String>,
+    /// What was found out of the source's format.
+    pub notice: Option<String>,
 }
 
 /// Reads a source to its end, or to the bad record that would end the batch.
@@ -45,6 +47,7 @@ pub async fn estimate(mut source: Box<dyn Source>, on_bad_record: OnBadRecord) -
         }
         cuts.iter().for_each(|cut| estimate.add(cut));
     }
+    estimate.notice = source.notice().map(str::to_owned);
     chunker.finish().iter().for_each(|cut| estimate.add(cut));
     Ok(estimate)
 }

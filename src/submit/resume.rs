@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::batch::{OnProgress, Submitted};
+use super::batch::{OnProgress, Submitted, tell_notice};
 use super::chunker::Chunker;
 use super::failures::Failures;
 use super::send;
@@ -92,10 +92,7 @@ pub async fn resume(deps: &Deps, request: ResumeRequest, progress: OnProgress<'_
         progress,
     };
     let first = source.next().await?;
-    if first.is_empty() && stored.is_empty() {
-        return Err(Error::invalid(format!("the source `{}` has no records", source.origin().location))
-            .with_hint(format!("`afn batch cancel {batch}` gives the batch up")));
-    }
+    tell_notice(deps, &*source);
     let submitted = stream.run(chunker, Some(stored), first, source).await?;
     Ok(resumed(SubmissionState::Partial, sent_again, Some(submitted)))
 }

@@ -12,9 +12,17 @@ use crate::outcomes::chunks::{self, Sealing};
 use crate::seam::{Created, Deps, StoreExt as _};
 use crate::store_clock;
 
+/// What the caller knows of the batch's submitter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submitter {
+    Unknown,
+    /// It said that its source broke, and that nothing of it is in flight.
+    Ended,
+}
+
 /// Seals a batch with the chunks that are stored. A batch that is sealed already stays as it is. Refused while its
 /// submitter may still run (N4).
-pub async fn seal(deps: &Deps, batch: BatchId, by: &str) -> Result<Sealed> {
+pub async fn seal(deps: &Deps, batch: BatchId, by: &str, submitter: Submitter) -> Result<Sealed> {
     let snapshot = BatchSnapshot::of(deps, batch).await?;
     if let Some(sealed) = snapshot.sealed(deps).await? {
         if !snapshot.facts.fired.is_there() {
@@ -23,7 +31,11 @@ pub async fn seal(deps: &Deps, batch: BatchId, by: &str) -> Result<Sealed> {
         return Ok(sealed);
     }
     let now = store_clock::now(deps).await?;
-    let sealed = match chunks::seal(deps, &snapshot.of, now, by).await? {
+    let quiet = match submitter {
+        Submitter::Unknown => limits::SEAL_QUIET,
+        Submitter::Ended => Duration::ZERO,
+    };
+    let sealed = match chunks::seal(deps, &snapshot.of, now, by, quiet).await? {
         Sealing::Can(sealed) => sealed,
         Sealing::TooYoung { age_ms } => {
             let age = Duration::from_secs(age_ms / 1_000);

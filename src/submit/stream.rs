@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 
 use super::chunker::{Chunker, Cut};
 use super::seal::put_sealed;
-use super::source::{BadRecord, STDIN, Source, SourceRecord};
-use super::submission::{End, OnBadRecord, OnProgress, Progress, Submitted, resume_hint};
+use super::source::{STDIN, Source, SourceRecord};
+use super::submission::{End, OnBadRecord, OnProgress, Progress, Submitted, broken, resume_hint};
 use super::supervisor::call_supervisor;
 use super::window::{Window, changed};
 use crate::error::{Code, Error, Result};
@@ -94,9 +94,10 @@ impl Stream<'_> {
         // The reader checks and cuts records while others are written; one chunk waits for room.
         let (cuts, next) = mpsc::channel(1);
         let linger = Linger::new(&*source, self.deps.clock.clone());
+        let is_pipe = linger.is_pipe;
         let mut reader = JoinSet::new();
         reader.spawn(read(source, first, chunker, linger, self.on_bad_record, cuts));
-        self.write(stored, next, reader).await.map_err(|error| {
+        self.write(stored, next, reader, is_pipe).await.map_err(|error| {
             let hint = match error.hint_text() {
                 Some(hint) if error.code() != Code::Unreachable => hint.to_owned(),
                 _ => resume_hint(self.of.batch),
@@ -109,7 +110,8 @@ impl Stream<'_> {
         &self,
         stored: Option<StoredChunks>,
         mut next: mpsc::Receiver<Cut>,
-        mut reader: JoinSet<Result<(u64, Option<BadRecord>)>>,
+        mut reader: JoinSet<Result<Read>>,
+        is_pipe: bool,
     ) -> Result<Submitted> {
         let mut done = Progress::none(self.of.batch);
         (self.progress)(done);
@@ -163,14 +165,17 @@ impl Stream<'_> {
             }
         }
         let read = reader.join_next().await.expect("the reader was spawned");
-        let (records, bad) =
+        let Read { records, end } =
             read.map_err(|error| Error::internal(format!("the reader of the source ended: {error}")))??;
+        if let End::Broken(reason) = end {
+            return Ok(submitted(done, done.calls, End::Broken(broken(done, is_pipe, reason))));
+        }
         self.seal(&intake, records).await?;
         pause.end(clock.monotonic());
         if pause.was_long {
             call_supervisor(self.deps, self.of).await?;
         }
-        Ok(submitted(done, records, bad.map_or(End::Source, End::BadRecord)))
+        Ok(submitted(done, records, end))
     }
 
     /// Seals the batch after its last record.
@@ -221,7 +226,13 @@ fn submitted(done: Progress, calls: u64, end: End) -> Submitted {
     Submitted { batch, calls, chunks, bytes, refused, end }
 }
 
-/// Reads the source to its end, or to the bad record that stops it. Returns the number of records, and that bad record.
+/// What was read of a source, and why no more.
+struct Read {
+    records: u64,
+    end: End,
+}
+
+/// Reads the source to its end, or to the bad record or the error that stops it.
 async fn read(
     mut source: Box<dyn Source>,
     first: Vec<SourceRecord>,
@@ -229,15 +240,18 @@ async fn read(
     mut linger: Linger,
     on_bad_record: OnBadRecord,
     cuts: mpsc::Sender<Cut>,
-) -> Result<(u64, Option<BadRecord>)> {
+) -> Result<Read> {
     let mut items = first;
-    let mut bad = None;
+    let mut end = End::Source;
     let mut complete = Vec::new();
     'source: while !items.is_empty() {
         for item in items {
-            if item.bad.is_some() && on_bad_record == OnBadRecord::Stop {
-                bad = item.bad.map(|bad| *bad);
-                break 'source;
+            match item.bad {
+                Some(bad) if on_bad_record == OnBadRecord::Stop => {
+                    end = End::BadRecord(*bad);
+                    break 'source;
+                }
+                _ => {}
             }
             chunker.push(item, &mut complete)?;
             for cut in complete.drain(..) {
@@ -249,7 +263,13 @@ async fn read(
         items = loop {
             tokio::select! {
                 biased;
-                items = &mut next => break items?,
+                items = &mut next => match items {
+                    Ok(items) => break items,
+                    Err(error) => {
+                        end = End::Broken(error);
+                        break 'source;
+                    }
+                },
                 () = linger.over(chunker.waiting()) => if let Some(cut) = chunker.finish() {
                     let _ = cuts.send(cut).await;
                 }
@@ -259,7 +279,7 @@ async fn read(
     if let Some(cut) = chunker.finish() {
         let _ = cuts.send(cut).await;
     }
-    Ok((chunker.records(), bad))
+    Ok(Read { records: chunker.records(), end })
 }
 
 /// Limits how long records of a pipe wait for others to share a chunk, because the writer of a pipe may pause for long. A

@@ -1,6 +1,7 @@
 //! The progress of a submission, and why it ended.
 
 use super::source::BadRecord;
+use crate::error::Error;
 use crate::model::BatchId;
 use crate::model::text::words;
 
@@ -64,8 +65,25 @@ pub enum End {
     BadRecord(BadRecord),
     /// The batch was cancelled; its supervisor seals it.
     Cancelled,
+    /// The source broke, for this reason. All records before are stored, nothing is in flight, and the batch is open.
+    Broken(Error),
 }
 
 pub(super) fn resume_hint(batch: BatchId) -> String {
     format!("`afn batch resume {batch}` goes on where it stopped")
+}
+
+/// The reason with the commands that end the open batch.
+pub(super) fn broken(done: Progress, is_pipe: bool, reason: Error) -> Error {
+    let (batch, calls) = (done.batch, done.calls);
+    let plural = if calls == 1 { "" } else { "s" };
+    let first = reason.hint_text().map(|hint| format!("{hint}; then ")).unwrap_or_default();
+    let resume = match is_pipe {
+        true => String::new(),
+        false => format!("`afn batch resume {batch}` goes on with the rest, "),
+    };
+    let hint = format!(
+        "{first}{resume}`afn batch seal {batch}` ends it with the {calls} call{plural} that it has, `afn batch cancel {batch}` gives it up"
+    );
+    reason.context(format!("batch {batch} is submitted in part")).with_hint(hint)
 }

@@ -156,7 +156,7 @@ async fn objects_of_a_bucket(world: World) {
 
     let missing = cat(&world, "--input s3://no-such-bucket-here/in/", "").await.failed(5);
     assert!(missing.contains("no bucket `no-such-bucket-here`"), "{missing}");
-    let nothing = cat(&world, &format!("--input s3://{bucket}/nowhere/"), "").await.failed(2);
+    let nothing = cat(&world, &format!("--input s3://{bucket}/nowhere/ --fail-if-empty"), "").await.failed(2);
     assert!(nothing.contains("has no records"), "{nothing}");
 }
 
@@ -259,8 +259,13 @@ async fn no_record(world: World) {
     std::fs::create_dir(world.path("folder")).expect("a folder");
     world.deploy("echo", super::ground::ECHO).await;
     for source in ["empty.jsonl", "head.csv", "folder", "-"] {
-        let said = world.afn(&format!("batch submit {APP} /echo {source}")).await.failed(2);
+        let said = world.afn(&format!("batch submit {APP} /echo {source} --fail-if-empty")).await.failed(2);
         assert!(said.contains("has no records") && said.contains("nothing was submitted"), "{said}");
     }
     assert_eq!(world.batches().await, []);
+    let submitted = world.afn(&format!("batch submit {APP} /echo head.csv")).await.json();
+    assert_eq!(submitted["calls"], 0);
+    let _worker = world.worker("-j 2").await;
+    let view = world.over(world.batches().await[0]).await;
+    assert_eq!((view.calls, view.decided), (Some(0), 0));
 }

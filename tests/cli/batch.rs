@@ -384,8 +384,11 @@ fn small_and_wrong_batches_have_clear_ends() {
     let none = world.afn("batch status last").failed(3);
     assert!(none.contains("no batch was submitted from here"), "{none}");
     world.write("empty.txt", "");
-    let empty = run(&world, &["--input", "empty.txt"]).failed(2);
-    assert!(empty.contains("has no records"), "{empty}");
+    let refused = run(&world, &["--input", "empty.txt", "--fail-if-empty"]).failed(2);
+    assert!(refused.contains("has no records"), "{refused}");
+    let empty = run(&world, &["--input", "empty.txt", "--output", "none.jsonl"]);
+    assert_eq!((empty.code, world.read("none.jsonl").as_str()), (0, ""), "{empty:#?}");
+    assert!(empty.stdout.starts_with("0 calls in ") && empty.stdout.ends_with("\nfinished\n"), "{empty:#?}");
     let piped =
         world.run_in("", &["batch", "run", "--input", "-", "--output", "-", "--", "cat"], b"only one");
     assert_eq!((piped.code, rows(&piped.stdout).len()), (0, 1), "{piped:#?}");

@@ -5,6 +5,7 @@
 mod account;
 mod batch;
 mod calls;
+mod cases;
 mod context;
 mod damage;
 mod definitions;

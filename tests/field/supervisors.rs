@@ -12,7 +12,7 @@ use afn::seam::store::{ByteRange, PutObject};
 use afn::submit::batch::{BatchOptions, BatchRequest, Progress, submit};
 use afn::submit::cancel_batch::cancel;
 use afn::submit::resume::{ResumeRequest, resume};
-use afn::submit::seal::seal;
+use afn::submit::seal::{Submitter, seal};
 use afn::submit::source::{self, Origin, Source, SourceRecord};
 use async_trait::async_trait;
 use tokio::task::JoinSet;
@@ -197,7 +197,7 @@ async fn a_batch_that_rests_is_taken_up_at_once() {
                     Then::Cancel => {
                         drop(cancel(&world.deps, batch, "field", "cancelled").await.expect("asked"))
                     }
-                    _ => drop(seal(&world.deps, batch, "field").await.expect("sealed")),
+                    _ => drop(seal(&world.deps, batch, "field", Submitter::Unknown).await.expect("sealed")),
                 }
                 world.fired(batch, h(1)).await
             }

@@ -111,7 +111,7 @@ async fn submitters(world: &World) {
     for id in &world.batches {
         let _ =
             resume::resume(&world.deps, resume::ResumeRequest { batch: *id, source: None }, &|_| {}).await;
-        let _ = seal::seal(&world.deps, *id, "somebody").await;
+        let _ = seal::seal(&world.deps, *id, "somebody", seal::Submitter::Unknown).await;
         let _ = retry::retry(&world.deps, *id, BatchOptions::default(), &|_| {}).await;
         let _ = cancel_batch::cancel_call(&world.deps, id.call(2), "somebody").await;
         let _ = cancel_batch::cancel(&world.deps, *id, "somebody", "enough").await;

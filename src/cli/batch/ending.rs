@@ -165,7 +165,9 @@ impl BatchEnd<'_> {
         let mut text = Text::default();
         let calls = plural(view.decided, "call");
         let elapsed = millis(self.job.elapsed_ms());
-        text.line(format!("{calls} in {elapsed}: {}", counted(&view.counts).join(", ")));
+        let counts = counted(&view.counts).join(", ");
+        let colon = if counts.is_empty() { "" } else { ": " };
+        text.line(format!("{calls} in {elapsed}{colon}{counts}"));
         for group in self.failures.iter().take(REASONS_SHOWN) {
             text.line(format!("  {:>6}  {}", group.calls, group.reason));
         }

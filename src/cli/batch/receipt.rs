@@ -31,6 +31,9 @@ pub struct Receipt {
     /// Of a batch of `batch run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunReceipt>,
+    /// The source broke and its submitter ended: `seal` need not wait for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,9 +93,21 @@ impl Receipts {
             None => "`last` does not name this batch, and a resume needs its `--input`",
         };
         let context = engine.context.name.as_str().to_owned();
-        let receipt = Receipt { v: 1, batch, app: app.clone(), context, source, run };
+        let receipt = Receipt { v: 1, batch, app: app.clone(), context, source, run, ended: false };
         if let Err(error) = Receipts::of(session).and_then(|receipts| receipts.write(&receipt)) {
             session.printer.warning(format!("{error}; {consequence}"));
+        }
+    }
+
+    /// Notes that the submitter of a batch ended before the source did. A failure is no more than a warning: `seal` waits
+    /// then as it does for a submitter that it does not know.
+    pub fn note_ended(session: &Session, batch: BatchId) {
+        let noted = Receipts::of(session).and_then(|receipts| match receipts.find(batch)? {
+            Some(receipt) => receipts.write(&Receipt { ended: true, ..receipt }),
+            None => Ok(()),
+        });
+        if let Err(error) = noted {
+            session.printer.warning(format!("{error}; `afn batch seal {batch}` has to wait"));
         }
     }
 
@@ -169,6 +184,7 @@ mod tests {
             context: context.to_owned(),
             source: None,
             run: None,
+            ended: false,
         };
         for receipt in [receipt(2_000, "local"), receipt(1_000, "local"), receipt(3_000, "aws")] {
             receipts.write(&receipt).unwrap();

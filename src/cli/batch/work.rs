@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Job;
 use super::ending;
 use super::follow::Follow;
+use super::receipt::Receipts;
 use crate::cli::exit::ExitCode;
 use crate::cli::signal::{self, StopSignals};
 use crate::embedded::{LocalWorker, Scope};
@@ -46,6 +47,10 @@ impl Job<'_> {
                 biased;
                 () = stops.next() => break None,
                 done = &mut submitting, if submitted.is_none() => match done {
+                    Ok(Some(Submitted { batch, end: End::Broken(error), .. })) => {
+                        Receipts::note_ended(self.session, batch);
+                        break Some(Err(error));
+                    }
                     Ok(done) => submitted = Some(done),
                     Err(error) => break Some(Err(error)),
                 },
@@ -76,7 +81,7 @@ impl Job<'_> {
         let view = ended?;
         let bad = match submitted.flatten().map(|submitted| submitted.end) {
             Some(End::BadRecord(bad)) => Some(bad),
-            Some(End::Source | End::Cancelled) | None => None,
+            Some(End::Source | End::Cancelled | End::Broken(_)) | None => None,
         };
         ending::print_summary(self, &view, bad.as_ref()).await
     }

@@ -16,7 +16,7 @@ use crate::limits::ms;
 use crate::results::cost::{self, Cost};
 use crate::submit::batch::{BatchOptions, BatchRequest, End, OnBadRecord, submit_noted};
 use crate::submit::estimate::estimate;
-use crate::submit::source::{self, Format, Kind, Pass, Source};
+use crate::submit::source::{self, Format, Kind, OpenOptions, Pass, Source};
 
 #[derive(Debug, Clone, Args)]
 pub struct SubmitArgs {
@@ -86,6 +86,10 @@ pub async fn batch(session: &Session, args: BatchSubmitArgs) -> Result<()> {
     };
     let note = |batch| Receipts::remember(session, &engine, app, batch, source.clone(), None);
     let submitted = submit_noted(&engine.deps, request, &note, &|_| {}).await?;
+    if let End::Broken(error) = submitted.end {
+        Receipts::note_ended(session, submitted.batch);
+        return Err(error);
+    }
     let mut record = json!({ "batch_id": submitted.batch, "calls": submitted.calls });
     if submitted.refused > 0 {
         record["refused"] = submitted.refused.into();
@@ -97,7 +101,7 @@ pub async fn batch(session: &Session, args: BatchSubmitArgs) -> Result<()> {
     // People get a line of JSON too, as for an async call.
     session.printer.line(record)?;
     match submitted.end {
-        End::Source => Ok(()),
+        End::Source | End::Broken(_) => Ok(()),
         End::BadRecord(bad) => Err(Error::invalid(format!("the batch ended before a bad record: {bad}"))
             .with_hint("the calls before it run; `--on-bad-record record` continues past bad records")),
         End::Cancelled => Err(Error::new(Code::Stopped, "the batch was cancelled while it was submitted")),
@@ -106,7 +110,11 @@ pub async fn batch(session: &Session, args: BatchSubmitArgs) -> Result<()> {
 
 /// Prints what a batch would cost.
 pub async fn dry_run(session: &Session, records: Box<dyn Source>, on_bad_record: OnBadRecord) -> Result<()> {
+    let location = records.origin().location;
     let estimate = estimate(records, on_bad_record).await?;
+    if let Some(notice) = &estimate.notice {
+        session.printer.warning(format!("`{location}` {notice}"));
+    }
     let cost = Cost::of(estimate.requests(), estimate.calls, None);
     if let Some(bad) = &estimate.bad {
         session.printer.warning(bad);
@@ -135,7 +143,8 @@ pub async fn open_source(session: &Session, input: &str, flags: &SourceFlags) ->
         Some(bucket) => Some(session.open_bucket(bucket).await?),
         None => None,
     };
-    let source = source::open(input, flags.format, flags.pass, bucket).await?;
+    let options = OpenOptions { format: flags.format, pass: flags.pass, delimiter: flags.delimiter };
+    let source = source::open(input, options, bucket).await?;
     let origin = source.origin();
     let is_path = origin.pass == Pass::Ref && origin.format == Format::plain(Kind::Files).to_string();
     if is_path && session.context()?.kind.is_remote() {
@@ -154,6 +163,7 @@ pub fn reopenable(source: &dyn Source) -> Option<String> {
 pub fn batch_options(flags: &SourceFlags, policy: PolicyFlags) -> BatchOptions {
     BatchOptions {
         on_bad_record: flags.on_bad_record.unwrap_or_default(),
+        fail_if_empty: flags.fail_if_empty,
         then: policy.then,
         on_complete: policy.on_complete,
         max_failures: policy.max_failures,

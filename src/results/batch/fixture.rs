@@ -58,6 +58,7 @@ impl<'a> Made<'a> {
             format: "lines".to_owned(),
             pass: "record".to_owned(),
             on_bad_record: "record".to_owned(),
+            ..BatchSource::default()
         };
         Made::of_source(world, id, source).await
     }

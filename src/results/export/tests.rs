@@ -184,6 +184,7 @@ async fn rows_of_files_tell_which() {
         format: "files".to_owned(),
         pass: "body".to_owned(),
         on_bad_record: "record".to_owned(),
+        ..BatchSource::default()
     };
     let made = Made::of_source(&world, batch_at(NOW, 1), source).await;
     made.records(&[record(1, "a.jpg"), record(2, "b/%C3%A9")]).await;

@@ -1,6 +1,7 @@
 //! CSV as RFC 4180 has it: quoted fields may hold commas, quotes (doubled) and line ends. The first record is the header;
 //! each other becomes a JSON object of strings, in the header's order. An empty line is no record and takes no number. A
-//! quote counts only at the beginning of a field, so that a stray one spoils its own record and no other.
+//! quote counts only at the beginning of a field, so that a stray one spoils its own record and no other. Fields are separated
+//! by what the caller says, else by what a line `sep=;` says, else by what the header has (`delimiter`).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -8,30 +9,104 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::SourceRecord;
-use super::frame::{Frame, Frames};
+use super::delimiter;
+use super::format::Delimiter;
+use super::frame::{Cut, Frame, Frames, Framing};
+use super::line_end::LineEnd;
 use crate::error::{Error, Result};
 use crate::limits;
 
-/// For each column the JSON that precedes its value: `{"name":`, `,"name":`.
-pub(super) type Columns = Vec<Vec<u8>>;
+/// A line end outside quotes ends a record.
+pub(super) struct CsvFraming {
+    /// `None` until the header is read, which any of [`delimiter::CANDIDATES`] may separate.
+    pub(super) delimiter: Option<Delimiter>,
+    field: FieldState,
+}
+
+/// The position within a field; decides whether a line end ends the record.
+#[derive(Clone, Copy)]
+enum FieldState {
+    Start,
+    Unquoted,
+    Quoted,
+    /// After a quote in a quoted field: the end of the field, or the first of two quotes.
+    Quote,
+}
+
+impl CsvFraming {
+    pub(super) fn new(delimiter: Option<Delimiter>) -> CsvFraming {
+        CsvFraming { delimiter, field: FieldState::Start }
+    }
+
+    fn separates(&self, byte: u8) -> bool {
+        match self.delimiter {
+            Some(delimiter) => byte == delimiter.byte(),
+            None => delimiter::CANDIDATES.iter().any(|candidate| byte == candidate.byte()),
+        }
+    }
+}
+
+impl Framing for CsvFraming {
+    fn cut(&mut self, bytes: &[u8], line_end: LineEnd) -> Cut {
+        for (at, byte) in bytes.iter().enumerate() {
+            let ends_line = *byte == b'\n' || (*byte == b'\r' && line_end == LineEnd::Return);
+            self.field = match (self.field, byte) {
+                (FieldState::Quoted, b'"') => FieldState::Quote,
+                (FieldState::Quoted, _) => FieldState::Quoted,
+                (FieldState::Start | FieldState::Quote, b'"') => FieldState::Quoted,
+                (_, byte) if ends_line || self.separates(*byte) => FieldState::Start,
+                _ => FieldState::Unquoted,
+            };
+            if ends_line && matches!(self.field, FieldState::Start) {
+                return Cut::Record(at + 1);
+            }
+        }
+        Cut::Open
+    }
+}
+
+/// What a header says of the records after it.
+pub(super) struct Header {
+    /// For each column the JSON that precedes its value: `{"name":`, `,"name":`.
+    columns: Vec<Vec<u8>>,
+    delimiter: Delimiter,
+    /// The delimiter is a guess.
+    was_found: bool,
+}
+
+impl Header {
+    /// What a person should know of a guess.
+    pub(super) fn notice(&self) -> Option<String> {
+        let delimiter = self.delimiter;
+        self.was_found.then(|| {
+            format!("has no comma in its header: {delimiter} is taken to separate its fields, `--delimiter` says otherwise")
+        })
+    }
+}
 
 /// Why a record is bad, and the offset of the byte in it that shows so.
 type BadField = (usize, String);
 
-pub(super) async fn header(frames: &mut Frames, name: &str) -> Result<Columns> {
-    let frame = loop {
-        match frames.next().await? {
-            Some(frame) if frame.bytes == 0 => {}
-            Some(frame) => break frame,
-            None => {
-                return Err(Error::invalid(format!("`{name}` has no header line"))
-                    .with_hint("the first record of a CSV names its columns"));
-            }
+/// `None`: the source is empty.
+pub(super) async fn header(frames: &mut Frames<CsvFraming>, name: &str) -> Result<Option<Header>> {
+    let Some(mut frame) = next_with_text(frames).await? else { return Ok(None) };
+    if frame.line == 1
+        && let Some(said) = frame.text.as_deref().and_then(delimiter::of_sep_line)
+    {
+        frames.framing.delimiter.get_or_insert(said);
+        match next_with_text(frames).await? {
+            Some(header) => frame = header,
+            None => return Ok(None),
         }
-    };
+    }
     let invalid = |reason| Error::invalid(format!("the header of `{name}` cannot be read: {reason}"));
     let text = frame.text.as_ref().ok_or_else(|| invalid(frame.too_long("line")))?;
-    let fields = fields(text).map_err(|(_, reason)| invalid(reason))?;
+    let found = frames.framing.delimiter.is_none().then(|| delimiter::of_header(text));
+    let delimiter = *frames.framing.delimiter.get_or_insert(found.unwrap_or(Delimiter::COMMA));
+    let fields = fields(text, delimiter).map_err(|(at, reason)| {
+        let (line, column) = frame.position(&text[..at]);
+        Error::invalid(format!("{name}:{line}:{column}: the header cannot be read: {reason}"))
+    })?;
     if fields.len() > limits::CSV_COLUMNS_MAX {
         return Err(invalid(format!("{} columns, the most is {}", fields.len(), limits::CSV_COLUMNS_MAX)));
     }
@@ -46,10 +121,19 @@ pub(super) async fn header(frames: &mut Frames, name: &str) -> Result<Columns> {
             return Err(invalid(format!("two columns are named `{field}`")));
         }
     }
-    Ok(columns)
+    Ok(Some(Header { columns, delimiter, was_found: found.is_some_and(|found| found != Delimiter::COMMA) }))
 }
 
-pub(super) fn item(name: &str, columns: &Columns, frame: Frame) -> Option<SourceRecord> {
+async fn next_with_text(frames: &mut Frames<CsvFraming>) -> Result<Option<Frame>> {
+    loop {
+        match frames.next().await? {
+            Some(frame) if frame.bytes == 0 => {}
+            frame => return Ok(frame),
+        }
+    }
+}
+
+pub(super) fn item(name: &str, header: &Header, frame: Frame) -> Option<SourceRecord> {
     if frame.bytes == 0 {
         return None;
     }
@@ -57,7 +141,7 @@ pub(super) fn item(name: &str, columns: &Columns, frame: Frame) -> Option<Source
         let (line, reason) = (frame.line, format!("{}; is a quote left open?", frame.too_long("record")));
         return Some(frame.bad(name, line, Some(1), reason));
     };
-    Some(match object(text, columns) {
+    Some(match object(text, header) {
         Ok(payload) => SourceRecord {
             payload: payload.into(),
             content_type: Some(Cow::Borrowed("application/json")),
@@ -65,17 +149,15 @@ pub(super) fn item(name: &str, columns: &Columns, frame: Frame) -> Option<Source
             ..SourceRecord::default()
         },
         Err((at, reason)) => {
-            let before = &text[..at];
-            let line = frame.line + memchr::memchr_iter(b'\n', before).count() as u64;
-            let column = at - memchr::memrchr(b'\n', before).map_or(0, |end| end + 1);
-            frame.bad(name, line, Some(column as u64 + 1), reason)
+            let (line, column) = frame.position(&text[..at]);
+            frame.bad(name, line, Some(column), reason)
         }
     })
 }
 
 /// A record as a JSON object.
-fn object(text: &Bytes, columns: &Columns) -> std::result::Result<Bytes, BadField> {
-    let fields = fields(text)?;
+fn object(text: &Bytes, header: &Header) -> std::result::Result<Bytes, BadField> {
+    let (columns, fields) = (&header.columns, fields(text, header.delimiter)?);
     if fields.len() != columns.len() {
         let plural = if fields.len() == 1 { "" } else { "s" };
         let reason = format!("{} field{plural}, the header has {}", fields.len(), columns.len());
@@ -99,7 +181,7 @@ fn write_json(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("a string is JSON and a Vec takes it");
 }
 
-fn fields(text: &[u8]) -> std::result::Result<Vec<Cow<'_, str>>, BadField> {
+fn fields(text: &[u8], delimiter: Delimiter) -> std::result::Result<Vec<Cow<'_, str>>, BadField> {
     let bad = |at: usize, reason: &str| (at, reason.to_owned());
     let text =
         std::str::from_utf8(text).map_err(|error| bad(error.valid_up_to(), "the record is not UTF-8"))?;
@@ -125,7 +207,7 @@ fn fields(text: &[u8]) -> std::result::Result<Vec<Cow<'_, str>>, BadField> {
                 false => Cow::Borrowed(field),
             });
         } else {
-            at += memchr::memchr2(b',', b'"', &bytes[at..]).unwrap_or(bytes.len() - at);
+            at += memchr::memchr2(delimiter.byte(), b'"', &bytes[at..]).unwrap_or(bytes.len() - at);
             if bytes.get(at) == Some(&b'"') {
                 return Err(bad(at, "a quote in a field that does not begin with one"));
             }
@@ -133,7 +215,7 @@ fn fields(text: &[u8]) -> std::result::Result<Vec<Cow<'_, str>>, BadField> {
         }
         match bytes.get(at) {
             None => return Ok(fields),
-            Some(b',') => at += 1,
+            Some(byte) if *byte == delimiter.byte() => at += 1,
             Some(_) => return Err(bad(at, "something follows the closing quote of a field")),
         }
     }
@@ -204,14 +286,18 @@ mod tests {
     #[tokio::test]
     async fn headers_are_told_apart() {
         for (csv, message) in [
-            ("", "`x.csv` has no header line"),
-            ("\n\n", "`x.csv` has no header line"),
             ("a,a\n1,2\n", "the header of `x.csv` cannot be read: two columns are named `a`"),
-            ("\"a\n1,2\n", "the header of `x.csv` cannot be read: the quote is not closed"),
+            ("\"a\n1,2\n", "x.csv:1:1: the header cannot be read: the quote is not closed"),
+            (
+                "a,caf\u{e9}\"\n",
+                "x.csv:1:8: the header cannot be read: a quote in a field that does not begin with one",
+            ),
         ] {
             assert_eq!(read(csv).await.unwrap_err().message(), message);
         }
-        assert_eq!(read("a,b\n").await.unwrap(), []);
+        for empty in ["", "\n\n", "a,b\n", "sep=;\n"] {
+            assert_eq!(read(empty).await.unwrap(), [], "{empty:?}");
+        }
     }
 
     fn quoted(field: &str) -> String {

@@ -145,11 +145,14 @@ fn body(path: &PathBuf, bytes: u64) -> io::Result<Body> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{NAME_HEADER, open};
+    use super::super::{NAME_HEADER, OpenOptions, open};
     use super::*;
 
     async fn items(root: &std::path::Path, pass: Pass) -> Vec<SourceRecord> {
-        let mut source = open(root.to_str().unwrap(), None, Some(pass), None).await.unwrap();
+        let mut source =
+            open(root.to_str().unwrap(), OpenOptions { pass: Some(pass), ..OpenOptions::default() }, None)
+                .await
+                .unwrap();
         let mut all = Vec::new();
         loop {
             let items = source.next().await.unwrap();

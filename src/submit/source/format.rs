@@ -11,8 +11,12 @@ use crate::model::text::words;
 pub enum Kind {
     /// Each line one JSON value, which is the payload as written. A line of nothing but white space is no record.
     Jsonl,
+    /// JSON values one after another, however they are laid out; or one array at the top, whose elements are the records.
+    Json,
     /// RFC 4180 with a header line; each record becomes a JSON object of strings. An empty line is no record.
     Csv,
+    /// CSV whose fields tabs separate.
+    Tsv,
     /// Each line is a payload, an empty one too: call *n* is line *n*.
     Lines,
     /// Each file of a folder, and of the folders in it, in the order of their names.
@@ -23,18 +27,26 @@ pub enum Kind {
     Failures,
 }
 
-words!(Kind, "format": Jsonl = "jsonl", Csv = "csv", Lines = "lines", Files = "files", Objects = "objects", Failures = "failures");
+words!(Kind, "format": Jsonl = "jsonl", Json = "json", Csv = "csv", Tsv = "tsv", Lines = "lines", Files = "files", Objects = "objects", Failures = "failures");
 
 impl Kind {
     /// Many records in one text.
-    pub fn is_records(self) -> bool {
-        matches!(self, Kind::Jsonl | Kind::Csv | Kind::Lines)
+    pub fn is_text(self) -> bool {
+        matches!(self, Kind::Jsonl | Kind::Json | Kind::Csv | Kind::Tsv | Kind::Lines)
     }
 
+    /// A text of fields with a header.
+    pub fn has_fields(self) -> bool {
+        matches!(self, Kind::Csv | Kind::Tsv)
+    }
+
+    /// `suffix` in small letters.
     fn of_suffix(suffix: &str) -> Option<Kind> {
         match suffix {
             "jsonl" | "ndjson" => Some(Kind::Jsonl),
+            "json" => Some(Kind::Json),
             "csv" => Some(Kind::Csv),
+            "tsv" | "tab" => Some(Kind::Tsv),
             "txt" | "lines" | "list" => Some(Kind::Lines),
             _ => None,
         }
@@ -46,9 +58,87 @@ impl Kind {
 pub enum Compression {
     Gzip,
     Zstd,
+    Bzip2,
+    Xz,
 }
 
-words!(Compression, "compression": Gzip = "gz", Zstd = "zst");
+words!(Compression, "compression": Gzip = "gz", Zstd = "zst", Bzip2 = "bz2", Xz = "xz");
+
+impl Compression {
+    /// The longest of its signatures.
+    pub(super) const HEAD_BYTES_MAX: usize = 10;
+
+    /// The compression whose signature a file begins with.
+    pub(super) fn of_head(head: &[u8]) -> Option<Compression> {
+        match head {
+            [0x1f, 0x8b, 8, ..] => Some(Compression::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Compression::Zstd),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Compression::Xz),
+            // The number of a block, or that of the end.
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..]
+            | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90, ..] => {
+                Some(Compression::Bzip2)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+            Compression::Bzip2 => "bzip2",
+            Compression::Xz => "xz",
+        }
+    }
+
+    pub(super) fn may_be_padded(self) -> bool {
+        matches!(self, Compression::Gzip | Compression::Xz)
+    }
+}
+
+/// What separates the fields of a CSV: one ASCII character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delimiter(u8);
+
+impl Delimiter {
+    pub(super) const COMMA: Delimiter = Delimiter(b',');
+    pub(super) const SEMICOLON: Delimiter = Delimiter(b';');
+    pub(super) const TAB: Delimiter = Delimiter(b'\t');
+
+    pub(super) fn of_byte(byte: u8) -> Option<Delimiter> {
+        (byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n' | 0)).then_some(Delimiter(byte))
+    }
+
+    pub(super) fn byte(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for Delimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            b'\t' => f.write_str("tab"),
+            byte => write!(f, "{}", byte as char),
+        }
+    }
+}
+
+impl FromStr for Delimiter {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Delimiter> {
+        let found = match text.as_bytes() {
+            b"tab" | b"\\t" => Some(Delimiter::TAB),
+            [byte] => Delimiter::of_byte(*byte),
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            Error::invalid(format!("`{text}` cannot separate fields"))
+                .with_hint("give one ASCII character that is no quote and no line end, or `tab`")
+        })
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Format {
@@ -63,32 +153,28 @@ impl Format {
 
     /// The format that was given, else the one of the name's suffix, else `default`. A given format may leave the
     /// compression to the suffix.
-    pub(super) fn given_or_of(given: Option<Format>, name: &str, default: Kind) -> Result<Format> {
+    pub(super) fn given_or_of(given: Option<Format>, name: &str, default: Kind) -> Format {
         match given {
             Some(given) => {
-                let compression = split_compression(name).1.filter(|_| given.kind.is_records());
-                Ok(Format { kind: given.kind, compression: given.compression.or(compression) })
+                let compression = split_compression(name).1.filter(|_| given.kind.is_text());
+                Format { kind: given.kind, compression: given.compression.or(compression) }
             }
-            None => Ok(Format::of_suffix(name)?.unwrap_or(Format::plain(default))),
+            None => Format::of_suffix(name).unwrap_or(Format::plain(default)),
         }
     }
 
-    fn of_suffix(name: &str) -> Result<Option<Format>> {
+    fn of_suffix(name: &str) -> Option<Format> {
         let name = name.rsplit('/').next().unwrap_or_default();
         let (inner, compression) = split_compression(name);
-        let suffix = inner.rsplit_once('.').map(|(_, suffix)| suffix);
-        if suffix == Some("json") {
-            return Err(Error::invalid(format!("`{name}` may be one JSON value or one a line"))
-                .with_hint("take `--format jsonl` if each line is one"));
-        }
-        let kind = suffix.and_then(Kind::of_suffix).or(compression.map(|_| Kind::Lines));
-        Ok(kind.map(|kind| Format { kind, compression }))
+        let suffix = inner.rsplit_once('.').map(|(_, suffix)| suffix.to_ascii_lowercase());
+        let kind = suffix.and_then(|suffix| Kind::of_suffix(&suffix)).or(compression.map(|_| Kind::Lines));
+        kind.map(|kind| Format { kind, compression })
     }
 }
 
 /// A name without the suffix of its compression.
 fn split_compression(name: &str) -> (&str, Option<Compression>) {
-    match name.rsplit_once('.').map(|(inner, suffix)| (inner, suffix.parse())) {
+    match name.rsplit_once('.').map(|(inner, suffix)| (inner, suffix.to_ascii_lowercase().parse())) {
         Some((inner, Ok(compression))) => (inner, Some(compression)),
         _ => (name, None),
     }
@@ -106,10 +192,11 @@ impl FromStr for Format {
 
     fn from_str(text: &str) -> Result<Format> {
         let (kind, compression) = split_compression(text);
-        let kind = kind.parse().ok().filter(|kind: &Kind| compression.is_none() || kind.is_records());
+        let kind = kind.parse().ok().filter(|kind: &Kind| compression.is_none() || kind.is_text());
         kind.map(|kind| Format { kind, compression }).ok_or_else(|| {
-            Error::invalid(format!("format `{text}` is unknown"))
-                .with_hint("known: jsonl, csv, lines, each also with .gz or .zst; files; objects")
+            Error::invalid(format!("format `{text}` is unknown")).with_hint(
+                "known: jsonl, json, csv, tsv, lines, each also with .gz, .zst, .bz2 or .xz; files; objects",
+            )
         })
     }
 }
@@ -133,20 +220,33 @@ mod tests {
 
     #[test]
     fn suffixes_tell_the_format_and_a_given_one_wins() {
-        let of = |name| Format::of_suffix(name).unwrap().map(|format| format.to_string());
+        let of = |name| Format::of_suffix(name).map(|format| format.to_string());
         assert_eq!(of("a/b.jsonl").as_deref(), Some("jsonl"));
         assert_eq!(of("b.ndjson.zst").as_deref(), Some("jsonl.zst"));
-        assert_eq!(of("b.csv.gz").as_deref(), Some("csv.gz"));
-        assert_eq!(of("words.gz").as_deref(), Some("lines.gz"));
+        assert_eq!(of("B.CSV.GZ").as_deref(), Some("csv.gz"));
+        assert_eq!(of("b.Json.xz").as_deref(), Some("json.xz"));
+        assert_eq!(of("b.tsv").as_deref(), Some("tsv"));
+        assert_eq!(of("words.bz2").as_deref(), Some("lines.bz2"));
         assert_eq!(of("dir.csv/words"), None);
-        assert!(Format::of_suffix("b.json.gz").is_err());
         let given: Format = "csv".parse().unwrap();
-        assert_eq!(Format::given_or_of(Some(given), "x.txt.gz", Kind::Lines).unwrap().to_string(), "csv.gz");
-        for text in ["jsonl", "lines.zst", "files", "objects", "failures"] {
+        assert_eq!(Format::given_or_of(Some(given), "x.txt.gz", Kind::Lines).to_string(), "csv.gz");
+        for text in ["jsonl", "json", "tsv.xz", "lines.zst", "csv.bz2", "files", "objects", "failures"] {
             assert_eq!(text.parse::<Format>().unwrap().to_string(), text);
         }
-        for text in ["json", "files.gz", "csv.bz2", ""] {
+        for text in ["xml", "files.gz", "csv.zip", ""] {
             assert!(text.parse::<Format>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_character_separates_fields() {
+        for (text, shown) in
+            [(";", ";"), ("\\t", "tab"), ("\t", "tab"), ("tab", "tab"), ("|", "|"), ("\u{1}", "\u{1}")]
+        {
+            assert_eq!(text.parse::<Delimiter>().unwrap().to_string(), shown);
+        }
+        for text in ["", ";;", "\"", "\n", "\u{e9}"] {
+            assert!(text.parse::<Delimiter>().is_err(), "{text}");
         }
     }
 }

@@ -2,56 +2,42 @@
 //! a record that is too long is skipped without being kept in memory.
 
 use bytes::{Bytes, BytesMut};
-use memchr::{memchr, memchr_iter};
 
 use super::input::Input;
+use super::line_end::LineEnd;
 use super::{BadRecord, SourceRecord, is_full};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits;
 
-/// What ends a record.
-pub(super) enum Delimiter {
-    LineFeed,
-    /// A line feed outside quotes.
-    Csv(FieldState),
-}
+/// Where the records of a format end. It sees each byte of a text once, in order, and remembers where in a record it is.
+pub(super) trait Framing: Send {
+    /// `bytes` is not empty.
+    fn cut(&mut self, bytes: &[u8], line_end: LineEnd) -> Cut;
 
-impl Delimiter {
-    /// Continues where the last call stopped. The number of bytes up to the end of the record, its line feed included,
-    /// or `None` when the record continues in the next block.
-    fn end(&mut self, bytes: &[u8]) -> Option<usize> {
-        match self {
-            Delimiter::LineFeed => memchr(b'\n', bytes).map(|at| at + 1),
-            Delimiter::Csv(state) => csv_record_end(state, bytes),
-        }
+    /// An error if the text must not end here.
+    fn finish(&self) -> std::result::Result<(), &'static str> {
+        Ok(())
     }
 }
 
-/// The position within a field; decides whether a line feed ends the record.
-#[derive(Default, Clone, Copy)]
-pub(super) enum FieldState {
-    #[default]
-    Start,
-    Unquoted,
-    Quoted,
-    /// After a quote in a quoted field: the end of the field, or the first of two quotes.
-    Quote,
+pub(super) enum Cut {
+    /// The record ends after so many of the bytes.
+    Record(usize),
+    /// So many bytes lie between records.
+    Gap(usize),
+    /// The record continues in the next block.
+    Open,
+    /// No record can follow.
+    Broken(&'static str),
 }
 
-fn csv_record_end(state: &mut FieldState, bytes: &[u8]) -> Option<usize> {
-    for (at, byte) in bytes.iter().enumerate() {
-        *state = match (*state, byte) {
-            (FieldState::Quoted, b'"') => FieldState::Quote,
-            (FieldState::Quoted, _) => FieldState::Quoted,
-            (FieldState::Start | FieldState::Quote, b'"') => FieldState::Quoted,
-            (_, b',' | b'\n') => FieldState::Start,
-            _ => FieldState::Unquoted,
-        };
-        if *byte == b'\n' && matches!(state, FieldState::Start) {
-            return Some(at + 1);
-        }
+/// Every line is a record.
+pub(super) struct Lines;
+
+impl Framing for Lines {
+    fn cut(&mut self, bytes: &[u8], line_end: LineEnd) -> Cut {
+        line_end.find(bytes).map_or(Cut::Open, |at| Cut::Record(at + 1))
     }
-    None
 }
 
 /// A record without the end of its last line.
@@ -59,9 +45,12 @@ fn csv_record_end(state: &mut FieldState, bytes: &[u8]) -> Option<usize> {
 pub(super) struct Frame {
     /// The line that it begins on, from 1.
     pub(super) line: u64,
+    /// Where in that line it begins, in bytes from 1.
+    pub(super) column: u64,
     pub(super) bytes: u64,
     /// `None`: longer than [`limits::RECORD_BYTES_MAX`].
     pub(super) text: Option<Bytes>,
+    pub(super) line_end: LineEnd,
 }
 
 impl Frame {
@@ -76,45 +65,63 @@ impl Frame {
     pub(super) fn too_long(&self, what: &str) -> String {
         format!("the {what} has {} bytes, the most is {}", self.bytes, limits::RECORD_BYTES_MAX)
     }
+
+    /// Line and column, in the source, of what follows `before` in the record.
+    pub(super) fn position(&self, before: &[u8]) -> (u64, u64) {
+        match self.line_end.last(before) {
+            None => (self.line, self.column + before.len() as u64),
+            Some(at) => (self.line + self.line_end.count(before), (before.len() - at) as u64 + 1),
+        }
+    }
 }
 
-pub(super) struct Frames {
+pub(super) struct Frames<F> {
     input: Box<dyn Input>,
-    delimiter: Delimiter,
+    name: String,
+    pub(super) framing: F,
+    /// `None` until the first line end is seen.
+    line_end: Option<LineEnd>,
     block: Bytes,
     /// The beginning of a record that continues in the block.
     begun: BytesMut,
     /// The bytes of the record so far, kept or not.
     bytes: u64,
-    line: u64,
-    lines_in_record: u64,
-    started: bool,
+    /// Where the record begins.
+    start: (u64, u64),
+    /// Where the block begins.
+    place: (u64, u64),
+    /// The block before ended with a carriage return, which is the end of a line.
+    after_return: bool,
+    /// So did the record before: a line feed that follows belongs to it.
+    skips_feed: bool,
     ended: bool,
 }
 
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-impl Frames {
-    pub(super) fn new(input: Box<dyn Input>, delimiter: Delimiter) -> Frames {
+impl<F: Framing> Frames<F> {
+    pub(super) fn new(input: Box<dyn Input>, name: &str, framing: F) -> Frames<F> {
         Frames {
             input,
-            delimiter,
+            name: name.to_owned(),
+            framing,
+            line_end: None,
             block: Bytes::new(),
             begun: BytesMut::new(),
             bytes: 0,
-            line: 1,
-            lines_in_record: 0,
-            started: false,
+            start: (1, 1),
+            place: (1, 1),
+            after_return: false,
+            skips_feed: false,
             ended: false,
         }
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<Frame>> {
         loop {
-            if let Some(frame) = self.in_block() {
+            if let Some(frame) = self.in_block()? {
                 return Ok(Some(frame));
             }
             if self.ended {
+                self.framing.finish().map_err(|why| self.broken(why))?;
                 return Ok((self.bytes > 0).then(|| self.take(Bytes::new())));
             }
             self.read().await?;
@@ -128,7 +135,7 @@ impl Frames {
     ) -> Result<Vec<SourceRecord>> {
         let (mut items, mut bytes) = (Vec::new(), 0);
         while !is_full(&items, bytes) {
-            let frame = match self.in_block() {
+            let frame = match self.in_block()? {
                 Some(frame) => frame,
                 None if !items.is_empty() => break,
                 None => match self.next().await? {
@@ -142,24 +149,64 @@ impl Frames {
         Ok(items)
     }
 
+    fn broken(&self, why: &str) -> Error {
+        let (line, column) = self.place;
+        Error::invalid(format!("`{}` cannot be read past {line}:{column}: {why}", self.name))
+    }
+
     /// The next record, if it ends in the current block.
-    fn in_block(&mut self) -> Option<Frame> {
-        if self.block.is_empty() {
-            return None;
+    fn in_block(&mut self) -> Result<Option<Frame>> {
+        while !self.block.is_empty() {
+            let line_end = self.line_end();
+            if std::mem::take(&mut self.skips_feed) && self.block[0] == b'\n' {
+                self.after_return = false;
+                let _ = self.block.split_to(1);
+                continue;
+            }
+            match self.framing.cut(&self.block, line_end) {
+                Cut::Record(end) => {
+                    let rest = self.pass(end, line_end);
+                    self.skips_feed = self.after_return;
+                    self.bytes += rest.len() as u64;
+                    return Ok(Some(self.take(rest)));
+                }
+                Cut::Gap(end) => {
+                    self.pass(end, line_end);
+                    self.start = self.place;
+                }
+                Cut::Open => {
+                    let rest = self.pass(self.block.len(), line_end);
+                    self.bytes += rest.len() as u64;
+                    if self.is_too_long() {
+                        self.begun = BytesMut::new();
+                    } else {
+                        self.begun.extend_from_slice(&rest);
+                    }
+                }
+                Cut::Broken(why) => return Err(self.broken(why)),
+            }
         }
-        let end = self.delimiter.end(&self.block);
-        let rest = self.block.split_to(end.unwrap_or(self.block.len()));
-        self.lines_in_record += memchr_iter(b'\n', &rest).count() as u64;
-        self.bytes += rest.len() as u64;
-        if end.is_some() {
-            return Some(self.take(rest));
+        Ok(None)
+    }
+
+    /// Until one is seen there is none to be told apart.
+    fn line_end(&self) -> LineEnd {
+        self.line_end.unwrap_or(LineEnd::Feed)
+    }
+
+    /// Takes bytes from the block.
+    fn pass(&mut self, bytes: usize, line_end: LineEnd) -> Bytes {
+        let passed = self.block.split_to(bytes);
+        let continues = std::mem::take(&mut self.after_return) && passed.first() == Some(&b'\n');
+        match line_end.last(&passed) {
+            None => self.place.1 += passed.len() as u64,
+            Some(at) => {
+                let lines = line_end.count(&passed) - u64::from(continues);
+                self.place = (self.place.0 + lines, (passed.len() - at) as u64 + 1);
+            }
         }
-        if self.is_too_long() {
-            self.begun = BytesMut::new();
-        } else {
-            self.begun.extend_from_slice(&rest);
-        }
-        None
+        self.after_return = line_end == LineEnd::Return && passed.last() == Some(&b'\r');
+        passed
     }
 
     /// Two more for the end of its line.
@@ -176,38 +223,30 @@ impl Frames {
             self.begun.extend_from_slice(&rest);
             Some(self.begun.split().freeze())
         };
-        let mut bytes = self.bytes;
+        let (line_end, mut bytes) = (self.line_end(), self.bytes);
         if let Some(text) = &mut text {
-            if text.last() == Some(&b'\n') {
-                text.truncate(text.len() - 1);
-                if text.last() == Some(&b'\r') {
-                    text.truncate(text.len() - 1);
-                }
-            }
+            line_end.strip(text);
             bytes = text.len() as u64;
         }
         let text = text.filter(|text| text.len() as u64 <= limits::RECORD_BYTES_MAX);
-        let frame = Frame { line: self.line, bytes, text };
+        let (line, column) = self.start;
         self.begun = BytesMut::new();
-        self.line += self.lines_in_record;
-        (self.bytes, self.lines_in_record) = (0, 0);
-        frame
+        (self.bytes, self.start) = (0, self.place);
+        Frame { line, column, bytes, text, line_end }
     }
 
     async fn read(&mut self) -> Result<()> {
         self.block = self.input.read().await?;
         self.ended = self.block.is_empty();
-        if self.started {
-            return Ok(());
-        }
-        self.started = true;
-        while self.block.len() < BYTE_ORDER_MARK.len() && !self.ended {
+        while self.line_end.is_none() {
+            self.line_end = LineEnd::first(&self.block, self.ended);
+            if self.line_end.is_some() || self.ended || self.block.last() != Some(&b'\r') {
+                break;
+            }
+            // Only the next byte tells what the carriage return is.
             let more = self.input.read().await?;
             self.ended = more.is_empty();
             self.block = [self.block.as_ref(), more.as_ref()].concat().into();
-        }
-        if self.block.starts_with(BYTE_ORDER_MARK) {
-            self.block = self.block.slice(BYTE_ORDER_MARK.len()..);
         }
         Ok(())
     }
@@ -221,7 +260,7 @@ mod tests {
     use super::*;
 
     async fn frames(pieces: Vec<Bytes>) -> Vec<Frame> {
-        let mut frames = Frames::new(Box::new(Memory::pieces(pieces)), Delimiter::LineFeed);
+        let mut frames = Frames::new(Box::new(Memory::pieces(pieces)), "x", Lines);
         let mut all = Vec::new();
         while let Some(frame) = frames.next().await.unwrap() {
             all.push(frame);
@@ -235,7 +274,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_same_however_it_is_split(text in "(\u{feff})?([a-c]{0,3}\r?\n){0,6}[a-c\r]{0,3}", sizes in proptest::collection::vec(1usize..6, 0..60)) {
+        fn the_same_however_it_is_split(text in "([a-c]{0,3}(\r\n|\n|\r)){0,6}[a-c\r]{0,3}", sizes in proptest::collection::vec(1usize..6, 0..60)) {
             let whole = Bytes::from(text.clone());
             let mut rest = whole.clone();
             let mut pieces = Vec::new();
@@ -244,11 +283,13 @@ mod tests {
             }
             pieces.push(rest);
             let found = block_on(frames(pieces));
-            let plain = text.strip_prefix('\u{feff}').unwrap_or(&text);
-            let expected: Vec<&str> = plain.lines().collect();
+            let first_end = text.find(['\r', '\n']);
+            let of_an_old_mac = first_end.is_some_and(|at| !text[at..].starts_with("\r\n") && text[at..].starts_with('\r'));
+            let text = if of_an_old_mac { text.replace("\r\n", "\n").replace('\r', "\n") } else { text };
+            let expected: Vec<&str> = text.lines().collect();
             let texts: Vec<&str> = found.iter().map(|frame| std::str::from_utf8(frame.text.as_ref().unwrap()).unwrap()).collect();
             prop_assert_eq!(texts, expected);
-            prop_assert!(found.iter().zip(1..).all(|(frame, line)| frame.line == line));
+            prop_assert!(found.iter().zip(1..).all(|(frame, line)| (frame.line, frame.column) == (line, 1)));
         }
     }
 
@@ -262,7 +303,14 @@ mod tests {
                 assert_eq!(found.len(), 2);
                 assert_eq!(found[0].text.is_some(), held, "{bytes}");
                 assert!((bytes as u64..=bytes as u64 + 2).contains(&found[0].bytes));
-                assert_eq!(found[1], Frame { line: 2, bytes: 4, text: Some("next".into()) });
+                let next = Frame {
+                    line: 2,
+                    column: 1,
+                    bytes: 4,
+                    text: Some("next".into()),
+                    line_end: LineEnd::Feed,
+                };
+                assert_eq!(found[1], next);
             }
         }
     }

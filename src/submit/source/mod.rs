@@ -1,16 +1,26 @@
 //! Where the records of a batch come from, read as a stream: memory does not grow with the source. The same source read
 //! again gives the same items in the same order; that is what a resume relies on. Knows no batch and no chunk.
+//!
+//! A text goes through the steps of a pipeline, a file each: bytes (`input`, `objects`), `decompress`, `transcode`, `frame`
+//! into records, check (`records`, and a file for each format). `identify` refuses what is no text.
 
 mod csv;
+mod decompress;
+mod delimiter;
 mod files;
 mod format;
 mod frame;
-mod inflate;
+mod head;
+mod identify;
 mod input;
+mod json;
+mod line_end;
 mod objects;
 mod records;
 #[cfg(test)]
 mod tests;
+mod text;
+mod transcode;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,7 +31,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use format::{Compression, Format, Kind, Pass};
+pub use format::{Compression, Delimiter, Format, Kind, Pass};
 
 use crate::error::{Error, Result};
 pub use crate::layout::chunk::NAME_HEADER;
@@ -32,8 +42,13 @@ use input::Input;
 /// Records, one after another.
 #[async_trait]
 pub trait Source: Send {
-    /// What a later [`open`] needs to read the same records again.
+    /// What a later [`open`] needs to read the same records again. Known in full when the first items are read.
     fn origin(&self) -> Origin;
+
+    /// What a person should know of how the source is read, when the first items are read: a guess about its format.
+    fn notice(&self) -> Option<&str> {
+        None
+    }
 
     /// The next items, about [`limits::SOURCE_BLOCK_BYTES`] of them; none at the end. An error ends the source:
     /// the items before it are valid.
@@ -86,12 +101,25 @@ pub struct Origin {
     pub location: String,
     pub format: String,
     pub pass: Pass,
+    /// What was said to separate the fields.
+    pub delimiter: Option<Delimiter>,
 }
 
 impl Origin {
     pub(super) fn new(location: impl Into<String>, format: Format, pass: Pass) -> Origin {
-        Origin { location: location.into(), format: format.to_string(), pass }
+        Origin { location: location.into(), format: format.to_string(), pass, delimiter: None }
     }
+}
+
+/// How a source is to be read, as far as a person says it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Else it follows from the suffix, and from the first bytes.
+    pub format: Option<Format>,
+    /// Of files and objects.
+    pub pass: Option<Pass>,
+    /// Of the fields of a CSV.
+    pub delimiter: Option<Delimiter>,
 }
 
 /// The standard input.
@@ -115,12 +143,10 @@ fn split(location: &str) -> Option<(&str, &str)> {
     Some(rest.split_once('/').unwrap_or((rest, "")))
 }
 
-/// Opens what a person names. The format follows from the suffix unless it is given; `pass` is for files and objects.
-/// `bucket` is the one of [`bucket_of`], where there is one.
+/// Opens what a person names. `bucket` is the one of [`bucket_of`], where there is one.
 pub async fn open(
     location: &str,
-    format: Option<Format>,
-    pass: Option<Pass>,
+    options: OpenOptions,
     bucket: Option<Arc<dyn Store>>,
 ) -> Result<Box<dyn Source>> {
     if let Some((name, key)) = split(location) {
@@ -128,26 +154,26 @@ pub async fn open(
             Error::invalid(format!("`{location}` cannot be read without a connection to S3"))
         })?;
         let (bucket, key) = (objects::Bucket { name: name.to_owned(), store }, key.to_owned());
-        let format = Format::given_or_of(format, &key, Kind::Objects)?;
+        let format = options.format_of(&key, Kind::Objects, location)?;
         return match format.kind {
-            Kind::Objects => Ok(Box::new(objects::Objects::new(bucket, key, pass_of_whole(pass, location)?))),
+            Kind::Objects => {
+                Ok(Box::new(objects::Objects::new(bucket, key, pass_of_whole(options.pass, location)?)))
+            }
             Kind::Files => Err(Error::invalid(format!("`{location}` is no folder of files"))
                 .with_hint("take `--format objects`")),
             _ => {
-                let origin = Origin::new(location, format, pass_of_records(pass)?);
-                Ok(records(Box::new(objects::ObjectInput::new(bucket, key)), format, location, origin))
+                records(Box::new(objects::ObjectInput::new(bucket, key)), format, location, location, options)
             }
         };
     }
     if location == STDIN {
-        let format = check_records(format.unwrap_or(Format::plain(Kind::Lines)), "the standard input")?;
-        let origin = Origin::new(location, format, pass_of_records(pass)?);
-        return Ok(records(Box::new(input::stdin()), format, "stdin", origin));
+        let format = check_text(options.format_of("", Kind::Lines, "stdin")?, "the standard input")?;
+        return records(Box::new(input::stdin()), format, "stdin", location, options);
     }
-    open_path(location, format, pass).await
+    open_path(location, options).await
 }
 
-async fn open_path(location: &str, format: Option<Format>, pass: Option<Pass>) -> Result<Box<dyn Source>> {
+async fn open_path(location: &str, options: OpenOptions) -> Result<Box<dyn Source>> {
     let cannot = |error: io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::NotFound => {
@@ -163,35 +189,59 @@ async fn open_path(location: &str, format: Option<Format>, pass: Option<Pass>) -
     let absolute =
         path.to_str().ok_or_else(|| Error::invalid(format!("the path of `{location}` is not UTF-8")))?;
     if metadata.is_dir() {
-        if let Some(format) = format.filter(|format| format.kind != Kind::Files) {
+        if let Some(format) = options.format.filter(|format| format.kind != Kind::Files) {
             return Err(Error::invalid(format!("`{location}` is a folder, it cannot be read as `{format}`"))
                 .with_hint("name a file, or leave `--format` out to make a call of each file"));
         }
-        let pass = pass_of_whole(pass, location)?;
+        let pass = pass_of_whole(options.pass, location)?;
         return Ok(Box::new(files::Files::new(Origin::new(absolute, Format::plain(Kind::Files), pass))));
     }
-    let format = Format::given_or_of(format, location, Kind::Lines)?;
-    let format = check_records(format, &format!("`{location}` is a file, it"))?;
-    let origin = Origin::new(absolute, format, pass_of_records(pass)?);
+    let format = options.format_of(location, Kind::Lines, location)?;
+    let format = check_text(format, &format!("`{location}` is a file, it"))?;
     let file = tokio::fs::File::open(&path).await.map_err(cannot)?;
-    Ok(records(Box::new(input::file(location, file)), format, location, origin))
+    records(Box::new(input::file(location, file)), format, location, absolute, options)
 }
 
-fn check_records(format: Format, subject: &str) -> Result<Format> {
-    if format.kind.is_records() {
+impl OpenOptions {
+    /// The format by what was said, and by the name. `default` is that of names that say nothing.
+    fn format_of(&self, name: &str, default: Kind, location: &str) -> Result<Format> {
+        let mut format = Format::given_or_of(self.format, name, default);
+        // Text with a delimiter is a table.
+        if self.delimiter.is_some() && self.format.is_none() && format.kind == Kind::Lines {
+            format.kind = Kind::Csv;
+        }
+        if self.delimiter.is_some() && !format.kind.has_fields() {
+            return Err(Error::invalid(format!(
+                "`{location}` is read as `{}`, which has no fields",
+                format.kind
+            ))
+            .with_hint("`--delimiter` is for `--format csv`"));
+        }
+        Ok(format)
+    }
+}
+
+fn check_text(format: Format, subject: &str) -> Result<Format> {
+    if format.kind.is_text() {
         return Ok(format);
     }
     Err(Error::invalid(format!("{subject} cannot be read as `{format}`"))
-        .with_hint("take jsonl, csv or lines"))
+        .with_hint("take jsonl, json, csv, tsv or lines"))
 }
 
 /// Records of a text that is read from a file, an object or the standard input.
-fn records(input: Box<dyn Input>, format: Format, name: &str, origin: Origin) -> Box<dyn Source> {
-    let input = match format.compression {
-        Some(compression) => Box::new(inflate::Inflate::new(input, compression, name.to_owned())),
-        None => input,
+fn records(
+    input: Box<dyn Input>,
+    format: Format,
+    name: &str,
+    location: &str,
+    options: OpenOptions,
+) -> Result<Box<dyn Source>> {
+    let origin = Origin {
+        delimiter: options.delimiter,
+        ..Origin::new(location, format, pass_of_records(options.pass)?)
     };
-    Box::new(records::Records::new(input, format.kind, name.to_owned(), origin))
+    Ok(Box::new(records::Records::new(input, format, name.to_owned(), origin)))
 }
 
 /// Records of a text in memory.
@@ -205,8 +255,8 @@ pub fn pieces_of_text(
     format: Format,
     name: &str,
 ) -> Box<dyn Source> {
-    let origin = Origin::new(name, format, Pass::Record);
-    records(Box::new(input::Memory::pieces(pieces)), format, name, origin)
+    let input = Box::new(input::Memory::pieces(pieces));
+    Box::new(records::Records::new(input, format, name.to_owned(), Origin::new(name, format, Pass::Record)))
 }
 
 fn pass_of_records(pass: Option<Pass>) -> Result<Pass> {

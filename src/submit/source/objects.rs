@@ -160,7 +160,7 @@ impl Input for ObjectInput {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{NAME_HEADER, open};
+    use super::super::{NAME_HEADER, OpenOptions, open};
     use super::*;
     use crate::backend::memory::MemoryStore;
     use crate::seam::Body;
@@ -210,7 +210,8 @@ mod tests {
     }
 
     async fn all(location: &str, pass: Option<Pass>, bucket: &Arc<Small>) -> Result<Vec<SourceRecord>> {
-        let mut source = open(location, None, pass, Some(bucket.clone())).await?;
+        let mut source =
+            open(location, OpenOptions { pass, ..OpenOptions::default() }, Some(bucket.clone())).await?;
         let mut all = Vec::new();
         loop {
             let items = source.next().await?;
@@ -256,14 +257,14 @@ mod tests {
         assert!(all("s3://b/in.jsonl", Some(Pass::Ref), &bucket).await.is_err());
         let missing = all("s3://b/no.jsonl", None, &bucket).await.unwrap_err();
         assert_eq!(missing.message(), "cannot read `s3://b/no.jsonl`: no such object");
-        assert!(open("s3://b/in", None, None, None).await.is_err());
+        assert!(open("s3://b/in", OpenOptions::default(), None).await.is_err());
     }
 
     #[tokio::test]
     async fn an_object_that_changes_while_it_is_read_ends_the_source() {
         let long = Bytes::from("a line\n".repeat(limits::READ_PAGE_BYTES as usize / 4));
         let bucket = Small::with([("in.txt", long), ("o/1", "1".into())]).await;
-        let mut source = open("s3://b/in.txt", None, None, Some(bucket.clone())).await.unwrap();
+        let mut source = open("s3://b/in.txt", OpenOptions::default(), Some(bucket.clone())).await.unwrap();
         source.next().await.unwrap();
         bucket.replace("in.txt", "shorter").await;
         let error = loop {

@@ -11,7 +11,7 @@ use afn::submit::batch::{BatchOptions, End, Progress, submit};
 use afn::submit::cancel_batch::{cancel, cancel_call};
 use afn::submit::resume::SubmissionState;
 use afn::submit::retry::{Retried, retry};
-use afn::submit::seal::seal;
+use afn::submit::seal::{Submitter, seal};
 use afn::submit::source::{Origin, Pass, Source, SourceRecord, text};
 use async_trait::async_trait;
 
@@ -26,14 +26,14 @@ async fn a_batch_is_sealed_with_what_is_stored_once_its_submitter_is_quiet() {
         ground.delete(Key::Chunk(ground.app.clone(), batch, last)).await;
     }
     tokio::time::advance(Duration::from_secs(9 * 60)).await;
-    let error = seal(&ground.deps, batch, "somebody").await.unwrap_err();
+    let error = seal(&ground.deps, batch, "somebody", Submitter::Unknown).await.unwrap_err();
     assert!(error.message().ends_with("may still be submitted: its last chunk was stored 9m ago"), "{error}");
     assert_eq!(error.hint_text(), Some("try again in 1m"));
     tokio::time::advance(Duration::from_secs(60)).await;
-    let sealed = seal(&ground.deps, batch, "somebody").await.unwrap();
+    let sealed = seal(&ground.deps, batch, "somebody", Submitter::Unknown).await.unwrap();
     assert_eq!((sealed.last, &sealed.missing[..]), (400, [(1, 64), (129, 256)].as_slice()));
     assert_eq!((sealed.calls(), sealed.by.as_str()), (208, "somebody"));
-    assert_eq!(seal(&ground.deps, batch, "another").await.unwrap(), sealed);
+    assert_eq!(seal(&ground.deps, batch, "another", Submitter::Unknown).await.unwrap(), sealed);
 
     // A resume needs no source now, and sends what belongs.
     ground.ranges().await;
@@ -55,9 +55,9 @@ async fn a_batch_without_a_chunk_can_be_sealed_too() {
     let batch = ground.submit(lines(3)).await.unwrap().batch;
     ground.unseal(batch).await;
     ground.delete(Key::Chunk(ground.app.clone(), batch, 3)).await;
-    assert!(seal(&ground.deps, batch, "somebody").await.is_err());
+    assert!(seal(&ground.deps, batch, "somebody", Submitter::Unknown).await.is_err());
     tokio::time::advance(Duration::from_secs(600)).await;
-    assert_eq!(seal(&ground.deps, batch, "somebody").await.unwrap().calls(), 0);
+    assert_eq!(seal(&ground.deps, batch, "somebody", Submitter::Unknown).await.unwrap().calls(), 0);
 }
 
 /// Records that come as a slow pipe gives them: a hundred at once, then the next hundred after a while.
@@ -66,7 +66,7 @@ struct Slow(u64);
 #[async_trait]
 impl Source for Slow {
     fn origin(&self) -> Origin {
-        Origin { location: "-".to_owned(), format: "lines".to_owned(), pass: Pass::Record }
+        Origin { location: "-".to_owned(), format: "lines".to_owned(), pass: Pass::Record, delimiter: None }
     }
 
     async fn next(&mut self) -> afn::Result<Vec<SourceRecord>> {

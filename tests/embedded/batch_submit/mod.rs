@@ -65,7 +65,7 @@ async fn a_batch_lies_in_chunks_each_with_its_message() {
 }
 
 #[tokio::test]
-async fn one_record_is_a_batch_and_none_is_an_answer() {
+async fn one_record_is_a_batch_and_so_is_none() {
     let ground = Ground::new().await;
     let one = ground.submit(lines(1)).await.unwrap();
     assert_eq!((one.calls, one.chunks), (1, 1));
@@ -73,12 +73,20 @@ async fn one_record_is_a_batch_and_none_is_an_answer() {
 
     let before = ground.deps.store.list_all(List::all("")).await.unwrap().entries.len();
     for (format, empty) in [("lines", ""), ("jsonl", " \n\n"), ("csv", "a,b\n")] {
-        let error = ground.submit(text(empty, format.parse().unwrap(), "x")).await.unwrap_err();
+        let mut request = ground.request(text(empty, format.parse().unwrap(), "x"));
+        request.options.fail_if_empty = true;
+        let error = submit(&ground.deps, request, &|_| {}).await.unwrap_err();
         assert_eq!(error.message(), "the source `x` has no records", "{format}");
     }
     let after = ground.deps.store.list_all(List::all("")).await.unwrap().entries.len();
     assert_eq!(before, after, "nothing is left behind");
     assert!(ground.messages(&ground.deps.queues.batches).await.len() == 1);
+
+    let none = ground.submit(text("a,b\n", "csv".parse().unwrap(), "x")).await.unwrap();
+    assert_eq!((none.calls, none.chunks, &none.end), (0, 0, &End::Source));
+    assert_eq!(ground.sealed(none.batch).await.unwrap().last, 0);
+    assert!(ground.messages(&ground.deps.queues.batches).await.len() == 1);
+    assert!(ground.ranges().await.is_empty());
 }
 
 #[tokio::test]
@@ -142,7 +150,11 @@ async fn a_folder_and_a_compressed_file_are_sources() {
     std::fs::write(folder.path().join("b.bin"), [0, 255]).unwrap();
     std::fs::write(folder.path().join("a.txt"), "text").unwrap();
     let location = folder.path().to_str().unwrap();
-    let batch = ground.submit(source::open(location, None, None, None).await.unwrap()).await.unwrap().batch;
+    let batch = ground
+        .submit(source::open(location, source::OpenOptions::default(), None).await.unwrap())
+        .await
+        .unwrap()
+        .batch;
     let records = ground.records(batch).await;
     let seen: Vec<(&str, &[u8])> = records
         .iter()
@@ -155,7 +167,7 @@ async fn a_folder_and_a_compressed_file_are_sources() {
         flate2::write::GzEncoder::new(std::fs::File::create(&file).unwrap(), flate2::Compression::fast());
     std::io::Write::write_all(&mut gzip, b"id,name\n1,\"a\nb\"\n2\n").unwrap();
     gzip.finish().unwrap();
-    let source = source::open(file.to_str().unwrap(), None, None, None).await.unwrap();
+    let source = source::open(file.to_str().unwrap(), source::OpenOptions::default(), None).await.unwrap();
     let submitted = ground.submit(source).await.unwrap();
     let records = ground.records(submitted.batch).await;
     assert_eq!(records[0].payload, r#"{"id":"1","name":"a\nb"}"#);
@@ -179,7 +191,9 @@ async fn all_of_it_can_move_between_threads() {
     let batch = submitted.batch;
     let request = afn::submit::resume::ResumeRequest { batch, source: Some(lines(3)) };
     moves(afn::submit::resume::resume(&ground.deps, request, &|_| {})).await.unwrap();
-    moves(afn::submit::seal::seal(&ground.deps, batch, "x")).await.unwrap();
+    moves(afn::submit::seal::seal(&ground.deps, batch, "x", afn::submit::seal::Submitter::Unknown))
+        .await
+        .unwrap();
     moves(afn::submit::cancel_batch::cancel_call(&ground.deps, batch.call(1), "x")).await.unwrap();
     let options = afn::submit::batch::BatchOptions::default();
     moves(afn::submit::retry::retry(&ground.deps, batch, options, &|_| {})).await.unwrap_err();

@@ -281,7 +281,10 @@ async fn nothing_is_opened_because_a_batch_in_the_store_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.txt");
     std::fs::write(&file, text_of(300)).unwrap();
-    let source = afn::submit::source::open(file.to_str().unwrap(), None, None, None).await.unwrap();
+    let source =
+        afn::submit::source::open(file.to_str().unwrap(), afn::submit::source::OpenOptions::default(), None)
+            .await
+            .unwrap();
     let batch = ground.submit(source).await.unwrap().batch;
     ground.unseal(batch).await;
     ground.delete(Key::Chunk(ground.app.clone(), batch, 192)).await;
@@ -290,7 +293,10 @@ async fn nothing_is_opened_because_a_batch_in_the_store_names_it() {
     let hint = format!("`afn batch resume {batch} --input {}`", file.display());
     assert!(error.hint_text().unwrap().ends_with(&hint), "{error:?}");
     assert!(ground.sealed(batch).await.is_none());
-    let source = afn::submit::source::open(file.to_str().unwrap(), None, None, None).await.unwrap();
+    let source =
+        afn::submit::source::open(file.to_str().unwrap(), afn::submit::source::OpenOptions::default(), None)
+            .await
+            .unwrap();
     resume_with(&ground.deps, batch, Some(source)).await.unwrap();
     ground.assert_lines(batch, 300).await;
     assert!(ground.sealed(batch).await.is_some());

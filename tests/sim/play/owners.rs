@@ -13,7 +13,7 @@ use afn::submit::cancel_batch::{cancel, cancel_call};
 use afn::submit::control::{Change, change as change_control};
 use afn::submit::resume::{ResumeRequest, resume};
 use afn::submit::retry::retry;
-use afn::submit::seal::seal;
+use afn::submit::seal::{Submitter, seal};
 use afn::submit::source::{self, Origin, Source, SourceRecord};
 use async_trait::async_trait;
 use tokio::task::JoinSet;
@@ -233,7 +233,7 @@ impl Stage {
                 self.cancel_batch(batch).await;
             } else {
                 self.told().sealed_batches.insert(batch);
-                while seal(&process.deps, batch, "the simulation").await.is_err() {
+                while seal(&process.deps, batch, "the simulation", Submitter::Unknown).await.is_err() {
                     tokio::time::sleep(AGAIN).await;
                 }
             }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::cli::batch::Job;
 use crate::cli::batch::follow::{self, LocalEvents};
-use crate::cli::batch::receipt::Receipts;
+use crate::cli::batch::receipt::{Receipt, Receipts};
 use crate::cli::command::submit::{open_source, reopenable};
 use crate::cli::exit::ExitCode;
 use crate::cli::find;
@@ -20,7 +20,9 @@ use crate::error::{Error, Result};
 use crate::model::BatchRef;
 use crate::outcomes::deleted_error;
 use crate::results::{self, BatchView};
+use crate::submit::batch::{End, Submitted};
 use crate::submit::resume::{ResumeRequest, Resumed, SubmissionState, resume};
+use crate::submit::seal::Submitter;
 use crate::submit::source::{Pass, Source};
 
 #[derive(Debug, Clone, Args)]
@@ -56,6 +58,10 @@ pub async fn run(session: &Session, args: BatchResumeArgs) -> Result<ExitCode> {
     let Some(mut run) = run else {
         let resumed = signal::or_interrupted(resume(&engine.deps, request, &|_| {})).await?;
         Receipts::remember(session, &engine, &view.app, batch, source, None);
+        if let Some(End::Broken(error)) = resumed.submitted.as_ref().map(|submitted| &submitted.end) {
+            Receipts::note_ended(session, batch);
+            return Err(error.clone());
+        }
         session.printer.line(summary(&resumed))?;
         return Ok(ExitCode::Success);
     };
@@ -87,7 +93,9 @@ pub async fn run(session: &Session, args: BatchResumeArgs) -> Result<ExitCode> {
     job.begin(batch);
     let submission = async {
         let resumed = resume(&engine.deps, request, &|_| {}).await?;
-        session.printer.note(summary(&resumed));
+        if !matches!(&resumed.submitted, Some(Submitted { end: End::Broken(_), .. })) {
+            session.printer.note(summary(&resumed));
+        }
         Ok(resumed.submitted)
     };
     job.run(stops, submission).await
@@ -111,7 +119,9 @@ async fn open_records(
     };
     let Some(begun) = &view.source else { return Ok(None) };
     let pass = Some(begun.pass.parse()?).filter(|pass| *pass != Pass::Record);
-    let flags = SourceFlags { format: Some(begun.format.parse()?), pass, ..SourceFlags::default() };
+    let delimiter = begun.delimiter.as_deref().map(str::parse).transpose()?;
+    let format = Some(begun.format.parse()?);
+    let flags = SourceFlags { format, pass, delimiter, ..SourceFlags::default() };
     let opened = open_source(session, &input, &flags).await;
     opened.map(Some).map_err(|error| error.context(format!("batch {} cannot be resumed", view.batch)))
 }
@@ -142,7 +152,12 @@ fn summary(resumed: &Resumed) -> String {
 /// Ends a batch whose source ended early.
 pub async fn seal(session: &Session, args: BatchArgs) -> Result<()> {
     let (engine, batch) = find::batch(session, args.batch).await?;
-    let sealed = crate::submit::seal::seal(&engine.deps, batch, &session.user()?).await?;
+    let receipt = Receipts::of(session)?.find(batch)?;
+    let submitter = match receipt {
+        Some(Receipt { ended: true, .. }) => Submitter::Ended,
+        _ => Submitter::Unknown,
+    };
+    let sealed = crate::submit::seal::seal(&engine.deps, batch, &session.user()?, submitter).await?;
     // A submitter that died may have left chunks without a message.
     resume(&engine.deps, ResumeRequest { batch, source: None }, &|_| {}).await?;
     session.printer.done(format!("{batch} is sealed: {}", plural(sealed.calls(), "call")), &sealed)

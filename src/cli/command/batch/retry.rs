@@ -10,6 +10,7 @@ use crate::cli::options::{BatchArgs, PolicyFlags, SourceFlags};
 use crate::cli::session::Session;
 use crate::error::Result;
 use crate::results;
+use crate::submit::batch::End;
 use crate::submit::retry::retry;
 
 #[derive(Debug, Clone, Args)]
@@ -27,6 +28,9 @@ pub async fn run(session: &Session, args: BatchRetryArgs) -> Result<()> {
     let options = batch_options(&SourceFlags::default(), args.policy);
     let retried = retry(&engine.deps, batch, options, &|_| {}).await?;
     Receipts::remember(session, &engine, &app, retried.batch, None, None);
+    if let Some(End::Broken(error)) = retried.resumed.submitted.as_ref().map(|submitted| &submitted.end) {
+        return Err(error.clone());
+    }
     let calls = match &retried.resumed.submitted {
         Some(submitted) => Some(submitted.calls),
         None => results::batch::load(&engine.deps, retried.batch).await?.calls,
