@@ -341,6 +341,9 @@ pub const INFLATE_PIECE_BYTES: usize = 512;
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// What an xz stream may have the reader remember. `xz -9` needs half of it.
 pub const XZ_DICTIONARY_BYTES_MAX: usize = 128 * MIB as usize;
+/// What is read at a time of a Parquet file in a bucket, and how many of these blocks are kept.
+pub const PARQUET_BLOCK_BYTES: u64 = MIB;
+pub const PARQUET_BLOCKS_MAX: usize = 32;
 /// The beginning of a source, by which it is told what the source is.
 pub const SOURCE_HEAD_BYTES: usize = 512;
 pub const CSV_COLUMNS_MAX: usize = 4_096;

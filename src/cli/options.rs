@@ -194,7 +194,7 @@ pub struct BatchArgs {
 /// Where the records come from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SourceFlags {
-    /// The format of the records: jsonl, json, csv, tsv or lines, each also with .gz, .zst, .bz2 or .xz; files; objects. By
+    /// The format of the records: jsonl, json, csv, tsv or lines, each also with .gz, .zst, .bz2 or .xz; parquet; files; objects. By
     /// default it follows from the suffix; text without a known suffix is lines. A compression is also found without.
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,

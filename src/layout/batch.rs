@@ -59,7 +59,7 @@ pub struct Batch {
 pub struct BatchSource {
     /// `prices.jsonl`, `s3://bucket/prefix`, `-`.
     pub location: String,
-    /// `jsonl`, `json`, `csv.gz`, `tsv`, `lines`, `files`, `objects`, `failures`.
+    /// `jsonl`, `json`, `csv.gz`, `tsv`, `parquet`, `lines`, `files`, `objects`, `failures`.
     pub format: String,
     /// What separates the fields, if the submitter was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -179,7 +179,7 @@ const PACKED: &[(&str, Answer)] = &[
     ("rows.csv.zip", Refused(&["a zip archive", "unpack it"])),
     ("rows.jsonl.bz2", TWO),
     ("rows.jsonl.xz", TWO),
-    ("rows.parquet", Refused(&["Parquet", "--format parquet"])),
+    ("rows.parquet", Rows(&[r#"{"n":1,"t":"a"}"#, r#"{"n":2,"t":"b"}"#, r#"{"n":3,"t":"c"}"#])),
     ("rows.tar.gz", Refused(&["a tar archive", "unpack it"])),
     ("skippable-frame.jsonl.zst", TWO),
     ("trailing-garbage.jsonl.gz", Refused(&["after 33 bytes its gzip ends, and something else follows"])),

@@ -17,6 +17,8 @@ pub enum Kind {
     Csv,
     /// CSV whose fields tabs separate.
     Tsv,
+    /// Each row becomes a JSON object.
+    Parquet,
     /// Each line is a payload, an empty one too: call *n* is line *n*.
     Lines,
     /// Each file of a folder, and of the folders in it, in the order of their names.
@@ -27,7 +29,7 @@ pub enum Kind {
     Failures,
 }
 
-words!(Kind, "format": Jsonl = "jsonl", Json = "json", Csv = "csv", Tsv = "tsv", Lines = "lines", Files = "files", Objects = "objects", Failures = "failures");
+words!(Kind, "format": Jsonl = "jsonl", Json = "json", Csv = "csv", Tsv = "tsv", Parquet = "parquet", Lines = "lines", Files = "files", Objects = "objects", Failures = "failures");
 
 impl Kind {
     /// Many records in one text.
@@ -47,6 +49,7 @@ impl Kind {
             "json" => Some(Kind::Json),
             "csv" => Some(Kind::Csv),
             "tsv" | "tab" => Some(Kind::Tsv),
+            "parquet" | "pq" => Some(Kind::Parquet),
             "txt" | "lines" | "list" => Some(Kind::Lines),
             _ => None,
         }
@@ -195,7 +198,7 @@ impl FromStr for Format {
         let kind = kind.parse().ok().filter(|kind: &Kind| compression.is_none() || kind.is_text());
         kind.map(|kind| Format { kind, compression }).ok_or_else(|| {
             Error::invalid(format!("format `{text}` is unknown")).with_hint(
-                "known: jsonl, json, csv, tsv, lines, each also with .gz, .zst, .bz2 or .xz; files; objects",
+                "known: jsonl, json, csv, tsv, lines, each also with .gz, .zst, .bz2 or .xz; parquet; files; objects",
             )
         })
     }
@@ -230,10 +233,12 @@ mod tests {
         assert_eq!(of("dir.csv/words"), None);
         let given: Format = "csv".parse().unwrap();
         assert_eq!(Format::given_or_of(Some(given), "x.txt.gz", Kind::Lines).to_string(), "csv.gz");
-        for text in ["jsonl", "json", "tsv.xz", "lines.zst", "csv.bz2", "files", "objects", "failures"] {
+        for text in
+            ["jsonl", "json", "parquet", "tsv.xz", "lines.zst", "csv.bz2", "files", "objects", "failures"]
+        {
             assert_eq!(text.parse::<Format>().unwrap().to_string(), text);
         }
-        for text in ["xml", "files.gz", "csv.zip", ""] {
+        for text in ["xml", "files.gz", "parquet.gz", "csv.zip", ""] {
             assert!(text.parse::<Format>().is_err(), "{text}");
         }
     }

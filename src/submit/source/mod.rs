@@ -2,7 +2,7 @@
 //! again gives the same items in the same order; that is what a resume relies on. Knows no batch and no chunk.
 //!
 //! A text goes through the steps of a pipeline, a file each: bytes (`input`, `objects`), `decompress`, `transcode`, `frame`
-//! into records, check (`records`, and a file for each format). `identify` refuses what is no text.
+//! into records, check (`records`, and a file for each format). `identify` refuses what is no text. `parquet` reads tables.
 
 mod csv;
 mod decompress;
@@ -16,6 +16,7 @@ mod input;
 mod json;
 mod line_end;
 mod objects;
+mod parquet;
 mod records;
 #[cfg(test)]
 mod tests;
@@ -161,6 +162,11 @@ pub async fn open(
             }
             Kind::Files => Err(Error::invalid(format!("`{location}` is no folder of files"))
                 .with_hint("take `--format objects`")),
+            Kind::Parquet => {
+                let origin =
+                    Origin::new(location, check_table(format, location)?, pass_of_records(options.pass)?);
+                Ok(Box::new(parquet::ParquetRows::of_object(bucket, key, location.to_owned(), origin)))
+            }
             _ => {
                 records(Box::new(objects::ObjectInput::new(bucket, key)), format, location, location, options)
             }
@@ -197,6 +203,11 @@ async fn open_path(location: &str, options: OpenOptions) -> Result<Box<dyn Sourc
         return Ok(Box::new(files::Files::new(Origin::new(absolute, Format::plain(Kind::Files), pass))));
     }
     let format = options.format_of(location, Kind::Lines, location)?;
+    if format.kind == Kind::Parquet {
+        let origin = Origin::new(absolute, check_table(format, location)?, pass_of_records(options.pass)?);
+        let file = std::fs::File::open(&path).map_err(cannot)?;
+        return Ok(Box::new(parquet::ParquetRows::of_file(file, location.to_owned(), origin)));
+    }
     let format = check_text(format, &format!("`{location}` is a file, it"))?;
     let file = tokio::fs::File::open(&path).await.map_err(cannot)?;
     records(Box::new(input::file(location, file)), format, location, absolute, options)
@@ -221,9 +232,25 @@ impl OpenOptions {
     }
 }
 
+/// Parquet compresses its pages itself.
+fn check_table(format: Format, location: &str) -> Result<Format> {
+    match format.compression {
+        None => Ok(format),
+        Some(compression) => Err(Error::invalid(format!(
+            "`{location}` is Parquet that is compressed again, by {}",
+            compression.name()
+        ))
+        .with_hint("decompress it: Parquet is read from its end, and compresses its pages itself")),
+    }
+}
+
 fn check_text(format: Format, subject: &str) -> Result<Format> {
     if format.kind.is_text() {
         return Ok(format);
+    }
+    if format.kind == Kind::Parquet {
+        return Err(Error::invalid(format!("{subject} cannot be read as `parquet`"))
+            .with_hint("Parquet is read from its end: name a file or an S3 object"));
     }
     Err(Error::invalid(format!("{subject} cannot be read as `{format}`"))
         .with_hint("take jsonl, json, csv, tsv or lines"))

@@ -15,7 +15,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::layout::Key;
 use crate::limits;
-use crate::seam::store::{ByteRange, ETag, List, ListEntry, Object};
+use crate::seam::store::{ByteRange, ETag, List, ListEntry, Object, ObjectInfo};
 use crate::seam::{Store, StoreError, StoreExt as _};
 
 /// A bucket of the user, as a store without a prefix.
@@ -30,7 +30,11 @@ impl Bucket {
         format!("s3://{}/{key}", self.name)
     }
 
-    async fn read(&self, key: &str, range: ByteRange) -> Result<Object> {
+    pub(super) async fn head(&self, key: &str) -> Result<ObjectInfo> {
+        self.store.head(&Key::text(key)).await.map_err(|error| self.unread(key, error))
+    }
+
+    pub(super) async fn read(&self, key: &str, range: ByteRange) -> Result<Object> {
         self.store.get(&Key::text(key), range).await.map_err(|error| self.unread(key, error))
     }
 
@@ -41,7 +45,7 @@ impl Bucket {
         }
     }
 
-    fn changed(&self, key: &str) -> Error {
+    pub(super) fn changed(&self, key: &str) -> Error {
         Error::conflict(format!("`{}` has changed while it was read", self.location(key)))
     }
 }
@@ -165,7 +169,7 @@ mod tests {
     use crate::backend::memory::MemoryStore;
     use crate::seam::Body;
     use crate::seam::clock::SystemClock;
-    use crate::seam::store::{ListPage, ObjectInfo, PutObject};
+    use crate::seam::store::{ListPage, PutObject};
 
     /// A bucket that lists two keys at a time.
     struct Small(MemoryStore);
