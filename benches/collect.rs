@@ -70,6 +70,7 @@ async fn fill(deps: &Deps, rows: u64) -> BatchId {
         retry_backoff_ms: None,
         limits: Default::default(),
         retention: None,
+        array: None,
         retry_of: None,
         created_at: deps.now(),
         nonce: Nonce::new(1),

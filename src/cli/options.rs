@@ -12,7 +12,7 @@ use crate::embedded::{AllowedImages, Choice, ExecutorChoice, FunctionUids, Machi
 use crate::error::{Error, Result};
 use crate::layout::batch::{MaxFailures, Then};
 use crate::limits::ATTEMPTS_MAX;
-use crate::model::{self, AppName, BatchId, BatchLimits, Kind, Rate, Retention};
+use crate::model::{self, AppName, BatchId, BatchLimits, IndexRange, Kind, Rate, Retention};
 use crate::results::export::CsvText;
 use crate::submit::batch::OnBadRecord;
 use crate::submit::source::{Delimiter, Format, Pass};
@@ -216,6 +216,20 @@ pub struct SourceFlags {
     /// A source without records is an error. By default it is a batch of 0 calls.
     #[arg(long)]
     pub fail_if_empty: bool,
+}
+
+/// A batch without records: an array of calls.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ArrayFlags {
+    /// Run one call for each index of this range, like 0-9999, 1-99:2 or 0,5,10-12, instead of records. The index is the
+    /// payload. Commands get AFN_NUMBER (from 1) and AFN_COUNT in their environment.
+    #[arg(long, value_name = "RANGE", conflicts_with = "input")]
+    pub array: Option<IndexRange>,
+
+    /// The environment variable that a script reads its index from, like SLURM_ARRAY_TASK_ID, AWS_BATCH_JOB_ARRAY_INDEX or
+    /// JOB_COMPLETION_INDEX.
+    #[arg(long, value_name = "NAME", requires = "array")]
+    pub index_env: Option<String>,
 }
 
 /// What happens when calls fail, and when the batch ends.

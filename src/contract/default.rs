@@ -27,6 +27,7 @@ pub fn env(invocation: &Invocation, deadline: Time) -> Vec<(String, String)> {
     env.push(("FN_METHOD".to_owned(), "POST".to_owned()));
     env.push(("FN_REQUEST_URL".to_owned(), format!("/r/{}{}", invocation.app, invocation.function.route)));
     env.push(("AFN_ATTEMPT".to_owned(), invocation.attempt.to_string()));
+    env.extend(invocation.env.iter().cloned());
     env
 }
 
@@ -124,10 +125,12 @@ mod tests {
         let mut invocation = testing::invocation(Format::Default, b"");
         invocation.headers.insert("X-Trace.Id".to_owned(), "7".to_owned());
         invocation.headers.insert("x-bad".to_owned(), "a\0b".to_owned());
+        invocation.env.push(("AFN_NUMBER".to_owned(), "7".to_owned()));
         let env: BTreeMap<String, String> = env(&invocation, Time(1_700_000_010_000)).into_iter().collect();
 
         assert_eq!(env["FN_CALL_ID"], invocation.call.to_string());
         assert_eq!(env["AFN_ATTEMPT"], "2");
+        assert_eq!(env["AFN_NUMBER"], "7");
         assert_eq!(env["FN_DEADLINE"], "2023-11-14T22:13:30.000Z");
         assert_eq!(env["FN_HEADER_X_TRACE_ID"], "7");
         assert_eq!(env["FN_HEADER_CONTENT_TYPE"], "text/plain");

@@ -82,6 +82,7 @@ pub(crate) mod testing {
             }),
             call: CallId::single(Time(1_700_000_000_000), 7),
             attempt: 2,
+            env: Vec::new(),
             headers: BTreeMap::new(),
             content_type: Some("text/plain".to_owned()),
             payload: payload.to_vec().into(),

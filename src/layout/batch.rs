@@ -10,7 +10,8 @@ use crate::limits;
 use crate::model::checked::{checked, within};
 use crate::model::id::NUMBER_MAX;
 use crate::model::{
-    AppName, BatchId, BatchLimits, CallId, FunctionName, Nonce, Retention, Route, State, Time, VersionId,
+    AppName, ArrayJob, BatchId, BatchLimits, CallId, FunctionName, Nonce, Retention, Route, State, Time,
+    VersionId,
 };
 
 /// `batches/{batch}`: which app an id belongs to. A batch's first object.
@@ -47,6 +48,9 @@ pub struct Batch {
     /// How long its content is kept after its end, instead of what the app says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// Its calls, or those of the batch that it retries, are an array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<ArrayJob>,
     /// Made of that batch's failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<BatchId>,
@@ -59,7 +63,7 @@ pub struct Batch {
 pub struct BatchSource {
     /// `prices.jsonl`, `s3://bucket/prefix`, `-`.
     pub location: String,
-    /// `jsonl`, `json`, `csv.gz`, `tsv`, `parquet`, `lines`, `files`, `objects`, `failures`.
+    /// `jsonl`, `json`, `csv.gz`, `tsv`, `parquet`, `lines`, `files`, `objects`, `array`, `failures`.
     pub format: String,
     /// What separates the fields, if the submitter was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,7 @@
 //! The domain: names, ids, definitions, calls, outcomes. Plain data; knows no store, queue or clock.
 
 pub mod app;
+pub mod array_job;
 pub mod attempt;
 pub mod batch_limits;
 pub mod call;
@@ -20,6 +21,7 @@ pub mod time;
 pub mod webhook;
 
 pub use app::{App, Config};
+pub use array_job::{ArrayJob, IndexRange};
 pub use attempt::AttemptHistory;
 pub use batch_limits::{BatchLimits, Rate};
 pub use call::{CallFacts, State};

@@ -64,6 +64,8 @@ pub struct Invocation {
     pub call: CallId,
     /// From 1; the function sees it as `AFN_ATTEMPT`.
     pub attempt: u32,
+    /// What the call's place in its batch adds to the environment of its process.
+    pub env: Vec<(String, String)>,
     pub headers: BTreeMap<String, String>,
     pub content_type: Option<String>,
     pub payload: Body,

@@ -11,8 +11,9 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::layout::batch::{Batch, BatchSource, Chunking, MaxFailures, Pointer, Then};
+use crate::model::array_job::check_env_name;
 use crate::model::webhook::check_webhook_url;
-use crate::model::{AppName, BatchId, BatchLimits, BatchRef, Function, Retention, Route};
+use crate::model::{AppName, ArrayJob, BatchId, BatchLimits, BatchRef, Function, Retention, Route};
 use crate::seam::{Deps, RngExt as _, StoreExt as _};
 
 pub struct BatchRequest {
@@ -34,6 +35,8 @@ pub struct BatchOptions {
     pub attempts_max: Option<u32>,
     pub retry_backoff_ms: Option<u64>,
     pub limits: BatchLimits,
+    /// Of an array: the environment variable with the index of a call.
+    pub index_env: Option<String>,
     /// How long its content is kept, instead of what the app says.
     pub retention: Option<Retention>,
     pub chunking: Chunking,
@@ -42,6 +45,9 @@ pub struct BatchOptions {
 impl BatchOptions {
     /// Refuses what no batch may be stored with.
     pub(super) fn check(&self) -> Result<()> {
+        if let Some(name) = &self.index_env {
+            check_env_name(name).map_err(Error::invalid)?;
+        }
         self.on_complete.as_deref().map_or(Ok(()), check_webhook_url)
     }
 }
@@ -59,6 +65,10 @@ pub async fn submit_noted(
 ) -> Result<Submitted> {
     let BatchRequest { app, route, mut source, options } = request;
     options.check()?;
+    if options.index_env.is_some() && source.origin().array().is_none() {
+        return Err(Error::invalid("`--index-env` is for arrays: the calls of other sources have no index")
+            .with_hint("`--array 0-99` makes a call of each index"));
+    }
     let function = Catalog::new(deps.clone()).resolve(&app, &route).await?;
     let first = first_items(&mut *source, &options).await?;
     tell_notice(deps, &*source);
@@ -107,7 +117,9 @@ pub(super) fn definition(
     options: BatchOptions,
     retry_of: Option<BatchId>,
 ) -> Batch {
+    let index_env = options.index_env;
     Batch {
+        array: origin.array().map(|range| ArrayJob { range, index_env }),
         function: function.name,
         version: function.version,
         route: function.route,

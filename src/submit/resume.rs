@@ -118,6 +118,9 @@ async fn stored_source(deps: &Deps, snapshot: &BatchSnapshot) -> Result<Box<dyn 
     if format.parse::<Format>()?.kind == Kind::Failures {
         return Ok(Box::new(Failures::of(deps, BatchSnapshot::of(deps, location.parse()?).await?).await?));
     }
+    if format.parse::<Format>()?.kind == Kind::Array {
+        return Ok(source::array(location.parse()?));
+    }
     if location == source::STDIN {
         return Err(Error::conflict(format!(
             "batch {batch} came from the standard input, which cannot be read again"

@@ -9,7 +9,7 @@ use super::snapshot::BatchSnapshot;
 use super::source::Source as _;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
-use crate::layout::batch::Retry;
+use crate::layout::batch::{Batch, Retry};
 use crate::model::{BatchId, BatchRef};
 use crate::seam::{Created, Deps, StoreExt as _};
 
@@ -47,6 +47,7 @@ pub async fn retry(
         ..options
     };
     let body = definition(deps, function, Failures::origin_of(&parent), options, Some(batch));
+    let body = Batch { array: parent.body.array.clone(), ..body };
     let (made, repeated) = match deps.store.find_fact::<Retry>(&first_retry(&parent)).await? {
         Some(retry) => (retry.batch, true),
         None => {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::chunker::{Chunker, Cut};
 use super::seal::put_sealed;
 use super::source::{STDIN, Source, SourceRecord};
-use super::submission::{End, OnBadRecord, OnProgress, Progress, Submitted, broken, resume_hint};
+use super::submission::{End, OnBadRecord, OnProgress, Progress, Submitted, resume_hint};
 use super::supervisor::call_supervisor;
 use super::window::{Window, changed};
 use crate::error::{Code, Error, Result};
@@ -97,13 +97,14 @@ impl Stream<'_> {
         let is_pipe = linger.is_pipe;
         let mut reader = JoinSet::new();
         reader.spawn(read(source, first, chunker, linger, self.on_bad_record, cuts));
-        self.write(stored, next, reader, is_pipe).await.map_err(|error| {
+        let submitted = self.write(stored, next, reader).await.map_err(|error| {
             let hint = match error.hint_text() {
                 Some(hint) if error.code() != Code::Unreachable => hint.to_owned(),
                 _ => resume_hint(self.of.batch),
             };
             error.context(format!("batch {} is submitted in part", self.of.batch)).with_hint(hint)
-        })
+        })?;
+        Ok(submitted.with_ways_out(is_pipe))
     }
 
     async fn write(
@@ -111,7 +112,6 @@ impl Stream<'_> {
         stored: Option<StoredChunks>,
         mut next: mpsc::Receiver<Cut>,
         mut reader: JoinSet<Result<Read>>,
-        is_pipe: bool,
     ) -> Result<Submitted> {
         let mut done = Progress::none(self.of.batch);
         (self.progress)(done);
@@ -167,8 +167,8 @@ impl Stream<'_> {
         let read = reader.join_next().await.expect("the reader was spawned");
         let Read { records, end } =
             read.map_err(|error| Error::internal(format!("the reader of the source ended: {error}")))??;
-        if let End::Broken(reason) = end {
-            return Ok(submitted(done, done.calls, End::Broken(broken(done, is_pipe, reason))));
+        if matches!(end, End::Broken(_)) {
+            return Ok(submitted(done, done.calls, end));
         }
         self.seal(&intake, records).await?;
         pause.end(clock.monotonic());

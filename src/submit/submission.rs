@@ -73,17 +73,22 @@ pub(super) fn resume_hint(batch: BatchId) -> String {
     format!("`afn batch resume {batch}` goes on where it stopped")
 }
 
-/// The reason with the commands that end the open batch.
-pub(super) fn broken(done: Progress, is_pipe: bool, reason: Error) -> Error {
-    let (batch, calls) = (done.batch, done.calls);
-    let plural = if calls == 1 { "" } else { "s" };
-    let first = reason.hint_text().map(|hint| format!("{hint}; then ")).unwrap_or_default();
-    let resume = match is_pipe {
-        true => String::new(),
-        false => format!("`afn batch resume {batch}` goes on with the rest, "),
-    };
-    let hint = format!(
-        "{first}{resume}`afn batch seal {batch}` ends it with the {calls} call{plural} that it has, `afn batch cancel {batch}` gives it up"
-    );
-    reason.context(format!("batch {batch} is submitted in part")).with_hint(hint)
+impl Submitted {
+    /// Adds the commands that end the open batch to the reason why its source broke.
+    pub(super) fn with_ways_out(mut self, is_pipe: bool) -> Submitted {
+        let End::Broken(reason) = self.end else { return self };
+        let (batch, calls) = (self.batch, self.calls);
+        let plural = if calls == 1 { "" } else { "s" };
+        let first = reason.hint_text().map(|hint| format!("{hint}; then ")).unwrap_or_default();
+        let resume = match is_pipe {
+            true => String::new(),
+            false => format!("`afn batch resume {batch}` goes on with the rest, "),
+        };
+        let hint = format!(
+            "{first}{resume}`afn batch seal {batch}` ends it with the {calls} call{plural} that it has, \
+             `afn batch cancel {batch}` gives it up"
+        );
+        self.end = End::Broken(reason.context(format!("batch {batch} is submitted in part")).with_hint(hint));
+        self
+    }
 }

@@ -23,7 +23,7 @@ fn run(world: &World, args: &[&str]) -> super::world::Ran {
 }
 
 /// The rows of a file of JSON Lines, by number; each number once.
-fn rows(text: &str) -> BTreeMap<u64, Value> {
+pub fn rows(text: &str) -> BTreeMap<u64, Value> {
     let mut rows = BTreeMap::new();
     for line in text.lines() {
         let row: Value = serde_json::from_str(line).unwrap();
@@ -37,7 +37,7 @@ fn lines(count: u64) -> String {
 }
 
 /// The id in `Batch ID`.
-fn batch_of(stderr: &str) -> String {
+pub fn batch_of(stderr: &str) -> String {
     let line = stderr.lines().find_map(|line| line.strip_prefix("Batch "));
     line.unwrap_or_else(|| panic!("{stderr}")).to_owned()
 }

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "aws")]
 mod account;
+mod arrays;
 mod batch;
 mod calls;
 mod cases;

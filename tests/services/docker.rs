@@ -134,6 +134,7 @@ pub fn work(image: &str, format: Format, command: &[&str], payload: impl Into<By
         }),
         call: CallId::single(Time(1_700_000_000_000), 7),
         attempt: 1,
+        env: Vec::new(),
         headers: BTreeMap::new(),
         content_type: Some("text/plain".to_owned()),
         payload: payload.into().into(),

@@ -111,6 +111,7 @@ impl Bench {
             version,
             call: CallId::single(Time(1_700_000_000_000), 7),
             attempt: 1,
+            env: Vec::new(),
             headers: BTreeMap::new(),
             content_type: None,
             payload: Default::default(),

@@ -7,7 +7,7 @@ use super::call::{self, SubmissionArgs};
 use crate::cli::batch::receipt::Receipts;
 use crate::cli::find;
 use crate::cli::format::{bytes, plural};
-use crate::cli::options::{FunctionArgs, PolicyFlags, SourceFlags};
+use crate::cli::options::{ArrayFlags, FunctionArgs, PolicyFlags, SourceFlags};
 use crate::cli::session::Session;
 use crate::cli::text::Text;
 use crate::error::{Code, Error, Result};
@@ -44,8 +44,11 @@ pub struct BatchSubmitArgs {
     pub function: FunctionArgs,
 
     /// The records: a file, a folder, s3://bucket/prefix, or - for stdin.
-    #[arg(value_name = "SOURCE")]
-    pub input: String,
+    #[arg(value_name = "SOURCE", required_unless_present = "array")]
+    pub input: Option<String>,
+
+    #[command(flatten)]
+    pub array: ArrayFlags,
 
     #[command(flatten)]
     pub source: SourceFlags,
@@ -61,7 +64,8 @@ pub struct BatchSubmitArgs {
 pub async fn run(session: &Session, args: SubmitArgs) -> Result<()> {
     if let Some(input) = args.input {
         let SubmitArgs { submission: SubmissionArgs { function, .. }, source, policy, .. } = args;
-        let batch = BatchSubmitArgs { function, input, source, policy, dry_run: false };
+        let (input, array) = (Some(input), ArrayFlags::default());
+        let batch = BatchSubmitArgs { function, input, array, source, policy, dry_run: false };
         return self::batch(session, batch).await;
     }
     let engine = session.open().await?;
@@ -71,7 +75,11 @@ pub async fn run(session: &Session, args: SubmitArgs) -> Result<()> {
 }
 
 pub async fn batch(session: &Session, args: BatchSubmitArgs) -> Result<()> {
-    let records = open_source(session, &args.input, &args.source).await?;
+    let records = match (&args.array.array, &args.input) {
+        (Some(range), _) => source::array(range.clone()),
+        (None, Some(input)) => open_source(session, input, &args.source).await?,
+        (None, None) => return Err(Error::invalid("the batch has no source")),
+    };
     if args.dry_run {
         return dry_run(session, records, args.source.on_bad_record.unwrap_or_default()).await;
     }
@@ -82,7 +90,7 @@ pub async fn batch(session: &Session, args: BatchSubmitArgs) -> Result<()> {
         app: app.clone(),
         route: find::route(&engine.catalog, &args.function).await?,
         source: records,
-        options: batch_options(&args.source, args.policy),
+        options: BatchOptions { index_env: args.array.index_env, ..batch_options(&args.source, args.policy) },
     };
     let note = |batch| Receipts::remember(session, &engine, app, batch, source.clone(), None);
     let submitted = submit_noted(&engine.deps, request, &note, &|_| {}).await?;
@@ -170,6 +178,7 @@ pub fn batch_options(flags: &SourceFlags, policy: PolicyFlags) -> BatchOptions {
         attempts_max: policy.retries.map(|retries| retries + 1),
         retry_backoff_ms: policy.retry_backoff.map(ms),
         limits: policy.limits.into(),
+        index_env: None,
         retention: policy.retention,
         chunking: Chunking::default(),
     }

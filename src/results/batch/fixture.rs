@@ -77,6 +77,7 @@ impl<'a> Made<'a> {
             retry_backoff_ms: None,
             limits: BatchLimits::default(),
             retention: None,
+            array: None,
             retry_of: None,
             created_at: id.time(),
             nonce: world.deps.nonce(),

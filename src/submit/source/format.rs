@@ -25,11 +25,13 @@ pub enum Kind {
     Files,
     /// Each object under a prefix, in the order of their keys.
     Objects,
+    /// Each index of a range, like `0-9999`.
+    Array,
     /// Each call of a batch that failed, in the order of their numbers.
     Failures,
 }
 
-words!(Kind, "format": Jsonl = "jsonl", Json = "json", Csv = "csv", Tsv = "tsv", Parquet = "parquet", Lines = "lines", Files = "files", Objects = "objects", Failures = "failures");
+words!(Kind, "format": Jsonl = "jsonl", Json = "json", Csv = "csv", Tsv = "tsv", Parquet = "parquet", Lines = "lines", Files = "files", Objects = "objects", Array = "array", Failures = "failures");
 
 impl Kind {
     /// Many records in one text.

@@ -4,6 +4,7 @@
 //! A text goes through the steps of a pipeline, a file each: bytes (`input`, `objects`), `decompress`, `transcode`, `frame`
 //! into records, check (`records`, and a file for each format). `identify` refuses what is no text. `parquet` reads tables.
 
+mod array;
 mod csv;
 mod decompress;
 mod delimiter;
@@ -37,6 +38,7 @@ pub use format::{Compression, Delimiter, Format, Kind, Pass};
 use crate::error::{Error, Result};
 pub use crate::layout::chunk::NAME_HEADER;
 use crate::limits;
+use crate::model::IndexRange;
 use crate::seam::{Body, Store};
 use input::Input;
 
@@ -112,6 +114,14 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// The range of an array.
+    pub(super) fn array(&self) -> Option<IndexRange> {
+        let is_array = self.format == Format::plain(Kind::Array).to_string();
+        is_array.then(|| self.location.parse().ok()).flatten()
+    }
+}
+
 /// How a source is to be read, as far as a person says it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OpenOptions {
@@ -150,6 +160,9 @@ pub async fn open(
     options: OpenOptions,
     bucket: Option<Arc<dyn Store>>,
 ) -> Result<Box<dyn Source>> {
+    if options.format == Some(Format::plain(Kind::Array)) {
+        return Ok(array(location.parse()?));
+    }
     if let Some((name, key)) = split(location) {
         let store = bucket.ok_or_else(|| {
             Error::invalid(format!("`{location}` cannot be read without a connection to S3"))
@@ -269,6 +282,11 @@ fn records(
         ..Origin::new(location, format, pass_of_records(options.pass)?)
     };
     Ok(Box::new(records::Records::new(input, format, name.to_owned(), origin)))
+}
+
+/// A call for each index.
+pub fn array(range: IndexRange) -> Box<dyn Source> {
+    Box::new(array::Array::new(range))
 }
 
 /// Records of a text in memory.

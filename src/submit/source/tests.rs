@@ -123,6 +123,37 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_resume_reads_the_same(
+        text in texts(), middle: Index, name in prop::sample::select(vec!["x.csv", "x.JSONL", "x.json", "x.tsv", "x.txt", "x"]),
+        is_packed: bool, delimiter in prop::option::of(Just(";")),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, packed(&text, is_packed.then_some(Compression::Gzip), middle)).unwrap();
+        let delimiter = delimiter.filter(|_| !name.contains("json") && !name.contains("JSON"));
+        let options = OpenOptions { delimiter: delimiter.map(|text| text.parse().unwrap()), ..OpenOptions::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let all = |options: OpenOptions| runtime.block_on(async {
+            let mut source = open(path.to_str().unwrap(), options, None).await.unwrap();
+            let mut items = Vec::new();
+            let end = loop {
+                match source.next().await {
+                    Ok(more) if more.is_empty() => break None,
+                    Ok(more) => items.extend(more),
+                    Err(error) => break Some(error),
+                }
+            };
+            (source.origin(), items, end)
+        });
+        let (origin, items, end) = all(options);
+        let again = OpenOptions { format: Some(origin.format.parse().unwrap()), pass: None, delimiter: origin.delimiter };
+        prop_assert_eq!(all(again), (origin, items, end));
+    }
+}
+
 /// Found by the test above; whatever zstd says of it, nothing is read of it.
 #[test]
 fn an_empty_frame_that_claims_a_length_has_no_records() {

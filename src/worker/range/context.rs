@@ -58,6 +58,22 @@ pub struct CallExecution {
     pub run: Result<Execution, Fault>,
 }
 
+/// The environment variables that say where in its batch a call is. The calls of an array are numbered by their indexes, so
+/// that a retry, which has some of them, gives them the same numbers.
+fn place(batch: &Batch, record: &Record) -> Vec<(String, String)> {
+    let Some(array) = &batch.array else {
+        return vec![("AFN_NUMBER".to_owned(), record.number.to_string())];
+    };
+    let index = std::str::from_utf8(&record.payload).ok().and_then(|index| index.parse::<u64>().ok());
+    let number = index.and_then(|index| array.range.place(index)).map_or(record.number, |place| place + 1);
+    let named = array.index_env.clone().zip(index.map(|index| index.to_string()));
+    let ours = [
+        ("AFN_NUMBER".to_owned(), number.to_string()),
+        ("AFN_COUNT".to_owned(), array.range.count().to_string()),
+    ];
+    ours.into_iter().chain(named).collect()
+}
+
 /// What an execution came to.
 pub enum CallEnd {
     Decided(Box<Row>),
@@ -100,6 +116,7 @@ impl CallContext {
             version: self.version.clone(),
             call: self.batch_id.call(record.number),
             attempt,
+            env: place(&self.batch, record),
             headers: record.headers.clone(),
             content_type: record.content_type.clone().or_else(|| self.version.content_type.clone()),
             payload,

@@ -312,6 +312,7 @@ impl SingleCall {
             version: ready.version.clone(),
             call,
             attempt,
+            env: Vec::new(),
             headers: ready.facts.headers.clone(),
             content_type: payload.info.content_type.clone(),
             payload: payload.body.clone().into(),

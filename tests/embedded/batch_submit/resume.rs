@@ -311,3 +311,20 @@ async fn nothing_is_opened_because_a_batch_in_the_store_names_it() {
     let nobody: BatchId = BatchId::new(ground.deps.now(), 5);
     assert!(resume_with(&ground.deps, nobody, None).await.is_err());
 }
+
+/// Its range lies in the batch, so nothing on this machine is read.
+#[tokio::test]
+async fn an_array_is_gone_on_with_from_anywhere() {
+    let ground = Ground::new().await;
+    let source = afn::submit::source::array("5-1004".parse().unwrap());
+    let batch = ground.submit(source).await.unwrap().batch;
+    ground.unseal(batch).await;
+    for last in [64, 1_000] {
+        ground.delete(Key::Chunk(ground.app.clone(), batch, last)).await;
+    }
+    let request = afn::submit::resume::ResumeRequest { batch, source: None };
+    let resumed = afn::submit::resume::resume(&ground.deps, request, &|_| {}).await.unwrap();
+    assert_eq!(resumed.submitted.unwrap().calls, 1_000);
+    let records = ground.records(batch).await;
+    assert!(records.iter().all(|record| record.payload == (record.number + 4).to_string()));
+}

@@ -13,7 +13,7 @@ use crate::cli::batch::receipt::RunReceipt;
 use crate::cli::command::deploy::deploy_folder;
 use crate::cli::command::submit::{batch_options, dry_run, open_source, reopenable};
 use crate::cli::exit::ExitCode;
-use crate::cli::options::{PolicyFlags, ShapeFlags, SourceFlags, WorkFlags};
+use crate::cli::options::{ArrayFlags, PolicyFlags, ShapeFlags, SourceFlags, WorkFlags};
 use crate::cli::parse::{self, Output, Pair, absolute};
 use crate::cli::session::Session;
 use crate::cli::signal::{self, StopSignals};
@@ -24,7 +24,8 @@ use crate::error::{Error, Result};
 use crate::limits::ms;
 use crate::model::AppName;
 use crate::results::export::file;
-use crate::submit::batch::{BatchRequest, submit_noted};
+use crate::submit::batch::{BatchOptions, BatchRequest, submit_noted};
+use crate::submit::source;
 
 #[derive(Debug, Clone, Args)]
 pub struct BatchRunArgs {
@@ -48,6 +49,9 @@ pub struct BatchRunArgs {
 
     #[command(flatten)]
     pub work: WorkFlags,
+
+    #[command(flatten)]
+    pub array: ArrayFlags,
 
     #[command(flatten)]
     pub source: SourceFlags,
@@ -103,8 +107,10 @@ pub async fn run(session: &Session, args: BatchRunArgs) -> Result<ExitCode> {
         ));
     }
     let run = run_receipt(&args)?;
-    let input = input_of(&args)?;
-    let records = open_source(session, &input, &args.source).await?;
+    let records = match &args.array.array {
+        Some(range) => source::array(range.clone()),
+        None => open_source(session, &input_of(&args)?, &args.source).await?,
+    };
     if args.dry_run {
         let printed = dry_run(session, records, args.source.on_bad_record.unwrap_or_default());
         return signal::or_interrupted(printed).await.map(|()| ExitCode::Success);
@@ -129,7 +135,7 @@ pub async fn run(session: &Session, args: BatchRunArgs) -> Result<ExitCode> {
         app: deployed.app,
         route: deployed.function.route,
         source: records,
-        options: batch_options(&args.source, args.policy),
+        options: BatchOptions { index_env: args.array.index_env, ..batch_options(&args.source, args.policy) },
     };
     let note = |batch| job.remember(batch, false);
     let on_progress = |progress| job.on_progress(progress);
@@ -144,7 +150,9 @@ fn input_of(args: &BatchRunArgs) -> Result<String> {
     }
     let Some(dir) = &args.dir else {
         return Err(Error::invalid("there is nothing to run the command on")
-            .with_hint("`--input FILE` names the records, `--input -` reads them from stdin"));
+            .with_hint(
+                "`--input FILE` names the records, `--input -` reads them from stdin, `--array 0-99` runs it a hundred times",
+            ));
     };
     let file = FuncFile::load(dir)?;
     match file.batch_input {
