@@ -9,12 +9,14 @@ use afn::backend::memory::{MemoryQueue, MemoryStore};
 use afn::catalog::{Catalog, Publish};
 use afn::event::Silent;
 use afn::executor::scripted::{Act, Scripted};
+use afn::layout::Key;
 use afn::model::{AppName, CallId, Digest, Kind, Limits, Source, State, Version};
 use afn::results::call::{CallView, wait};
 use afn::seam::clock::SystemClock;
 use afn::seam::executor::Invocation;
 use afn::seam::queue::{Queue, QueuePair, Queues};
 use afn::seam::rng::SystemRng;
+use afn::seam::store::PutObject;
 use afn::seam::{Clock, Deps};
 use afn::submit::call::{Accepted, Request, submit};
 use afn::worker::{Config, Phase, Worker};
@@ -168,7 +170,10 @@ impl World {
 
 /// Publishes a function of that name, under the route of that name.
 pub async fn deploy(deps: &Deps, app: &AppName, name: &str, kind: Kind) {
-    let source = Source::Archive { sha256: Digest::of(b""), bytes: 0 };
+    let sha256 = Digest::of(b"");
+    // A function that was published before may have left it.
+    let _ = deps.store.put(&Key::Archive(app.clone(), sha256.clone()), PutObject::create("")).await;
+    let source = Source::Archive { sha256, bytes: 0 };
     let version = Version {
         command: vec!["true".to_owned()],
         ..Version::new("0.0.1", source, Limits::default(), deps.now()).expect("a version")
