@@ -28,8 +28,15 @@ fn read(pieces: Vec<Bytes>, format: Format) -> (Vec<SourceRecord>, bool) {
 
 fuzz_target!(|data: &[u8]| {
     let [format, piece, text @ ..] = data else { return };
-    let kind = [Kind::Jsonl, Kind::Csv, Kind::Lines][usize::from(format % 3)];
-    let compression = [None, Some(Compression::Gzip), Some(Compression::Zstd)][usize::from(format / 3 % 3)];
+    let kind = [Kind::Jsonl, Kind::Json, Kind::Csv, Kind::Tsv, Kind::Lines][usize::from(format % 5)];
+    let compressions = [
+        None,
+        Some(Compression::Gzip),
+        Some(Compression::Zstd),
+        Some(Compression::Bzip2),
+        Some(Compression::Xz),
+    ];
+    let compression = compressions[usize::from(format / 5 % 5)];
     let format = Format { kind, compression };
     let (whole, failed) = read(vec![Bytes::copy_from_slice(text)], format);
     let pieces = text.chunks(usize::from(*piece).max(1)).map(Bytes::copy_from_slice).collect();

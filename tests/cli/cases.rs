@@ -414,3 +414,30 @@ fn a_broken_source_names_what_ends_its_batch() {
     let sealed = world.args(&["batch", "seal", &batch]).ok();
     assert!(sealed.contains(&format!("{calls} calls")), "{sealed}");
 }
+
+/// Sealed, over, followed up, and read like any other batch.
+#[test]
+fn a_source_without_records_is_a_batch_that_is_over() {
+    let world = World::new();
+    world.deploy("f", "app", "", "cat");
+    world.deploy("after", "app", "", "tee after.json");
+    world.write("empty.csv", "a,b\n");
+    let submitted = world.afn("batch submit app /f empty.csv --then app/after").json();
+    assert_eq!(submitted["calls"], 0);
+    let batch = submitted["batch_id"].as_str().unwrap();
+    world.drain();
+    let view = world.args(&["batch", "status", batch, "--output", "json"]).json();
+    assert_eq!((&view["status"], &view["calls"]), (&"success".into(), &0.into()), "{view}");
+    assert!(view["fired"].is_object() && view["summary"].is_object(), "{view}");
+    let follow_ups = world.afn("list calls app --path /after --output json").ok();
+    assert_eq!(follow_ups.matches("\"success\"").count(), 1, "{follow_ups}");
+    assert_eq!(world.args(&["batch", "wait", batch]).code, 0);
+    assert_eq!(world.args(&["batch", "results", batch]).ok(), "");
+    let retry = world.args(&["batch", "retry", batch]).failed(2);
+    assert!(retry.contains("can be retried"), "{retry}");
+
+    let piped = world.run_in("", &["batch", "run", "--input", "-", "--output", "-", "--", "cat"], b"");
+    assert_eq!((piped.code, piped.stdout.as_str()), (0, ""), "{piped:#?}");
+    let refused = world.afn("batch submit app /f empty.csv --fail-if-empty").failed(2);
+    assert!(refused.contains("has no records") && refused.contains("nothing was submitted"), "{refused}");
+}

@@ -75,7 +75,7 @@ fn first_line(bytes: &[u8]) -> Option<&[u8]> {
     Some(&bytes[..=end]).filter(|line| is_clean(line))
 }
 
-/// `bytes`: what [`is_enough`], or the whole source.
+/// `bytes`: a beginning of the source for which [`is_enough`] holds, or the whole source.
 pub(super) fn identify(bytes: &[u8]) -> Content {
     if let Some(compression) = Compression::of_head(bytes) {
         return Content::Compressed(compression);
