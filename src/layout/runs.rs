@@ -54,6 +54,11 @@ impl<T> Runs<T> {
         self.0.iter()
     }
 
+    /// Number by number.
+    pub fn each(&self) -> impl Iterator<Item = (u64, &T)> {
+        self.0.iter().flat_map(|run| (run.first..=run.last).map(|number| (number, &run.value)))
+    }
+
     pub fn get(&self, number: u64) -> Option<&T> {
         let index = self.0.partition_point(|run| run.last < number);
         self.0.get(index).filter(|run| run.first <= number).map(|run| &run.value)
@@ -79,8 +84,7 @@ where
     T: Clone,
 {
     fn from(runs: Runs<T>) -> BTreeMap<u64, T> {
-        let each = |run: Run<T>| (run.first..=run.last).map(move |number| (number, run.value.clone()));
-        runs.0.into_iter().flat_map(each).collect()
+        runs.each().map(|(number, value)| (number, value.clone())).collect()
     }
 }
 

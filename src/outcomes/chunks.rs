@@ -75,8 +75,7 @@ pub enum Sealing {
 }
 
 /// `now`: the store's time, asked for before: a chunk that is older than it by so much leaves nothing on its way that the
-/// list made here could miss.
-/// `quiet`: how old the youngest chunk has to be.
+/// list made here could miss. `quiet`: how old the youngest chunk has to be.
 pub async fn seal(deps: &Deps, of: &BatchRef, now: Time, by: &str, quiet: Duration) -> Result<Sealing> {
     let entries = entries(deps, of).await?;
     let youngest = match entries.iter().map(|entry| entry.stored_at).max() {

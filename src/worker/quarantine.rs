@@ -198,7 +198,7 @@ pub async fn losses(
     calls: &Runs<AttemptHistory>,
 ) -> Result<Runs<Vec<MarkId>>, Abandoned> {
     let marks = marks::of_chunk(shared, app, batch, chunk).await?;
-    let each = calls.iter().flat_map(|run| run.first..=run.last).map(|number| {
+    let each = calls.each().map(|(number, _)| {
         let lost = marks.iter().filter(|mark| mark.kind.names_losses() && mark.names(number));
         (number, more_losses(Vec::new(), lost.map(|mark| mark.id)))
     });

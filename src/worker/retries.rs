@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Abandoned, Shared};
 use crate::layout::chunk::chunk_first_min;
-use crate::layout::{Message, PendingCall, RangeMessage, Run, Runs};
+use crate::layout::{Message, PendingCall, RangeMessage, Runs};
 use crate::limits;
 use crate::model::{AttemptHistory, BatchRef, MarkId, Time};
 use crate::outcomes::{Log, Logs};
@@ -29,11 +29,8 @@ pub struct Retries {
 impl Retries {
     /// `sent`: what the supervisor before has told that it had sent.
     pub fn new(since: Time, is_extra: bool, sent: &Runs<AttemptHistory>) -> Retries {
-        let each = |run: &Run<AttemptHistory>| {
-            let attempts = run.value.attempts;
-            (run.first..=run.last).map(move |number| (number, attempts))
-        };
-        Retries { sent: sent.iter().flat_map(each).collect(), since, is_extra, late: BTreeMap::new() }
+        let sent = sent.each().map(|(number, history)| (number, history.attempts)).collect();
+        Retries { sent, since, is_extra, late: BTreeMap::new() }
     }
 
     /// Notes what is due too late.
@@ -86,6 +83,7 @@ impl Retries {
         }
         for log in logs.belonging(None) {
             self.sent.retain(|number, _| !log.decided().contains(*number));
+            self.late.retain(|number, _| !log.decided().contains(*number));
             let due = |(number, call): &(&u64, &PendingCall)| {
                 (is_cancelled || self.send_at(**number, call, mean_ms) <= now)
                     && !self.is_sent(**number, call)

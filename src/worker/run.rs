@@ -380,8 +380,9 @@ impl WorkerLoop {
         // Only a task that was cancelled has no answer, and none is.
         let Ok((Work { queue, supervises }, done)) = done else { return };
         self.held[queue] -= 1;
-        let place = self.supervised.iter().position(|batch| Some(*batch) == supervises);
-        place.map(|place| self.supervised.swap_remove(place));
+        if let Some(place) = self.supervised.iter().position(|batch| Some(*batch) == supervises) {
+            self.supervised.swap_remove(place);
+        }
         // What this worker cannot run leaves the queue as it was.
         if !matches!(done, Ok(Done::Mismatched(_) | Done::Paused(_))) {
             self.dry_looks = 0;

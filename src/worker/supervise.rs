@@ -392,16 +392,9 @@ impl Supervisor {
         if self.logs.youngest_chunk().is_some_and(is_young) {
             return Ok(None);
         }
-        let sealing = chunks::seal(
-            &self.shared.deps,
-            &BatchRef::new(&self.app, self.id),
-            now,
-            "supervisor",
-            limits::SEAL_QUIET,
-        )
-        .await?;
-        let Sealing::Can(sealed) = sealing else { return Ok(None) };
         let id = BatchRef::new(&self.app, self.id);
+        let sealing = chunks::seal(&self.shared.deps, &id, now, "supervisor", limits::SEAL_QUIET).await?;
+        let Sealing::Can(sealed) = sealing else { return Ok(None) };
         Ok(Some(self.shared.deps.store.create_fact(&id, &sealed).await?.or(sealed)))
     }
 

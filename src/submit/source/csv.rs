@@ -229,15 +229,7 @@ mod tests {
     use super::*;
 
     async fn read(csv: impl Into<Bytes>) -> Result<Vec<SourceRecord>> {
-        let mut source = text(csv, Format::plain(Kind::Csv), "x.csv");
-        let mut items = Vec::new();
-        loop {
-            let more = source.next().await?;
-            if more.is_empty() {
-                return Ok(items);
-            }
-            items.extend(more);
-        }
+        super::super::tests::all(text(csv, Format::plain(Kind::Csv), "x.csv")).await
     }
 
     fn shown(items: &[SourceRecord]) -> Vec<(String, u64, Option<String>)> {

@@ -221,18 +221,9 @@ mod tests {
     use super::*;
     use crate::error::Result;
 
-    fn all(mut source: Box<dyn Source>) -> Result<Vec<SourceRecord>> {
+    fn all(source: Box<dyn Source>) -> Result<Vec<SourceRecord>> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let mut items = Vec::new();
-            loop {
-                let more = source.next().await?;
-                if more.is_empty() {
-                    return Ok(items);
-                }
-                items.extend(more);
-            }
-        })
+        runtime.block_on(super::super::tests::all(source))
     }
 
     fn read(json: &str, kind: Kind) -> Result<Vec<(String, Option<String>)>> {

@@ -214,16 +214,8 @@ mod tests {
     }
 
     async fn all(location: &str, pass: Option<Pass>, bucket: &Arc<Small>) -> Result<Vec<SourceRecord>> {
-        let mut source =
-            open(location, OpenOptions { pass, ..OpenOptions::default() }, Some(bucket.clone())).await?;
-        let mut all = Vec::new();
-        loop {
-            let items = source.next().await?;
-            if items.is_empty() {
-                return Ok(all);
-            }
-            all.extend(items);
-        }
+        let options = OpenOptions { pass, ..OpenOptions::default() };
+        super::super::tests::all(open(location, options, Some(bucket.clone())).await?).await
     }
 
     #[tokio::test]

@@ -8,6 +8,18 @@ use proptest::sample::Index;
 
 use super::*;
 
+/// All items of a source.
+pub(super) async fn all(mut source: Box<dyn Source>) -> Result<Vec<SourceRecord>> {
+    let mut items = Vec::new();
+    loop {
+        let more = source.next().await?;
+        if more.is_empty() {
+            return Ok(items);
+        }
+        items.extend(more);
+    }
+}
+
 /// All items, and whether an error ended them.
 fn read(pieces: Vec<Bytes>, format: Format) -> (Vec<SourceRecord>, bool) {
     let mut source = pieces_of_text(pieces, format, "x");

@@ -1,5 +1,6 @@
 //! Pause and limits of batches. A worker renews its share of a batch's limits while it has ranges of it in hand. The share of a
-//! worker that was lost is free once another has seen it unchanged for a minute; a worker that is started in its place is another one. What was begun before a limit was set does not count.
+//! worker that was lost is free once another has seen it unchanged for a minute; a worker that is started in its place is another
+//! one. What was begun before a limit was set does not count.
 //!
 //! Guaranteed: never more executions at once than the limit, nor more starts than the rate allows plus two for each worker.
 //! Not guaranteed: a worker that stands still for longer than the term of its share while its functions go on; and a message

@@ -23,9 +23,7 @@ impl Preparation {
     /// Whether nothing of the message is to be run any more.
     async fn is_done(&self) -> Result<bool, Abandoned> {
         let log = self.open_log().await?;
-        let mut calls =
-            self.message.calls.iter().flat_map(|run| (run.first..=run.last).map(|n| (n, run.value)));
-        Ok(!calls.any(|(number, history)| !self.is_given(number) && log.may_run(number, &history)))
+        Ok(!self.message.calls.each().any(|(number, history)| self.may_run(&log, number, history)))
     }
 
     /// The batch is paused, or others have all of its limits.

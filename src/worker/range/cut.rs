@@ -28,8 +28,8 @@ impl Preparation {
         if self.lease.delivery > 1 || message.lost_before || !message.losses.is_empty() {
             return Ok(false);
         }
-        let each = message.calls.iter().flat_map(|run| (run.first..=run.last).map(|n| (n, run.value)));
-        let calls: Vec<(u64, AttemptHistory)> = each.collect();
+        let calls: Vec<(u64, AttemptHistory)> =
+            message.calls.each().map(|(number, history)| (number, *history)).collect();
         let size = pace::calls_per_range(self.slots(), mean);
         if calls.len() < limits::RANGES_CUT_MIN * size {
             return Ok(false);

@@ -155,8 +155,9 @@ impl Preparation {
         self.range(context, log, records, claim).await
     }
 
-    /// From the third delivery on (two lost workers may have had another reason), writes a `Reading` mark before the objects are read,
-    /// unless an earlier delivery left another mark: then they could be read. Returns the reason to give up once too many workers were lost while they read.
+    /// From the third delivery on (two lost workers may have had another reason), writes a `Reading` mark before the objects are
+    /// read, unless an earlier delivery left another mark: then they could be read. Returns the reason to give up once too many
+    /// workers were lost while they read.
     async fn mark_reading_or_give_up(&self) -> Result<Option<String>, Abandoned> {
         let is_reading = |mark: &EarlierMark| mark.kind == MarkKind::Reading;
         if self.lease.delivery < 3 || !self.earlier_marks.iter().all(is_reading) {
@@ -231,6 +232,11 @@ impl Preparation {
         &self.snapshot.batch
     }
 
+    /// Whether a call is to be run from this message.
+    pub(super) fn may_run(&self, log: &Log, number: u64, history: &AttemptHistory) -> bool {
+        !self.is_given(number) && log.may_run(number, history)
+    }
+
     /// Whether a call left this message under an earlier delivery.
     pub(super) fn is_given(&self, number: u64) -> bool {
         self.earlier_marks.iter().any(|mark| mark.kind == MarkKind::Given && mark.names(number))
@@ -263,7 +269,7 @@ impl Preparation {
             let number = record.number;
             let Some(history) = self.message.calls.get(number).copied() else { continue };
             in_message += 1;
-            if self.is_given(number) || !log.may_run(number, &history) {
+            if !self.may_run(&log, number, &history) {
                 continue;
             }
             match record.refused.is_some() {

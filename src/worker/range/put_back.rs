@@ -41,17 +41,11 @@ impl Preparation {
         })
     }
 
-    /// Sends a new message for the calls that have not left this one. Returns its id, or `None`
-    /// if there are no such calls.
+    /// Sends a new message for the calls that have not left this one. Returns its id, or `None` if there are no such calls.
     pub(super) async fn send_anew(mut self, wait: Duration) -> Result<(Lease, Option<MessageId>), Abandoned> {
         let losses = self.losses();
-        let each = self
-            .message
-            .calls
-            .iter()
-            .flat_map(|run| (run.first..=run.last).map(|number| (number, run.value)));
-        let left: BTreeMap<u64, AttemptHistory> =
-            each.filter(|(number, _)| !self.is_given(*number)).collect();
+        let each = self.message.calls.each().filter(|(number, _)| !self.is_given(*number));
+        let left: BTreeMap<u64, AttemptHistory> = each.map(|(number, history)| (number, *history)).collect();
         if left.is_empty() {
             return Ok((self.lease, None));
         }

@@ -13,6 +13,7 @@ use parquet::schema::parser::parse_message_type;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::super::tests::all;
 use super::super::{OpenOptions, open};
 use super::*;
 use crate::backend::memory::MemoryStore;
@@ -95,17 +96,6 @@ fn file(schema: &str, compression: Compression, groups: &[Vec<(Data, Levels)>]) 
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
-}
-
-async fn all(mut source: Box<dyn Source>) -> Result<Vec<SourceRecord>> {
-    let mut rows = Vec::new();
-    loop {
-        let more = source.next().await?;
-        if more.is_empty() {
-            return Ok(rows);
-        }
-        rows.extend(more);
-    }
 }
 
 fn read(file: &[u8]) -> Result<Vec<SourceRecord>> {
