@@ -54,6 +54,8 @@ pub enum Event {
     /// Outcomes of a batch were recorded. `adopted`: calls that other workers had decided. `stood`: parts that existed
     /// already where this one was to be written.
     PartWritten { app: AppName, batch: BatchId, recorded: u64, adopted: u64, stood: u64 },
+    /// The supervisor of a batch puts a chunk on the queue. `again`: its message may be there already.
+    ChunkDispatched { app: AppName, batch: BatchId, first: u64, last: u64, again: bool },
     /// A supervisor's look at its batch: how long an execution takes on a slot, once one has ended.
     SecondsPerCall { app: AppName, batch: BatchId, seconds: f64 },
     /// Calls that are stored and not decided.

@@ -2,6 +2,7 @@
 //! so that a change that breaks one does not compile.
 
 mod api;
+mod dispatch;
 mod shares;
 mod starts;
 mod upkeep;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 pub use self::upkeep::*;
 pub use api::*;
+pub use dispatch::*;
 pub use shares::*;
 pub use starts::*;
 

@@ -109,6 +109,7 @@ pub fn text_line(event: &Event) -> Option<Line> {
 fn message(event: &Event) -> Option<Line> {
     let text = match event {
         Event::BatchCallEnded { .. }
+        | Event::ChunkDispatched { .. }
         | Event::SecondsPerCall { .. }
         | Event::CallsLeft { .. }
         | Event::OldestUndecidedSeconds { .. }

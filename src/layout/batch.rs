@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::object::MarkKind;
-use super::runs::check_order;
+use super::runs::{Runs, check_order};
 use crate::limits;
 use crate::model::checked::{checked, within};
 use crate::model::id::NUMBER_MAX;
@@ -74,7 +74,11 @@ pub struct BatchSource {
     pub on_bad_record: String,
 }
 
-checked!(Batch, Chunking, Sealed, Summary, Mark);
+checked!(Batch, Chunking, Sealed, Dispatched, Summary, Mark);
+
+fn all_calls() -> u64 {
+    NUMBER_MAX
+}
 
 impl Batch {
     /// Whether its failures are to be told soon: it stops at a number of them, and is young.
@@ -104,7 +108,8 @@ impl BatchSource {
     }
 }
 
-/// How records are cut into chunks: a pure function of these numbers, the records and the chunk's index (H3).
+/// How records are cut into chunks: a pure function of these numbers, the records and the chunk's index (H3). And which
+/// chunks the submitter puts on the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Chunking {
@@ -115,6 +120,10 @@ pub struct Chunking {
     pub chunks_per_doubling: u64,
     /// Of uncompressed records.
     pub bytes_max: u64,
+    /// The submitter puts the chunks up to this number on the queue, the supervisor those that end past it. A batch that
+    /// does not say so was put there whole.
+    #[serde(default = "all_calls")]
+    pub first_calls: u64,
 }
 
 impl Default for Chunking {
@@ -125,6 +134,7 @@ impl Default for Chunking {
             calls_max: limits::CHUNK_CALLS_MAX,
             chunks_per_doubling: limits::CHUNKS_PER_DOUBLING,
             bytes_max: limits::CHUNK_BYTES_MAX,
+            first_calls: limits::FIRST_CALLS,
         }
     }
 }
@@ -134,7 +144,8 @@ impl Chunking {
         within("calls_min", self.calls_min, 1..=limits::RANGE_CALLS_MAX)?;
         within("calls_max", self.calls_max, 1..=limits::RANGE_CALLS_MAX)?;
         within("chunks_per_doubling", self.chunks_per_doubling, 1..=NUMBER_MAX)?;
-        within("bytes_max", self.bytes_max, 1..=limits::CHUNK_OBJECT_BYTES_MAX)
+        within("bytes_max", self.bytes_max, 1..=limits::CHUNK_OBJECT_BYTES_MAX)?;
+        within("first_calls", self.first_calls, 0..=NUMBER_MAX)
     }
 
     /// The most calls of chunk `index`, from 0.
@@ -189,6 +200,26 @@ impl Sealed {
     pub fn belongs(&self, number: u64) -> bool {
         let missing = self.missing.iter().any(|(first, last)| (*first..=*last).contains(&number));
         (1..=self.last).contains(&number) && !missing
+    }
+}
+
+/// `dispatched/{k}`: which chunks supervisors have put on the queue, and which they may. Written before what it allows is
+/// sent. The last one holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+pub struct Dispatched {
+    /// Acknowledged by the queue when this was written.
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub sent: Runs<()>,
+    /// What is not in `sent`, up to this number, may be sent until the next entry is written.
+    pub through: u64,
+    /// Tells the own entry from another's.
+    pub nonce: Nonce,
+}
+
+impl Dispatched {
+    fn check(&self) -> Result<(), String> {
+        within("through", self.through, self.sent.last().unwrap_or(0)..=NUMBER_MAX)
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Key;
-use super::batch::{Batch, Cancelled, Deleted, Fired, Mark, Pointer, Retry, Sealed, Summary};
+use super::batch::{Batch, Cancelled, Deleted, Dispatched, Fired, Mark, Pointer, Retry, Sealed, Summary};
 use super::control::{Control, Shares};
 use super::object::{
     IdempotencyKey, Reconciled, RouteTarget, Settings, Started, StoreIdentity, TaskPanic, Unsuited,
@@ -88,6 +88,7 @@ facts! {
     Pointer { BatchId } batch => Key::Pointer(*batch);
     Batch { BatchRef } of => Key::Batch(of.app.clone(), of.batch);
     Sealed { BatchRef } of => Key::Sealed(of.app.clone(), of.batch), limits::SEALED_BYTES_MAX;
+    Dispatched { (BatchRef, u32) } (of, entry) => Key::Dispatched(of.app.clone(), of.batch, *entry), limits::SEALED_BYTES_MAX;
     Cancelled { BatchRef } of => Key::Cancelled(of.app.clone(), of.batch);
     Control { BatchRef } of => Key::Control(of.app.clone(), of.batch);
     Shares { BatchRef } of => Key::Shares(of.app.clone(), of.batch);

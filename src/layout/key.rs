@@ -211,6 +211,8 @@ keys! {
         "apps/{app}/batches/{batch}/marks/{last}/{delivery}.void";
     /// Fact: a worker could not run calls of this batch, by the digest of the reason.
     BatchUnsuited(app: AppName, batch: BatchId, reason: Digest) = "apps/{app}/batches/{batch}/unsuited/{reason}";
+    /// Fact: which chunks supervisors have put on the queue, and which they may, from 0.
+    Dispatched(app: AppName, batch: BatchId, entry: u32) = "apps/{app}/batches/{batch}/dispatched/{entry}";
     /// Fact: cancel was asked for.
     Cancelled(app: AppName, batch: BatchId) = "apps/{app}/batches/{batch}/cancelled";
     /// Fact: counts and times; stays as tombstone.
@@ -273,6 +275,7 @@ prefixes! {
     batch(app: &AppName, batch: BatchId) = "apps/{app}/batches/{batch}/";
     /// The chunks of a batch, in the order of their numbers.
     chunks(app: &AppName, batch: BatchId) = "apps/{app}/batches/{batch}/payloads/";
+    dispatched(app: &AppName, batch: BatchId) = "apps/{app}/batches/{batch}/dispatched/";
     /// The logs of a batch's chunks.
     outcomes(app: &AppName, batch: BatchId) = "apps/{app}/batches/{batch}/outcomes/";
     /// The log of one chunk.

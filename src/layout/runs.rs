@@ -65,6 +65,30 @@ impl<T> Runs<T> {
     }
 }
 
+/// A set of numbers.
+impl Runs<()> {
+    pub fn contains(&self, number: u64) -> bool {
+        self.get(number).is_some()
+    }
+
+    /// Adds all numbers from `first` to `last`. Runs that touch become one.
+    pub fn insert(&mut self, first: u64, last: u64) {
+        let begin = self.0.partition_point(|run| run.last + 1 < first);
+        let end = self.0.partition_point(|run| run.first <= last + 1);
+        let touched = &self.0[begin..end];
+        let first = touched.first().map_or(first, |run| run.first.min(first));
+        let last = touched.last().map_or(last, |run| run.last.max(last));
+        self.0.splice(begin..end, [Run { first, last, value: () }]);
+    }
+
+    /// Adds all numbers of another set.
+    pub fn extend(&mut self, others: &Runs<()>) {
+        for run in others.iter() {
+            self.insert(run.first, run.last);
+        }
+    }
+}
+
 /// From single numbers, in ascending order; neighbours with equal values become one run.
 impl<T: PartialEq> FromIterator<(u64, T)> for Runs<T> {
     fn from_iter<I: IntoIterator<Item = (u64, T)>>(numbers: I) -> Runs<T> {
@@ -155,6 +179,19 @@ impl RunValue for PendingCall {
     }
 }
 
+/// Nothing: the numbers alone.
+impl RunValue for () {
+    type Array = (u64, u64);
+
+    fn elements(&self) -> Vec<Value> {
+        Vec::new()
+    }
+
+    fn run((first, last): Self::Array) -> Option<Run<()>> {
+        Some(Run { first, last, value: () })
+    }
+}
+
 /// The number of a part.
 impl RunValue for u64 {
     type Array = (u64, u64, u64);
@@ -229,6 +266,20 @@ mod tests {
             let read: Runs<AttemptHistory> = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(&read, &runs);
             prop_assert_eq!(BTreeMap::from(read), map);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_is_what_was_inserted(ranges in proptest::collection::vec((1u64..100, 0u64..9), 0..30)) {
+            let (mut set, mut model) = (Runs::<()>::default(), std::collections::BTreeSet::new());
+            for (first, more) in ranges {
+                set.insert(first, first + more);
+                model.extend(first..=first + more);
+            }
+            prop_assert_eq!(&set, &model.iter().map(|number| (*number, ())).collect::<Runs<()>>());
+            let text = serde_json::to_string(&set).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Runs<()>>(&text).unwrap(), set);
         }
     }
 

@@ -63,7 +63,9 @@ impl Known {
     /// Where the page after `next` begins.
     fn skip(&self, of: &BatchRef, prefix: &str, next: String) -> String {
         let rest = next.strip_prefix(prefix).unwrap_or_default();
-        if let Some(folder) = ["inputs/", "marks/", "results/"].iter().find(|name| rest.starts_with(**name)) {
+        if let Some(folder) =
+            ["dispatched/", "inputs/", "marks/", "results/"].iter().find(|name| rest.starts_with(**name))
+        {
             return past_prefix(&format!("{prefix}{folder}"));
         }
         match next.parse() {

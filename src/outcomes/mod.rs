@@ -3,6 +3,7 @@
 
 pub mod backlog;
 pub mod chunks;
+pub mod dispatched;
 pub mod facts;
 pub mod listing;
 pub mod log;

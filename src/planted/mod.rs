@@ -186,6 +186,24 @@ mod seeds {
         "limits" "share kept where nothing runs"
         /// A worker for which a batch does not suit takes part in its limits again at once.
         UnsuitedKeepsShare,
+        "window" "sent before it is reserved"
+        /// A supervisor sends chunks and writes down nothing beforehand.
+        SendsBeforeReserving,
+        "window" "reserved taken for sent"
+        /// What a lost supervisor might have sent is on the queue.
+        ReservedTakenForSent,
+        "window" "uncertain taken for unsent"
+        /// What a lost supervisor might have sent is not on the queue.
+        UncertainTakenForUnsent,
+        "window" "superseded sends on"
+        /// A supervisor goes on sending though another one has written the next entry.
+        SupersededSendsOn,
+        "window" "ambiguous send believed"
+        /// A chunk is on the queue though its send was not acknowledged.
+        AmbiguousSendBelieved,
+        "window" "missing chunk passed"
+        /// A chunk that is stored after the one behind it is passed.
+        MissingChunkPassed,
     }
 
     thread_local! {

@@ -82,7 +82,8 @@ pub async fn submit_noted(
             .context(format!("batch {batch} is stored but could not be queued"))
             .with_hint(resume_hint(batch))
     })?;
-    let stream = Stream { deps, of: &of, on_bad_record, progress };
+    let first_calls = chunking.first_calls;
+    let stream = Stream { deps, of: &of, first_calls, on_bad_record, progress };
     stream.run(Chunker::new(chunking)?, None, first, source).await
 }
 

@@ -242,7 +242,7 @@ mod tests {
     }
 
     const SMALL: Chunking =
-        Chunking { v: 1, calls_min: 2, calls_max: 8, chunks_per_doubling: 2, bytes_max: 20 };
+        Chunking { v: 1, calls_min: 2, calls_max: 8, chunks_per_doubling: 2, bytes_max: 20, first_calls: 0 };
 
     #[test]
     fn chunks_grow_by_index_and_end_before_too_many_bytes() {

@@ -13,13 +13,12 @@ use super::snapshot::{BatchSnapshot, ranges};
 use super::source::{self, Format, Kind, Source};
 use super::stream::{StoredChunks, Stream};
 use super::supervisor::supervise;
-use super::window::chunk_message;
 use crate::error::{Error, Result};
 use crate::layout::Message;
 use crate::layout::batch::BatchSource;
 use crate::limits;
 use crate::model::BatchId;
-use crate::outcomes::chunks;
+use crate::outcomes::{chunks, dispatched};
 use crate::planted::planted;
 use crate::seam::Deps;
 
@@ -34,7 +33,7 @@ pub struct ResumeRequest {
 pub struct Resumed {
     pub batch: BatchId,
     pub found: SubmissionState,
-    /// The number of stored chunks with undecided calls.
+    /// The number of chunks with undecided calls that were sent again.
     pub sent_again: u64,
     /// The submission of the rest of the source, if there was a rest to read.
     pub submitted: Option<Submitted>,
@@ -88,6 +87,7 @@ pub async fn resume(deps: &Deps, request: ResumeRequest, progress: OnProgress<'_
     let stream = Stream {
         deps,
         of: &snapshot.of,
+        first_calls: chunking.first_calls,
         on_bad_record: snapshot.body.source.on_bad_record.parse()?,
         progress,
     };
@@ -97,11 +97,18 @@ pub async fn resume(deps: &Deps, request: ResumeRequest, progress: OnProgress<'_
     Ok(resumed(SubmissionState::Partial, sent_again, Some(submitted)))
 }
 
-/// Sends a message to every chunk that is not wholly decided (H9).
+/// Sends a message to every chunk that may have had one and is not wholly decided (H9). The others are the supervisor's.
 async fn send_again(deps: &Deps, snapshot: &BatchSnapshot, chunks: &[(u64, u64)]) -> Result<u64> {
-    let undecided = planted!(snapshot.undecided(deps, chunks).await?, NoResume => Vec::new());
+    let mut sent_to = snapshot.body.chunking.first_calls;
+    if chunks.last().is_some_and(|(_, last)| *last > sent_to)
+        && let (Some(dispatched), _) = dispatched::last(&*deps.store, &snapshot.of).await?
+    {
+        sent_to = sent_to.max(dispatched.through);
+    }
+    let chunks: Vec<_> = chunks.iter().copied().filter(|(_, last)| *last <= sent_to).collect();
+    let undecided = planted!(snapshot.undecided(deps, &chunks).await?, NoResume => Vec::new());
     let messages =
-        undecided.iter().map(|(first, last)| chunk_message(deps, &snapshot.of, *first, *last, true));
+        undecided.iter().map(|(first, last)| send::chunk_message(deps, &snapshot.of, *first, *last, true));
     let messages: Vec<Message> = messages.collect();
     // Gathered first: a future that holds the closure cannot be sent to another thread.
     let sends: Vec<_> = messages

@@ -20,6 +20,12 @@ pub fn range_message(deps: &Deps, of: &BatchRef, chunk: u64, calls: Runs<Attempt
     RangeMessage::new(message_id(deps), of.app.clone(), of.batch, chunk, calls)
 }
 
+/// A message to all calls of a chunk. `again`: they may run already, or be decided.
+pub fn chunk_message(deps: &Deps, of: &BatchRef, first: u64, last: u64, again: bool) -> Message {
+    let calls = Runs::one(first, last, AttemptHistory::default());
+    Message::Range(RangeMessage { again, ..range_message(deps, of, last, calls) })
+}
+
 pub fn supervise_message(deps: &Deps, of: &BatchRef) -> SuperviseMessage {
     SuperviseMessage::new(message_id(deps), of.app.clone(), of.batch)
 }

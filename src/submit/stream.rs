@@ -27,6 +27,8 @@ use crate::seam::{Clock, Deps, StoreExt as _};
 pub(super) struct Stream<'a> {
     pub(super) deps: &'a Deps,
     pub(super) of: &'a BatchRef,
+    /// The submitter puts chunks up to this number on the queue.
+    pub(super) first_calls: u64,
     pub(super) on_bad_record: OnBadRecord,
     pub(super) progress: OnProgress<'a>,
 }
@@ -116,7 +118,7 @@ impl Stream<'_> {
         let mut done = Progress::none(self.of.batch);
         (self.progress)(done);
         let mut intake = Intake::new(self.of.batch, stored);
-        let mut window = Window::new(self.deps, self.of.clone());
+        let mut window = Window::new(self.deps, self.of.clone(), self.first_calls);
         let clock = &self.deps.clock;
         let mut next_look = clock.monotonic() + limits::SUBMIT_LOOK;
         let mut pause = Pause { stored_at: clock.monotonic(), was_long: false };

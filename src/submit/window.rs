@@ -1,6 +1,6 @@
-//! Chunks in flight: written to the store in parallel, their messages sent ten to a request, both bounded by a window. A
-//! chunk leaves the window when its message is acknowledged, so that a submission that stops leaves at most a window of
-//! stored chunks without a message (H22).
+//! Chunks in flight: written to the store in parallel, the messages of the first ones sent ten to a request, both bounded by a
+//! window. A chunk leaves the window when its message is acknowledged, so that a submission that stops leaves at most a window
+//! of stored chunks without a message (H22). One that the supervisor sends leaves it when it is stored.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use super::send;
 use super::submission::Progress;
 use crate::error::{Error, Result};
 use crate::layout::chunk::{self, ChunkFacts, InputFacts};
-use crate::layout::{Key, Message, RangeMessage, Runs, metadata};
+use crate::layout::{Key, Message, metadata};
 use crate::limits;
-use crate::model::{AttemptHistory, BatchId, BatchRef};
+use crate::model::{BatchId, BatchRef};
 use crate::outcomes::chunks::read_facts;
 use crate::seam::store::PutObject;
 use crate::seam::{Deps, StoreExt as _};
@@ -25,6 +25,8 @@ const BYTES_MAX: u64 = limits::SUBMIT_BYTES_IN_FLIGHT - 2 * limits::CHUNK_BYTES_
 pub(super) struct Window<'a> {
     deps: &'a Deps,
     of: BatchRef,
+    /// Chunks that end past this number are the supervisor's to send.
+    first_calls: u64,
     tasks: JoinSet<Result<Done>>,
     /// Of chunks that are being written.
     bytes: u64,
@@ -41,14 +43,17 @@ pub(super) struct Window<'a> {
 
 enum Done {
     Put(Message, Progress),
+    /// Stored, and the supervisor will send its message.
+    LeftToSupervisor(Progress),
     Sent(Progress),
 }
 
 impl<'a> Window<'a> {
-    pub(super) fn new(deps: &'a Deps, of: BatchRef) -> Window<'a> {
+    pub(super) fn new(deps: &'a Deps, of: BatchRef, first_calls: u64) -> Window<'a> {
         Window {
             deps,
             of,
+            first_calls,
             tasks: JoinSet::new(),
             bytes: 0,
             puts: 0,
@@ -73,11 +78,13 @@ impl<'a> Window<'a> {
         self.bytes += cut.bytes;
         self.puts += 1;
         self.chunks += 1;
-        let (deps, of) = (self.deps.clone(), self.of.clone());
+        let (deps, of, first_calls) = (self.deps.clone(), self.of.clone(), self.first_calls);
         self.tasks.spawn(async move {
             let progress = cut.progress(of.batch);
-            let message = put_chunk(&deps, &of, cut).await?;
-            Ok(Done::Put(message, progress))
+            match put_chunk(&deps, &of, first_calls, cut).await? {
+                Some(message) => Ok(Done::Put(message, progress)),
+                None => Ok(Done::LeftToSupervisor(progress)),
+            }
         });
     }
 
@@ -117,6 +124,12 @@ impl<'a> Window<'a> {
                     self.unsent.push_back((message, progress));
                     // The caller may put the next chunk now.
                     return Ok(Progress::none(self.of.batch));
+                }
+                Done::LeftToSupervisor(progress) => {
+                    self.bytes -= progress.bytes;
+                    self.puts -= 1;
+                    self.chunks -= 1;
+                    return Ok(progress);
                 }
                 Done::Sent(progress) => {
                     self.chunks -= progress.chunks as usize;
@@ -160,14 +173,8 @@ fn lost_task(error: JoinError) -> Error {
     Error::internal(format!("a task of the submission ended: {error}"))
 }
 
-/// A message to all calls of a chunk. `again`: they may run already, or be decided.
-pub(super) fn chunk_message(deps: &Deps, of: &BatchRef, first: u64, last: u64, again: bool) -> Message {
-    let calls = Runs::one(first, last, AttemptHistory::default());
-    Message::Range(RangeMessage { again, ..send::range_message(deps, of, last, calls) })
-}
-
-/// Writes a chunk, or checks that the stored one is the same, and returns its message.
-async fn put_chunk(deps: &Deps, of: &BatchRef, cut: Cut) -> Result<Message> {
+/// Writes a chunk, or checks that the stored one is the same. Returns its message, if the submitter sends it.
+async fn put_chunk(deps: &Deps, of: &BatchRef, first_calls: u64, cut: Cut) -> Result<Option<Message>> {
     for input in cut.inputs {
         put_input(deps, of, input).await?;
     }
@@ -185,7 +192,8 @@ async fn put_chunk(deps: &Deps, of: &BatchRef, cut: Cut) -> Result<Message> {
             return Err(changed(of.batch, stored.first, stored.last));
         }
     }
-    Ok(chunk_message(deps, of, facts.first, facts.last, !is_new))
+    let is_mine = facts.last <= first_calls;
+    Ok(is_mine.then(|| send::chunk_message(deps, of, facts.first, facts.last, !is_new)))
 }
 
 /// The source is not the one that the batch was begun with.

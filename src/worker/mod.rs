@@ -9,6 +9,7 @@ mod calls_first;
 mod chunk_queue_idle;
 mod definitions;
 pub mod delete;
+mod dispatch;
 mod done;
 mod execution;
 mod fail_fast;

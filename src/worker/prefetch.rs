@@ -84,6 +84,11 @@ impl Prefetch {
         self.state().empty_at = nothing.then_some(now);
     }
 
+    /// When the last receive came back, if it brought nothing.
+    pub fn empty_receive(&self) -> Option<Duration> {
+        self.state().empty_at
+    }
+
     pub fn saw_empty_queue(&self, now: Duration) -> bool {
         let young = limits::EMPTY_RECEIVE;
         self.state().empty_at.is_some_and(|at| now.saturating_sub(at) < young)

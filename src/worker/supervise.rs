@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use super::dispatch::Dispatcher;
 use super::done::Done;
 use super::fail_fast::StartReports;
 use super::follow_ups::FollowUps;
@@ -57,6 +58,7 @@ struct Supervisor {
     /// By a chunk's last number: when it was found, grew, or was sent again by this holder.
     progress_at: BTreeMap<u64, Duration>,
     retries: Retries,
+    dispatcher: Dispatcher,
     /// When a chunk was found or grew, or anything else was to be done for the last time.
     busy_at: Duration,
     /// By a chunk's last number: its first, of those where numbers below may be missing.
@@ -110,37 +112,24 @@ async fn supervise(shared: Arc<Shared>, lease: Lease, message: SuperviseMessage)
             {
                 let since = looked_at.saturating_sub(supervisor.busy_at).as_millis() as u64;
                 let seen = sight.since(shared.deps.now().minus_ms(since));
+                supervisor.dispatcher.hand_over().await;
                 return idle::rest(&shared, lease, message, seen).await;
             }
             Activity::Idle(_) | Activity::Busy => {}
         }
         let elapsed_ms = shared.deps.clock.monotonic().saturating_sub(begun).as_millis() as u64;
-        let longest = match supervisor.batch.brakes_soon(shared.deps.now()) {
-            true => limits::BRAKE_LOOK,
-            false => limits::SUPERVISE_MAX,
-        };
-        let wait = (elapsed_ms / 20).clamp(limits::ms(limits::SUPERVISE_MIN), limits::ms(longest));
         planted!((), SupervisorHops => {
-            lease.give_back(Duration::from_millis(wait)).await?;
+            lease.give_back(supervisor.until_next_look(elapsed_ms)).await?;
             return Ok(Done::Left);
         });
-        tokio::select! {
-            biased;
-            () = shared.phases.reached(Phase::Drain) => break,
-            () = shared.deps.clock.sleep(supervisor.until_next_look(wait)) => {}
-            // Nothing is left to do here, so this may be the end: whoever waits for it is not kept for a second after a
-            // short batch, nor for more than that after a long one.
-            () = async {
-                shared.chunk_queue_idle.since(ends).await;
-                let soonest = (elapsed_ms / 20).clamp(limits::ms(limits::SUPERVISE_AT_END_MIN), limits::ms(limits::SUPERVISE_MIN));
-                let since = shared.deps.clock.monotonic().saturating_sub(looked_at);
-                shared.deps.clock.sleep(Duration::from_millis(soonest).saturating_sub(since)).await;
-            } => {}
+        if !supervisor.wait(elapsed_ms, ends, looked_at).await? {
+            break;
         }
         if !lease.may_begin(&shared) {
             break;
         }
     }
+    supervisor.dispatcher.hand_over().await;
     let retried = supervisor.retries.outstanding();
     send_on(&shared, lease, SuperviseMessage { retried, ..message }, Duration::ZERO).await
 }
@@ -172,6 +161,7 @@ impl Supervisor {
             suits: version.as_ref().is_some_and(|version| shared.executor.suits(version).is_ok()),
             timeout_ms: version.map_or(limits::TIMEOUT_MS_MAX, |version| version.limits.timeout_ms),
             logs: Logs::new(&BatchRef::new(app, *id), &batch),
+            dispatcher: Dispatcher::new(shared, &BatchRef::new(app, *id), &batch),
             own: shared.written.collect(*id),
             batch,
             facts: BatchFacts::default(),
@@ -189,10 +179,46 @@ impl Supervisor {
     }
 
     /// Sooner if retries are to be sent before.
-    fn until_next_look(&self, wait_ms: u64) -> Duration {
+    fn until_next_look(&self, elapsed_ms: u64) -> Duration {
         let now = self.shared.deps.now();
-        let due_ms = self.retries.next_send(&self.logs).map_or(wait_ms, |due| due.since_ms(now).max(1));
-        Duration::from_millis(wait_ms.min(due_ms))
+        let longest = match self.batch.brakes_soon(now) {
+            true => limits::BRAKE_LOOK,
+            false => limits::SUPERVISE_MAX,
+        };
+        let wait = Duration::from_millis(elapsed_ms / 20).clamp(limits::SUPERVISE_MIN, longest);
+        let retries =
+            self.retries.next_send(&self.logs).map(|due| Duration::from_millis(due.since_ms(now).max(1)));
+        let chunks = self.dispatcher.until_new_chunks(&self.logs, &self.facts, now);
+        [retries, chunks].into_iter().flatten().fold(wait, Duration::min)
+    }
+
+    /// Returns when it is time to look at the store. Meanwhile chunks are sent. False: the worker drains.
+    async fn wait(
+        &mut self,
+        elapsed_ms: u64,
+        idle_times: u64,
+        looked_at: Duration,
+    ) -> Result<bool, Abandoned> {
+        let shared = self.shared.clone();
+        let next_look = shared.deps.clock.monotonic() + self.until_next_look(elapsed_ms);
+        loop {
+            tokio::select! {
+                biased;
+                () = shared.phases.reached(Phase::Drain) => return Ok(false),
+                () = shared.deps.clock.sleep(next_look.saturating_sub(shared.deps.clock.monotonic())) => return Ok(true),
+                // Nothing is left to do here, so this may be the end: whoever waits for it is not kept for a second after a
+                // short batch, nor for more than that after a long one.
+                () = async {
+                    shared.chunk_queue_idle.since(idle_times).await;
+                    let soonest = Duration::from_millis(elapsed_ms / 20)
+                        .clamp(limits::SUPERVISE_AT_END_MIN, limits::SUPERVISE_MIN);
+                    let since = shared.deps.clock.monotonic().saturating_sub(looked_at);
+                    shared.deps.clock.sleep(soonest.saturating_sub(since)).await;
+                } => return Ok(true),
+                () = self.dispatcher.due() => {}
+            }
+            self.dispatch().await?;
+        }
     }
 
     async fn look(&mut self) -> Result<Activity, Abandoned> {
@@ -214,9 +240,10 @@ impl Supervisor {
                 self.create(&cancelled).await?;
             }
         }
-        self.resend_lost().await?;
         let (shared, logs) = (&self.shared, &self.logs);
         self.retries.send_due(shared, &of, logs, cancelled.is_some()).await?;
+        self.dispatch().await?;
+        self.resend_lost().await?;
         let sealed = match self.facts.sealed.read(&*store, &of).await? {
             Some(sealed) => Some(Arc::unwrap_or_clone(sealed)),
             None => planted!(
@@ -237,6 +264,15 @@ impl Supervisor {
         let summary = self.summary(&sealed, cancelled);
         let summary = self.put_summary(summary).await?;
         self.follow_up(&summary).await
+    }
+
+    /// Puts chunks on the queue that are not there yet.
+    async fn dispatch(&mut self) -> Result<(), Abandoned> {
+        for (first, last) in self.dispatcher.look(&self.logs, &mut self.facts).await? {
+            self.firsts.insert(last, first);
+            self.progress_at.insert(last, self.shared.deps.clock.monotonic());
+        }
+        Ok(())
     }
 
     /// An open batch is idle when all that is stored of it is decided.
@@ -348,7 +384,7 @@ impl Supervisor {
         for (first, last, log) in self.logs.ranges() {
             let first = self.firsts.get(&last).copied().unwrap_or(first);
             let Some(moved) = self.progress_at.get_mut(&last) else { continue };
-            if log.decided().covers(first..=last) {
+            if log.decided().covers(first..=last) || !self.dispatcher.is_sent(log) {
                 continue;
             }
             let is_lost = planted!(

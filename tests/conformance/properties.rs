@@ -208,7 +208,7 @@ fn ids_of_fn_itself_are_single_calls() {
 }
 
 /// How many kinds of keys there are; a new one does not compile until it is drawn below.
-const KINDS: usize = 36;
+const KINDS: usize = 37;
 
 fn kind(key: &Key) -> usize {
     match key {
@@ -248,6 +248,7 @@ fn kind(key: &Key) -> usize {
         Key::Watermarks(..) => 33,
         Key::Deleted(..) => 34,
         Key::Settings => 35,
+        Key::Dispatched(..) => 36,
         Key::Text(text) => panic!("`{text}` is a key that no part of the layout makes"),
     }
 }
@@ -293,8 +294,9 @@ fn keys() -> impl Strategy<Value = [Key; KINDS]> {
                 Key::Control(app.clone(), batch),
                 Key::Shares(app.clone(), batch),
                 Key::Watermarks(WatermarksId::new(call.time(), random.into())),
-                Key::Deleted(app, batch),
+                Key::Deleted(app.clone(), batch),
                 Key::Settings,
+                Key::Dispatched(app, batch, count),
             ]
         },
     )

@@ -9,7 +9,7 @@ use afn::backend::memory::{MemoryQueue, MemoryStore};
 use afn::catalog::{Catalog, Publish};
 use afn::event::{Event, Listener};
 use afn::executor::scripted::{Act, Scripted};
-use afn::layout::batch::{Cancelled, Deleted, Mark, MaxFailures, Pointer, Retry};
+use afn::layout::batch::{Cancelled, Deleted, Dispatched, Mark, MaxFailures, Pointer, Retry};
 use afn::layout::control::{Control, Share, Shares};
 use afn::layout::object::{self, MarkKind, Reconciled, Settings, Started, TaskPanic, Unsuited};
 use afn::layout::watermarks::Watermarks;
@@ -70,6 +70,7 @@ fn kind(key: &Key) -> Option<&'static str> {
         Key::Mark(..) => "mark",
         Key::MarkVoid(..) => "void of marks",
         Key::BatchUnsuited(..) => "unsuited of a batch",
+        Key::Dispatched(..) => "dispatched",
         Key::Cancelled(..) => "cancelled",
         Key::Summary(..) => "summary",
         Key::Retry(..) => "retry",
@@ -86,7 +87,7 @@ fn kind(key: &Key) -> Option<&'static str> {
         Key::Probe(..) | Key::Text(..) => return None,
     })
 }
-const KINDS: usize = 35;
+const KINDS: usize = 36;
 
 /// What lies in a store and on its queues at one moment.
 pub struct Honest {
@@ -377,6 +378,8 @@ impl World {
         store.put_fact(&(open.clone(), 64, id), &mark).await.expect("put");
         let cancelled = Cancelled { by: "somebody".to_owned(), reason: "enough".to_owned(), at };
         store.put_fact(&half, &cancelled).await.expect("put");
+        let dispatched = Dispatched { sent: Runs::default(), through: 64, nonce: self.deps.nonce() };
+        store.put_fact(&(open.clone(), 0), &dispatched).await.expect("put");
         let limits = BatchLimits { concurrency_max: Some(2), rate_max: Some("9/s".parse().expect("a rate")) };
         let control = Control { nonce: self.deps.nonce(), paused: false, limits, by: worker.clone(), at };
         store.put_fact(&open, &control).await.expect("put");

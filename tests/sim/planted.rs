@@ -38,6 +38,7 @@ fn may_show(bug: Bug, plan: &Plan) -> bool {
         let fails_first = batch.ways.iter().any(|way| matches!(way, Way::FailsFirst(_)));
         fails_first && attempts_max(batch.function) > 1
     };
+    let is_dispatched = |batch: &BatchPlan| batch.chunking.first_calls < batch.ways.len() as u64;
     let is_limited = plan.workers > 1 && plan.batches.iter().any(|batch| batch.limit.is_some());
     match bug {
         Bug::KeyHitReturnsId | Bug::AttemptKeyWithoutMessage => !plan.calls.is_empty(),
@@ -49,6 +50,13 @@ fn may_show(bug: Bug, plan: &Plan) -> bool {
         Bug::UnsuitedKeepsShare => {
             plan.batches.iter().any(|batch| batch.limit == Some(1) && batch.ways[0] == Way::Elsewhere)
         }
+        Bug::SendsBeforeReserving
+        | Bug::ReservedTakenForSent
+        | Bug::UncertainTakenForUnsent
+        | Bug::SupersededSendsOn
+        | Bug::MissingChunkPassed => plan.batches.iter().any(is_dispatched),
+        // Its worker was cut off when it sent.
+        Bug::AmbiguousSendBelieved => plan.disturbances > 0 && plan.batches.iter().any(is_dispatched),
         Bug::LapsedShareUsed => is_limited && plan.disturbances > 2,
         Bug::LifecycleWithoutTombstone | Bug::StatusBeforeTheRest | Bug::TombstonesEarly => plan.weeks_later,
         Bug::TwoSuspectsAtOnce => plan.only_killers && plan.slots > 1,

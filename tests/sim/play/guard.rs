@@ -33,6 +33,8 @@ struct State {
     again: BTreeMap<(String, BatchId, u64), Vec<Duration>>,
     /// Batches whose own supervisor's message has been on its queue, since the last purge.
     supervised: BTreeSet<BatchId>,
+    /// Chunks that a supervisor has put on the queue as nobody had before.
+    dispatched: BTreeSet<(BatchId, u64)>,
     /// The first messages that were sent; they come again weeks later.
     hoard: Vec<(usize, String)>,
     /// How long content is kept after its end, where that is not the default.
@@ -141,6 +143,16 @@ impl Guard {
         }
     }
 
+    /// Invariant 6: of all supervisors that a batch ever has, one sends a chunk for the first time. `again`: it says that the
+    /// chunk may have been sent before.
+    pub fn dispatched(&self, batch: BatchId, last: u64, again: bool) {
+        let mut state = self.state();
+        if !again && !state.dispatched.insert((batch, last)) {
+            let what = format!("the chunk of {batch} that ends with {last} was sent twice as if it were new");
+            state.violation.get_or_insert(Invariant::Bounded.broken(what));
+        }
+    }
+
     /// What a process has received. `at`: since the beginning.
     pub fn received(&self, process: &str, body: &str, at: Duration) {
         if let Ok(Message::Range(range)) = Message::decode(body) {
@@ -232,6 +244,7 @@ async fn may_go(store: &dyn Store, name: &Key, now: Time, kept_ms: u64) -> Resul
             | Key::MarkVoid(app, batch, ..)
             | Key::BatchUnsuited(app, batch, _)
             | Key::Cancelled(app, batch)
+            | Key::Dispatched(app, batch, _)
             | Key::Control(app, batch)
             | Key::Shares(app, batch)
             | Key::Retry(app, batch, _),

@@ -405,6 +405,7 @@ impl BatchPlan {
                 calls_max: 16,
                 chunks_per_doubling: 1 + rng.below(4),
                 bytes_max: 1 << 20,
+                first_calls: [0, 3, 15, 60][rng.below(4) as usize],
             },
             stdin: chance(4),
             trickles: chance(3).then(|| (1 + rng.below(20) as usize, ms(rng, 30_000))),

@@ -79,11 +79,15 @@ impl Journal {
 
 struct Scribe {
     process: String,
+    guard: Guard,
     journal: Journal,
 }
 
 impl Listener for Scribe {
     fn on(&self, event: Event) {
+        if let Event::ChunkDispatched { batch, last, again, .. } = event {
+            self.guard.dispatched(batch, last, again);
+        }
         self.journal.note(|| format!("{} says {event:?}", self.process));
     }
 }
@@ -183,7 +187,11 @@ impl World {
             QueuePair { live, dead: Arc::new(self.dead.clone()) }
         };
         let store: Arc<dyn Store> = Arc::new(Way { inner: store, over: Over::Gate(gate.clone(), None) });
-        let events = Arc::new(Scribe { process: name.to_owned(), journal: self.journal.clone() });
+        let events = Arc::new(Scribe {
+            process: name.to_owned(),
+            guard: self.guard.clone(),
+            journal: self.journal.clone(),
+        });
         let origin = Origin::new(store.clone(), clock.clone(), rng.clone(), events.clone());
         let lane = |index: usize| {
             let QueuePair { live, dead } = lane(index);
