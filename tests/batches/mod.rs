@@ -32,6 +32,7 @@ mod world;
 
 mod datasets;
 mod ends;
+mod fairness;
 mod follow_ups;
 mod large;
 mod limits;
