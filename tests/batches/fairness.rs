@@ -29,7 +29,10 @@ async fn a_short_batch_does_not_wait_for_a_long_one(mut world: World) {
     world.until_batch(long, "under way", |view| view.decided > 2_000).await;
     let beside = short(&world).await;
     let view = world.until_batch(long, "read", |_| true).await;
-    println!("{SHORT} calls alone: {alone:?}, beside {LONG}: {beside:?}, of which {} were decided", view.decided);
+    println!(
+        "{SHORT} calls alone: {alone:?}, beside {LONG}: {beside:?}, of which {} were decided",
+        view.decided
+    );
     assert!(view.decided < LONG, "the long batch was over before");
     assert!(beside <= 2 * alone + Duration::from_secs(60), "{beside:?} beside, {alone:?} alone");
     world.args(&["batch", "cancel", &long.to_string()], b"").await.ok();

@@ -93,7 +93,8 @@ impl Ledger {
     pub fn sending(&self, log: &Log) -> Sending {
         let last = log.last();
         let is_uncertain = last <= self.uncertain_to || self.unacknowledged.contains(&last);
-        if self.sent.contains(last) || (is_uncertain && log.has_started()) {
+        let is_sent = planted!(self.sent.contains(last), MissingChunkPassed => last <= self.sent_to());
+        if is_sent || (is_uncertain && log.has_started()) {
             Sending::Sent
         } else if is_uncertain {
             Sending::Uncertain
@@ -112,7 +113,7 @@ impl Ledger {
     }
 
     /// The last number that was ever sent.
-    pub fn sent_to(&self) -> u64 {
+    fn sent_to(&self) -> u64 {
         self.sent.last().unwrap_or(0).max(self.tried_to)
     }
 

@@ -23,7 +23,6 @@ use crate::limits;
 use crate::model::id::NUMBER_MAX;
 use crate::model::{BatchRef, Time};
 use crate::outcomes::{BatchFacts, Log, Logs, chunks};
-use crate::planted::planted;
 use crate::seam::queue::Depth;
 use crate::submit::send;
 
@@ -180,7 +179,6 @@ impl Dispatcher {
 
     fn backlog(&self, logs: &Logs, belongs_to: u64) -> Backlog {
         let mut backlog = Backlog::default();
-        let cursor = planted!(0, MissingChunkPassed => self.ledger.sent_to());
         for (first, last, log) in logs.ranges().filter(|(_, last, _)| *last <= belongs_to) {
             let decided = log.decided().len();
             backlog.decided += decided;
@@ -194,11 +192,10 @@ impl Dispatcher {
                     backlog.uncertain.push(Chunk { first, last, again: true });
                     continue;
                 }
-                Sending::Unsent if last > cursor => {
+                Sending::Unsent => {
                     backlog.unsent.push(Chunk { first, last, again: false });
                     continue;
                 }
-                Sending::Unsent => continue,
             }
             backlog.out += (last - first + 1).saturating_sub(decided);
         }
