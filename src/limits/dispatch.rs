@@ -21,14 +21,21 @@ pub const DISPATCH_LASTS_MIN: Duration = Duration::from_secs(10);
 pub const DISPATCH_LASTS_MAX: Duration = Duration::from_secs(40);
 /// The most calls that are sent at once, unless the batch is faster: 64 full chunks.
 pub const DISPATCH_CALLS_MAX: u64 = 64 * CHUNK_CALLS_MAX;
-/// By the rate at which calls are decided, so much work is kept waiting. It outlasts the lease of a lost supervisor.
+/// It is no more than this by the rate at which calls are decided.
+pub const DISPATCH_AHEAD_MAX: Duration = minutes(5);
+/// By that rate, so much work is kept waiting. It bridges half of the lease of a lost supervisor.
 pub const DISPATCH_AHEAD: Duration = Duration::from_secs(30);
-/// That rate is measured over this time. Outcomes are recorded a third of the batch's age late, at most so long.
+/// Where nothing is decided and nothing was sent for so long, some calls are sent whatever seems to be out: it may be lost, or wait
+/// for workers that there are not.
+pub const DISPATCH_STANDSTILL: Duration = minutes(10);
+/// The rate is measured over this time. Outcomes are recorded a third of the batch's age late, at most so long.
 pub const DISPATCH_RATE_OVER: Duration = minutes(1);
-/// One entry in `dispatched/` allows work for so long, or an eighth of what was sent: a long batch has some dozens of entries.
+/// One entry in `dispatched/` allows work for so long; of a batch of which much was sent an eighth of that, but for no longer than
+/// MAX.
 pub const DISPATCH_RESERVED: Duration = minutes(2);
+pub const DISPATCH_RESERVED_MAX: Duration = minutes(10);
 pub const DISPATCH_RESERVED_SHARE: u64 = 8;
 /// A supervisor in whose place another one sends looks after so long whether that one still does.
 pub const DISPATCH_SUPERSEDED: Duration = minutes(2);
-/// What is asked of a batch while it runs is read again when it is older than this and chunks are to be sent.
-pub const DISPATCH_CONTROL: Duration = Duration::from_secs(15);
+/// A paused batch is looked at so often.
+pub const DISPATCH_PAUSED: Duration = Duration::from_secs(15);

@@ -1,6 +1,6 @@
 //! What supervisors have put on the queue of the chunks that their submitter did not: the entries `dispatched/{k}`.
 
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::layout::batch::Dispatched;
 use crate::layout::{Key, Runs, key};
 use crate::model::id::NUMBER_MAX;
@@ -28,6 +28,11 @@ pub async fn last(store: &dyn Store, of: &BatchRef) -> Result<(Option<Dispatched
             }
             Err(error) => return Err(error),
         }
-        next += 1;
+        next = next.checked_add(1).ok_or_else(|| {
+            Error::internal(format!(
+                "batch {} has an entry `dispatched/{next}`: there is none after it",
+                of.batch
+            ))
+        })?;
     }
 }

@@ -97,15 +97,18 @@ pub async fn resume(deps: &Deps, request: ResumeRequest, progress: OnProgress<'_
     Ok(resumed(SubmissionState::Partial, sent_again, Some(submitted)))
 }
 
-/// Sends a message to every chunk that may have had one and is not wholly decided (H9). The others are the supervisor's.
+/// Sends a message to every chunk that had one and is not wholly decided (H9). The others are the supervisor's to send, which
+/// has just been called.
 async fn send_again(deps: &Deps, snapshot: &BatchSnapshot, chunks: &[(u64, u64)]) -> Result<u64> {
-    let mut sent_to = snapshot.body.chunking.first_calls;
-    if chunks.last().is_some_and(|(_, last)| *last > sent_to)
-        && let (Some(dispatched), _) = dispatched::last(&*deps.store, &snapshot.of).await?
-    {
-        sent_to = sent_to.max(dispatched.through);
-    }
-    let chunks: Vec<_> = chunks.iter().copied().filter(|(_, last)| *last <= sent_to).collect();
+    let first_calls = snapshot.body.chunking.first_calls;
+    let dispatched = match chunks.last() {
+        Some((_, last)) if *last > first_calls => dispatched::last(&*deps.store, &snapshot.of).await?.0,
+        _ => None,
+    };
+    let was_sent = |last: u64| {
+        last <= first_calls || dispatched.as_ref().is_some_and(|dispatched| dispatched.sent.contains(last))
+    };
+    let chunks: Vec<_> = chunks.iter().copied().filter(|(_, last)| was_sent(*last)).collect();
     let undecided = planted!(snapshot.undecided(deps, &chunks).await?, NoResume => Vec::new());
     let messages =
         undecided.iter().map(|(first, last)| send::chunk_message(deps, &snapshot.of, *first, *last, true));

@@ -10,7 +10,7 @@ use crate::seam::executor::{Execution, Fault, Verdict};
 
 /// How one execution ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum AttemptEnd {
     Succeeded,
     /// The call failed by itself: exit code, exception, out of memory, its time ran out.
     Failed,
@@ -24,17 +24,17 @@ pub enum Ended {
     Mismatch,
 }
 
-impl Ended {
-    pub fn of(run: &Result<Execution, Fault>, now: Time) -> Ended {
+impl AttemptEnd {
+    pub fn of(run: &Result<Execution, Fault>, now: Time) -> AttemptEnd {
         match run {
-            Ok(Execution { verdict: Verdict::Success { .. }, .. }) => Ended::Succeeded,
+            Ok(Execution { verdict: Verdict::Success { .. }, .. }) => AttemptEnd::Succeeded,
             Ok(Execution { verdict: Verdict::Busy { retry_after, .. }, .. }) => {
-                Ended::Busy(retry_after.map(|retry_after| retry_after.wait(now)))
+                AttemptEnd::Busy(retry_after.map(|retry_after| retry_after.wait(now)))
             }
-            Ok(_) => Ended::Failed,
-            Err(Fault::Function(_)) => Ended::NotStarted,
-            Err(Fault::Worker(_)) => Ended::Sick,
-            Err(Fault::Mismatch(_)) => Ended::Mismatch,
+            Ok(_) => AttemptEnd::Failed,
+            Err(Fault::Function(_)) => AttemptEnd::NotStarted,
+            Err(Fault::Worker(_)) => AttemptEnd::Sick,
+            Err(Fault::Mismatch(_)) => AttemptEnd::Mismatch,
         }
     }
 }
@@ -61,19 +61,19 @@ pub enum Next {
 
 /// Takes one execution into the history, and says what follows. An execution that says nothing about the call leaves the
 /// history as it is, so that its number is used again.
-pub fn next(history: &mut AttemptHistory, ended: Ended, policy: &Policy) -> Next {
+pub fn next(history: &mut AttemptHistory, ended: AttemptEnd, policy: &Policy) -> Next {
     match ended {
-        Ended::Succeeded => {
+        AttemptEnd::Succeeded => {
             history.attempts += 1;
             Next::Decide
         }
-        Ended::Busy(wait) if planted!(history.busy() < limits::BUSY_RETRIES, BusyIsFailure => false) => {
+        AttemptEnd::Busy(wait) if planted!(history.busy() < limits::BUSY_RETRIES, BusyIsFailure => false) => {
             history.attempts += 1;
             let usual = backoff(policy.backoff_ms, history.busy());
             let longest = Duration::from_millis(limits::RETRY_BACKOFF_MS_MAX);
             Next::Retry(wait.map_or(usual, |wait| wait.min(longest)))
         }
-        Ended::Failed | Ended::Busy(_) => {
+        AttemptEnd::Failed | AttemptEnd::Busy(_) => {
             history.attempts += 1;
             history.failures += 1;
             match history.failures >= policy.attempts_max {
@@ -81,7 +81,7 @@ pub fn next(history: &mut AttemptHistory, ended: Ended, policy: &Policy) -> Next
                 false => Next::Retry(backoff(policy.backoff_ms, history.failures)),
             }
         }
-        Ended::NotStarted => {
+        AttemptEnd::NotStarted => {
             history.attempts += 1;
             history.start_failures += 1;
             match history.start_failures > limits::START_RETRIES {
@@ -89,8 +89,8 @@ pub fn next(history: &mut AttemptHistory, ended: Ended, policy: &Policy) -> Next
                 false => Next::Retry(backoff(policy.backoff_ms, history.start_failures)),
             }
         }
-        Ended::Sick => Next::HandBack,
-        Ended::Mismatch => {
+        AttemptEnd::Sick => Next::HandBack,
+        AttemptEnd::Mismatch => {
             planted!((), MismatchAddsAttempt => history.attempts += 1);
             Next::HandBack
         }
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_follows_an_execution() {
-        use Ended::*;
+        use AttemptEnd::*;
         let retry = |ms| Next::Retry(Duration::from_millis(ms));
         let policy = Policy { attempts_max: 3, backoff_ms: 1_000 };
         let none = history(0, 0, 0);

@@ -25,7 +25,7 @@ const FRESH_PAUSED: Duration = Duration::from_secs(10);
 const KEPT_MAX: usize = 1_000;
 
 #[derive(Debug, Clone)]
-pub struct BatchSnapshot {
+pub struct KnownBatch {
     pub batch: Arc<Batch>,
     pub cancelled: Option<Arc<Cancelled>>,
     /// It has a `summary`: nothing of it is to be run or recorded any more.
@@ -39,7 +39,7 @@ pub struct BatchSnapshot {
     is_stale: bool,
 }
 
-impl BatchSnapshot {
+impl KnownBatch {
     /// Whether the chunk that ends with this number is part of the batch, as far as is known.
     pub fn belongs(&self, last: u64) -> bool {
         self.facts.belongs(last)
@@ -81,7 +81,7 @@ pub struct BatchRequests {
 
 pub struct BatchCache {
     deps: Deps,
-    known: Mutex<BTreeMap<(AppName, BatchId), BatchSnapshot>>,
+    known: Mutex<BTreeMap<(AppName, BatchId), KnownBatch>>,
     /// Reasons why this worker cannot run calls of a batch that it has told of.
     mentioned: std::sync::Mutex<BTreeSet<(BatchId, Digest)>>,
 }
@@ -132,7 +132,7 @@ impl BatchCache {
     }
 
     /// `None`: there is no such batch (its definition was deleted, and with it all that could run).
-    pub async fn snapshot(&self, app: &AppName, batch: BatchId) -> Result<Option<BatchSnapshot>> {
+    pub async fn snapshot(&self, app: &AppName, batch: BatchId) -> Result<Option<KnownBatch>> {
         // Held over the requests: many chunks that ask at once are answered by one look.
         let mut known = self.known.lock().await;
         let now = self.deps.clock.monotonic();
@@ -156,9 +156,9 @@ impl BatchCache {
         &self,
         app: &AppName,
         batch: BatchId,
-        before: Option<BatchSnapshot>,
+        before: Option<KnownBatch>,
         now: Duration,
-    ) -> Result<Option<BatchSnapshot>> {
+    ) -> Result<Option<KnownBatch>> {
         let (store, of) = (&*self.deps.store, BatchRef::new(app, batch));
         let first_at = before.as_ref().map_or(now, |look| look.first_at);
         let mut facts = before.map(|look| look.facts).unwrap_or_default();
@@ -169,7 +169,7 @@ impl BatchCache {
         facts.read_control(store, &of).await?;
         let cancelled = facts.cancelled.read(store, &of).await?;
         let over = facts.summary.is_there();
-        Ok(Some(BatchSnapshot {
+        Ok(Some(KnownBatch {
             batch,
             cancelled,
             over,

@@ -1,5 +1,6 @@
-//! Commits the outcome of a single call. Result and log come first, under the attempt's own keys. Then comes `status`,
-//! which alone decides the call and names them (H6). If an outcome is stored already, it is adopted.
+//! Commits the outcome of a single call; those of a batch are appended to logs (`outcomes::log`). Result and log come first,
+//! under the attempt's own keys. Then comes `status`, which alone decides the call and names them (H6). If an outcome is stored
+//! already, it is adopted.
 
 use std::time::Duration;
 

@@ -64,11 +64,6 @@ impl Starts {
         state.batches.insert(batch, Trial::Over);
     }
 
-    /// Whether it is known that the function starts here, or that nothing is to be found out.
-    pub fn is_over(&self, batch: BatchId) -> bool {
-        matches!(self.state().batches.get(&batch), Some(Trial::Over))
-    }
-
     /// A call of the batch could not be started. Returns the number of failed starts to report, if any.
     pub fn failed(&self, batch: BatchId, why: &str, now: Duration) -> Option<u32> {
         let mut state = self.state();

@@ -188,8 +188,7 @@ impl Supervisor {
         let wait = Duration::from_millis(elapsed_ms / 20).clamp(limits::SUPERVISE_MIN, longest);
         let retries =
             self.retries.next_send(&self.logs).map(|due| Duration::from_millis(due.since_ms(now).max(1)));
-        let chunks = self.dispatcher.until_new_chunks(&self.logs, &self.facts, now);
-        [retries, chunks].into_iter().flatten().fold(wait, Duration::min)
+        retries.map_or(wait, |retries| retries.min(wait))
     }
 
     /// Returns when it is time to look at the store. Meanwhile chunks are sent. False: the worker drains.
@@ -202,6 +201,8 @@ impl Supervisor {
         let shared = self.shared.clone();
         let next_look = shared.deps.clock.monotonic() + self.until_next_look(elapsed_ms);
         loop {
+            let chunks_look = self.dispatcher.next_store_look(&self.facts).unwrap_or(next_look);
+            let next_look = next_look.min(chunks_look);
             tokio::select! {
                 biased;
                 () = shared.phases.reached(Phase::Drain) => return Ok(false),

@@ -16,7 +16,7 @@ use crate::seam::{Created, Deps, StoreExt as _};
 
 /// What is known of one chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sending {
+pub(super) enum SendState {
     /// The queue has acknowledged its message.
     Sent,
     /// Its message may be on the queue.
@@ -52,6 +52,8 @@ pub(super) struct Ledger {
     tried_to: u64,
     /// The number of the next entry.
     next: u32,
+    /// More was sent than the last entry says.
+    has_news: bool,
 }
 
 impl Ledger {
@@ -66,6 +68,7 @@ impl Ledger {
             reserved_to: 0,
             tried_to: 0,
             next: 0,
+            has_news: false,
         }
     }
 
@@ -90,16 +93,16 @@ impl Ledger {
         Ok(true)
     }
 
-    pub fn sending(&self, log: &Log) -> Sending {
+    pub fn state(&self, log: &Log) -> SendState {
         let last = log.last();
         let is_uncertain = last <= self.uncertain_to || self.unacknowledged.contains(&last);
         let is_sent = planted!(self.sent.contains(last), MissingChunkPassed => last <= self.sent_to());
         if is_sent || (is_uncertain && log.has_started()) {
-            Sending::Sent
+            SendState::Sent
         } else if is_uncertain {
-            Sending::Uncertain
+            SendState::Uncertain
         } else {
-            Sending::Unsent
+            SendState::Unsent
         }
     }
 
@@ -117,6 +120,16 @@ impl Ledger {
         self.sent.last().unwrap_or(0).max(self.tried_to)
     }
 
+    /// Whether this supervisor is still the one that sends. One that was replaced while it stood still finds out by a HEAD.
+    pub async fn holds(&mut self, deps: &Deps) -> Result<bool, Abandoned> {
+        let next = planted!(self.next, SupersededSendsOn => u32::MAX);
+        let is_replaced = deps.store.fact_exists::<Dispatched>(&(self.of.clone(), next)).await?;
+        if is_replaced {
+            self.standing = Standing::Superseded(deps.clock.monotonic());
+        }
+        Ok(!is_replaced)
+    }
+
     pub fn is_reserved(&self, last: u64) -> bool {
         self.standing == Standing::Sends && last <= self.reserved_to
     }
@@ -132,8 +145,8 @@ impl Ledger {
         let entry = Dispatched { sent: self.sent.clone(), through, nonce: deps.nonce() };
         match deps.store.create_fact(&(self.of.clone(), self.next), &entry).await? {
             Created::New => {
-                self.next += 1;
-                (self.reserved_to, self.standing) = (through, Standing::Sends);
+                self.next = self.next.saturating_add(1);
+                (self.reserved_to, self.standing, self.has_news) = (through, Standing::Sends, false);
                 Ok(true)
             }
             // Not seen by the list: it looks again.
@@ -143,7 +156,7 @@ impl Ledger {
             }
             Created::Existing(_) => {
                 planted!((), SupersededSendsOn => {
-                    self.next += 1;
+                    self.next = self.next.saturating_add(1);
                     self.reserved_to = through;
                     return Ok(true);
                 });
@@ -156,6 +169,7 @@ impl Ledger {
     /// A message to the chunk from `first` to `last` was sent.
     pub fn record(&mut self, first: u64, last: u64, is_acknowledged: bool, now: Duration) {
         self.tried_to = self.tried_to.max(last);
+        self.has_news = true;
         if planted!(is_acknowledged, AmbiguousSendBelieved => true) {
             self.sent.insert(first, last);
             self.unacknowledged.remove(&last);
@@ -167,7 +181,7 @@ impl Ledger {
 
     /// Writes down what was sent, so that the next supervisor need not wait. Tried once: without it that one waits.
     pub async fn hand_over(&mut self, deps: &Deps) {
-        if self.standing != Standing::Sends || self.reserved_to <= self.tried_to {
+        if self.standing != Standing::Sends || !(self.has_news || self.reserved_to > self.tried_to) {
             return;
         }
         let through = self.uncertain_to.max(self.sent_to());

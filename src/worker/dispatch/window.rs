@@ -9,13 +9,13 @@ use crate::seam::queue::Depth;
 
 /// What a supervisor sees when it looks at the queue.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sight {
+pub(super) struct Observation {
     pub now: Duration,
     /// How long the supervisor is at work.
     pub elapsed: Duration,
     pub depth: Depth,
-    /// Messages wait for a time because the batch has limits.
-    pub counts_delayed: bool,
+    /// The batch has limits.
+    pub is_limited: bool,
     /// When this worker last received nothing, if that was its last receive.
     pub empty_receive: Option<Duration>,
     /// Calls on the queue or held by workers, as far as outcomes tell.
@@ -30,67 +30,80 @@ pub(super) struct Window {
     ahead_min: u64,
     /// So many calls are sent to an empty queue.
     ahead: u64,
-    sent_at: Option<Duration>,
-    /// Messages that were sent then.
-    messages: u64,
+    /// When they were last.
+    filled_at: Option<Duration>,
+    last_send: Option<LastSend>,
     /// When how many calls were decided.
     decided: VecDeque<(Duration, u64)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LastSend {
+    at: Duration,
+    /// Visible and in flight, once the queue's counts show half of it.
+    shown_by: u64,
 }
 
 impl Window {
     pub fn new(first_calls: u64) -> Window {
         let ahead = (first_calls / 3).clamp(1, limits::DISPATCH_CALLS_MAX);
-        Window { ahead_min: ahead, ahead, sent_at: None, messages: 0, decided: VecDeque::new() }
+        Window { ahead_min: ahead, ahead, filled_at: None, last_send: None, decided: VecDeque::new() }
     }
 
-    pub fn is_empty(&self, sight: &Sight) -> bool {
-        let saw_it = sight.empty_receive.is_some_and(|at| self.sent_at.is_none_or(|sent| at > sent));
-        // With limits some workers always have no share, and put back what they receive.
-        let delayed = if sight.counts_delayed { sight.depth.delayed } else { 0 };
-        let waiting = sight.depth.visible + delayed.saturating_sub(sight.depth.in_flight);
-        saw_it || (waiting == 0 && self.believes(sight))
+    /// Whether workers may be idle. Of a batch with limits the counts do not tell: workers put back what they have no share for.
+    pub fn is_empty(&self, seen: &Observation) -> bool {
+        let saw_it = seen.empty_receive.is_some_and(|at| self.last_send.is_none_or(|sent| at > sent.at));
+        !seen.is_limited && (saw_it || (seen.depth.visible == 0 && self.believes(seen)))
     }
 
-    fn believes(&self, Sight { now, depth, .. }: &Sight) -> bool {
-        let is_seen = 2 * (depth.visible + depth.in_flight) >= self.messages;
-        self.sent_at.is_none_or(|at| is_seen || now.saturating_sub(at) >= limits::DISPATCH_BELIEF)
+    fn believes(&self, Observation { now, depth, .. }: &Observation) -> bool {
+        self.last_send.is_none_or(|sent| {
+            depth.visible + depth.in_flight >= sent.shown_by
+                || now.saturating_sub(sent.at) >= limits::DISPATCH_BELIEF
+        })
     }
 
     /// How many calls are to be sent.
-    pub fn calls(&mut self, sight: &Sight) -> u64 {
-        let lag = (sight.elapsed / 3).min(limits::DISPATCH_RATE_OVER);
-        let wanted = self.in_time(limits::DISPATCH_AHEAD + sight.mean + lag, sight);
-        let by_rate = wanted.saturating_sub(sight.out);
-        if sight.out > 0 && !self.is_empty(sight) {
+    pub fn calls(&mut self, seen: &Observation) -> u64 {
+        self.decided.push_back((seen.now, seen.decided));
+        let lag = (seen.elapsed / 3).min(limits::DISPATCH_RATE_OVER);
+        let wanted = self.in_time(limits::DISPATCH_AHEAD + seen.mean + lag, seen);
+        let by_rate = wanted.saturating_sub(seen.out).min(limits::DISPATCH_CALLS_MAX);
+        let since_send = seen.now.saturating_sub(self.last_send.map_or(Duration::ZERO, |sent| sent.at));
+        let stands_still = wanted == 0 && since_send >= limits::DISPATCH_STANDSTILL;
+        if seen.out > 0 && !stands_still && !self.is_empty(seen) {
             return by_rate;
         }
-        match self.sent_at.map(|at| sight.now.saturating_sub(at)) {
-            Some(lasted) if lasted < limits::DISPATCH_LASTS_MIN => {
-                self.ahead = (2 * self.ahead).min(limits::DISPATCH_CALLS_MAX);
-            }
-            Some(lasted) if lasted > limits::DISPATCH_LASTS_MAX => {
-                self.ahead = (self.ahead / 2).max(self.ahead_min);
-            }
+        match self.filled_at.map(|at| seen.now.saturating_sub(at)) {
+            Some(lasted) if lasted < limits::DISPATCH_LASTS_MIN => self.ahead *= 2,
+            Some(lasted) if lasted > limits::DISPATCH_LASTS_MAX => self.ahead /= 2,
             Some(_) | None => {}
         }
+        let most =
+            self.in_time(limits::DISPATCH_AHEAD_MAX, seen).clamp(self.ahead_min, limits::DISPATCH_CALLS_MAX);
+        self.ahead = self.ahead.clamp(self.ahead_min, most);
+        self.filled_at = Some(seen.now);
         by_rate.max(self.ahead)
     }
 
-    /// How many calls are decided in this time, by the last minute. Notes what is decided now.
-    pub fn in_time(&mut self, time: Duration, sight: &Sight) -> u64 {
-        self.decided.push_back((sight.now, sight.decided));
+    /// How many calls are decided in this time, by the last minute.
+    pub fn in_time(&mut self, time: Duration, seen: &Observation) -> u64 {
         while let Some((at, _)) = self.decided.get(1)
-            && sight.now.saturating_sub(*at) >= limits::DISPATCH_RATE_OVER
+            && seen.now.saturating_sub(*at) >= limits::DISPATCH_RATE_OVER
         {
             self.decided.pop_front();
         }
         let Some((since, before)) = self.decided.front() else { return 0 };
-        let ms = limits::ms(sight.now.saturating_sub(*since)).max(1);
-        let calls = u128::from(sight.decided.saturating_sub(*before)) * u128::from(limits::ms(time));
+        // What a batch had recorded when its supervisor began says nothing of when; nor does the first part after it.
+        let shortest = if *before > 0 { limits::DISPATCH_LASTS_MIN } else { Duration::from_millis(1) };
+        let ms = limits::ms(seen.now.saturating_sub(*since).max(shortest));
+        let calls = u128::from(seen.decided.saturating_sub(*before)) * u128::from(limits::ms(time));
         u64::try_from(calls / u128::from(ms)).unwrap_or(u64::MAX)
     }
 
-    pub fn sent(&mut self, now: Duration, messages: u64) {
-        (self.sent_at, self.messages) = (Some(now), messages);
+    /// So many messages were sent.
+    pub fn sent(&mut self, messages: u64, seen: &Observation) {
+        let shown_by = seen.depth.visible + seen.depth.in_flight + messages / 2;
+        self.last_send = Some(LastSend { at: seen.now, shown_by });
     }
 }

@@ -40,7 +40,7 @@ struct State {
     claim: PrefetchClaim,
     claims_nothing: bool,
     running: BTreeMap<u64, AttemptHistory>,
-    ended: Ended,
+    ended: EndedCalls,
     rows_bytes: u64,
     /// One was interrupted: none begins here any more.
     closed: bool,
@@ -50,7 +50,7 @@ struct State {
 
 /// What has ended since the range looked last.
 #[derive(Default)]
-pub struct Ended {
+pub struct EndedCalls {
     pub rows: Vec<Row>,
     pub retries: Vec<(OpenCall, Duration)>,
     pub interrupted: Vec<(OpenCall, Interruption)>,
@@ -236,7 +236,7 @@ impl CallQueue {
         std::mem::take(&mut self.state().running)
     }
 
-    pub fn take_ended(&self) -> Ended {
+    pub fn take_ended(&self) -> EndedCalls {
         let mut state = self.state();
         state.rows_bytes = 0;
         std::mem::take(&mut state.ended)
@@ -310,7 +310,7 @@ impl CallQueue {
     }
 }
 
-impl Ended {
+impl EndedCalls {
     fn count(&mut self, busy: Duration) {
         self.executions += 1;
         self.busy += busy;

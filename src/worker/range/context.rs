@@ -15,7 +15,7 @@ use crate::model::{AppName, AttemptHistory, AttemptId, BatchId, DeliveryId, Stat
 use crate::seam::executor::{Execution, Fault, Invocation, Verdict};
 use crate::seam::store::PutObject;
 use crate::seam::{Body, ExecutionLog, StoreError, StoreExt as _};
-use crate::worker::attempt::{self, Ended, Next, Policy};
+use crate::worker::attempt::{self, AttemptEnd, Next, Policy};
 use crate::worker::definitions::Definition;
 use crate::worker::limiter::Permit;
 use crate::worker::outcome::{reason, status};
@@ -183,7 +183,7 @@ impl CallContext {
     pub async fn conclude(&self, shared: &Shared, open: OpenCall, execution: CallExecution) -> CallEnd {
         let CallExecution { taken_at, execution_log, run } = execution;
         let mut history = open.history;
-        let next = attempt::next(&mut history, Ended::of(&run, shared.deps.now()), &self.policy());
+        let next = attempt::next(&mut history, AttemptEnd::of(&run, shared.deps.now()), &self.policy());
         let number = open.record.number;
         let not_started = match &run {
             Err(Fault::Function(why)) => Some(why.clone()),

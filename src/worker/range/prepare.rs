@@ -24,7 +24,7 @@ use crate::planted::planted;
 use crate::seam::StoreExt as _;
 use crate::seam::executor::Mismatch;
 use crate::seam::store::StoreError;
-use crate::worker::batches::BatchSnapshot;
+use crate::worker::batches::KnownBatch;
 use crate::worker::definitions::Resolved;
 use crate::worker::done::Done;
 use crate::worker::lease::Lease;
@@ -54,7 +54,7 @@ pub(super) struct Preparation {
     pub(super) message: RangeMessage,
     pub(super) place: MarkLocation,
     pub(super) delivery: DeliveryId,
-    pub(super) snapshot: BatchSnapshot,
+    pub(super) snapshot: KnownBatch,
     earlier_marks: Vec<EarlierMark>,
 }
 
@@ -314,9 +314,7 @@ impl Preparation {
             (shared.limiter.gate(message.batch), shared.failures.brake(message.batch, &context.batch));
         let claims = PrefetchClaim::new(shared.prefetch.clone());
         let calls = CallQueue::new(todo, claims, gate.clone(), brake);
-        if !shared.starts.is_over(message.batch) {
-            calls.watch();
-        }
+        calls.watch();
         let addition = Addition { worker: shared.config.name.clone(), ..Addition::default() };
         let mut range = Range {
             lease,

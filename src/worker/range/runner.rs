@@ -13,7 +13,7 @@ use crate::model::Time;
 use crate::seam::executor::{Calls, Execution, Fault, Invocation, Verdict};
 use crate::seam::{Body, ExecutionLog};
 use crate::worker::Shared;
-use crate::worker::attempt::{self, Ended, Policy};
+use crate::worker::attempt::{self, AttemptEnd, Policy};
 use crate::worker::phase::Phase;
 use crate::worker::slots::{Class, Slot};
 
@@ -161,7 +161,7 @@ impl Calls for Runner<'_> {
                 Ok((run, bytes)) => {
                     // A success is decided whatever the policy.
                     let policy = Policy { attempts_max: 1, backoff_ms: 0 };
-                    attempt::next(&mut open.history, Ended::Succeeded, &policy);
+                    attempt::next(&mut open.history, AttemptEnd::Succeeded, &policy);
                     let (number, result) = (open.record.number, RowResult::Inline(bytes));
                     let row = self.context.row(self.shared, number, open.history, taken_at, run, result);
                     self.shared.pace.record(begun + busy, busy);

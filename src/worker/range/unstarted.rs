@@ -108,13 +108,11 @@ impl Range {
         }
     }
 
-    /// Writes a part that says that calls of the chunk run here, if nothing of the batch has ended here for a while and no part
-    /// of the chunk says so.
+    /// Writes a part that says that calls of the chunk run here, if none of the range has ended for a while and no part of the
+    /// chunk says so. A batch's first such part tells that its function can be started; every one tells a new supervisor that the
+    /// chunk's message was sent.
     pub(super) async fn tell_that_it_runs(&mut self) -> Result<(), Abandoned> {
-        if self.elapsed() < self.tell_after
-            || self.shared.starts.is_over(self.message.batch)
-            || !self.calls.has_started()
-        {
+        if self.elapsed() < self.tell_after || !self.calls.has_started() {
             return Ok(());
         }
         self.shared.starts.succeeded(self.message.batch);

@@ -17,7 +17,7 @@ use crate::planted::planted;
 use crate::seam::executor::{Execution, Fault, Invocation, Verdict};
 use crate::seam::store::{Object, StoreError};
 use crate::seam::{ExecutionLog, StoreExt as _};
-use crate::worker::attempt::{self, Ended, Next, Policy};
+use crate::worker::attempt::{self, AttemptEnd, Next, Policy};
 use crate::worker::definitions::{Definition, Resolved};
 use crate::worker::done::Done;
 use crate::worker::execution::{self, Completion};
@@ -268,7 +268,7 @@ impl SingleCall {
             };
             let limits = &ready.version.limits;
             let policy = Policy { attempts_max: limits.attempts_max, backoff_ms: limits.retry_backoff_ms };
-            let ended = Ended::of(&run, shared.deps.now());
+            let ended = AttemptEnd::of(&run, shared.deps.now());
             match (attempt::next(&mut self.history, ended, &policy), run) {
                 (Next::Decide, run) => return self.decide(&ready, run, &execution_log).await,
                 (Next::Retry(wait), run) => {
