@@ -162,6 +162,8 @@ pub const REAP_EVERY: Duration = minutes(1);
 pub const DELAY_MAX: Duration = minutes(15);
 /// A lease, and by the third of it extended.
 pub const VISIBILITY: Duration = minutes(1);
+/// The same for messages of supervisors.
+pub const SUPERVISOR_VISIBILITY: Duration = Duration::from_secs(30);
 /// What a worker may be told instead. Shorter, and a busy moment costs a lease; the queue counts in seconds.
 pub const VISIBILITY_MIN: Duration = Duration::from_secs(3);
 pub const VISIBILITY_MAX: Duration = hours(1);
@@ -463,6 +465,7 @@ relations! {
     TIMEOUT_MS_MAX + ms(HAND_OVER) + HOUR_MS <= ms(LEASE_MAX), "a run that starts last still commits in its lease";
     ms(LONG_POLL) + ms(ANSWER_MAX) < ms(VISIBILITY), "a received message is leased when its answer comes last";
     ms(RETRY_IN_PLACE_MAX) < ms(VISIBILITY) / 3, "a wait in place never outlasts an extension";
+    ms(SUPERVISOR_VISIBILITY) <= ms(DISPATCH_AHEAD), "workers have work until a lost supervisor is replaced";
     ms(VISIBILITY_MIN) <= ms(VISIBILITY) && ms(VISIBILITY) <= ms(VISIBILITY_MAX),
         "a worker may be told to use the default lease";
     ms(VISIBILITY_MAX) <= ms(LEASE_MAX), "a lease is never longer than the queue lets it be";

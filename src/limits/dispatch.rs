@@ -23,7 +23,7 @@ pub const DISPATCH_LASTS_MAX: Duration = Duration::from_secs(40);
 pub const DISPATCH_CALLS_MAX: u64 = 64 * CHUNK_CALLS_MAX;
 /// It is no more than this by the rate at which calls are decided.
 pub const DISPATCH_AHEAD_MAX: Duration = minutes(5);
-/// By that rate, so much work is kept waiting. It bridges half of the lease of a lost supervisor.
+/// By that rate, so much work is kept waiting. It bridges the lease of a lost supervisor.
 pub const DISPATCH_AHEAD: Duration = Duration::from_secs(30);
 /// Where nothing is decided and nothing was sent for so long, some calls are sent whatever seems to be out: it may be lost, or wait
 /// for workers that there are not.

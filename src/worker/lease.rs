@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::Shared;
 use crate::limits;
+use crate::model::QueueName;
 use crate::seam::Queue;
 use crate::seam::queue::{QueueError, Receipt, Received};
 
@@ -142,18 +143,20 @@ impl Drop for Lease {
 /// Extends all leases that are held, for ever. An extension that takes long delays no other. What runs under a lease that cannot be
 /// extended goes on: whether its outcome counts is decided by the write of the outcome.
 pub async fn keep(shared: Arc<Shared>) {
-    let visibility = shared.config.visibility;
-    let mut rounds = JoinSet::new();
     // Those of a keeper that panicked ended with it.
     for leases in shared.leases.all() {
         leases.held().values_mut().for_each(|held| held.is_extending = false);
     }
+    join_all(QueueName::ALL.map(|queue| keep_queue(&shared, queue))).await;
+}
+
+async fn keep_queue(shared: &Shared, queue: QueueName) {
+    let visibility = shared.config.visibility_of(queue);
+    let mut rounds = JoinSet::new();
     loop {
         shared.deps.clock.sleep(visibility / 3).await;
-        for leases in shared.leases.all() {
-            let leases = leases.clone();
-            rounds.spawn(async move { leases.extend_all(visibility).await });
-        }
+        let leases = shared.leases[queue].clone();
+        rounds.spawn(async move { leases.extend_all(visibility).await });
         while let Some(ended) = rounds.try_join_next() {
             if let Err(panic) = ended {
                 std::panic::resume_unwind(panic.into_panic());

@@ -60,7 +60,7 @@ use self::phase::Phases;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::limits;
-use crate::model::{PerQueue, Time};
+use crate::model::{PerQueue, QueueName, Time};
 use crate::seam::count::{Counts, Snapshot};
 use crate::seam::queue::QueueError;
 use crate::seam::{Deps, Executor, StoreError, Webhook};
@@ -102,6 +102,16 @@ impl Config {
             reconcile: true,
             counts: None,
             webhook: None,
+        }
+    }
+}
+
+impl Config {
+    /// A lost supervisor is missed sooner than a lost range: nobody else puts chunks of its batch on the queue.
+    fn visibility_of(&self, queue: QueueName) -> Duration {
+        match queue {
+            QueueName::Batches => self.visibility.min(limits::SUPERVISOR_VISIBILITY),
+            QueueName::Calls | QueueName::Chunks => self.visibility,
         }
     }
 }

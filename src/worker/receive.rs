@@ -138,13 +138,13 @@ impl Receiver {
         if self.name == QueueName::Chunks && shared.quarantine.has_suspect() {
             others_first = others_first.max(SUSPECT_PAUSE);
         }
+        let visibility = shared.config.visibility_of(self.name);
         self.poll = Some(Box::pin(async move {
             if others_first > Duration::ZERO {
                 shared.deps.clock.sleep(others_first).await;
             }
             let at = shared.deps.clock.monotonic();
-            let answer =
-                queue.receive(room.min(limits::QUEUE_BATCH_MAX), wait, shared.config.visibility).await;
+            let answer = queue.receive(room.min(limits::QUEUE_BATCH_MAX), wait, visibility).await;
             if answer.is_err() {
                 shared.deps.clock.sleep(pause).await;
             }
