@@ -337,7 +337,7 @@ async fn workers_that_die_all_the_time_repeat_little() {
     println!(
         "8000 × 60 s on 40 × 4, lives of 30 min: {ratio:.3} ×, {repeated:.3} repeated, {parts} parts, {deaths} deaths"
     );
-    assert!(ratio <= 1.08 && repeated <= 0.04, "{ratio}, {repeated}");
+    assert!(ratio <= 1.1 && repeated <= 0.04, "{ratio}, {repeated}");
 }
 
 /// One of fifty workers suits.
