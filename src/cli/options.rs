@@ -292,7 +292,8 @@ pub struct ShapeFlags {
     #[arg(long)]
     pub include_input: bool,
 
-    /// Give each key of results that are JSON objects its own column.
+    /// Give each key of results that are JSON objects its own column, and with --include-input each key of payloads too (`input.KEY`).
+    /// No digit of a number changes.
     #[arg(long)]
     pub flatten: bool,
 

@@ -11,7 +11,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
-use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
+use parquet::data_type::{
+    BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FixedLenByteArray, FixedLenByteArrayType,
+    Int32Type, Int64Type,
+};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
@@ -30,6 +33,9 @@ const FOOTER: &str = "afn";
 /// The file's last bytes: length of the metadata, magic number.
 const TAIL_BYTES: usize = 8;
 const MAGIC: &[u8] = b"PAR1";
+/// The digits of a decimal: the most that 16 bytes hold.
+pub const DECIMAL_DIGITS: u8 = 38;
+const DECIMAL_BYTES: i32 = 16;
 
 /// What a table is made of.
 pub struct Layout {
@@ -62,6 +68,10 @@ pub enum ColumnKind {
     Int64,
     Time,
     Double,
+    /// Of [`DECIMAL_DIGITS`] digits, so many of them behind the point.
+    Decimal {
+        scale: u8,
+    },
     Boolean,
     Text,
     Binary,
@@ -73,12 +83,20 @@ impl Column {
             ColumnKind::Int64 => (Physical::INT64, None),
             ColumnKind::Time => (Physical::INT64, Some(LogicalType::timestamp(true, TimeUnit::MILLIS))),
             ColumnKind::Double => (Physical::DOUBLE, None),
+            ColumnKind::Decimal { scale } => {
+                let decimal = LogicalType::decimal(scale.into(), DECIMAL_DIGITS.into());
+                (Physical::FIXED_LEN_BYTE_ARRAY, Some(decimal))
+            }
             ColumnKind::Boolean => (Physical::BOOLEAN, None),
             ColumnKind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
             ColumnKind::Binary => (Physical::BYTE_ARRAY, None),
         };
         let repetition = if self.required { Repetition::REQUIRED } else { Repetition::OPTIONAL };
-        let column = Type::primitive_type_builder(&self.name, physical);
+        let mut column = Type::primitive_type_builder(&self.name, physical);
+        if let ColumnKind::Decimal { scale } = self.kind {
+            let decimal = column.with_length(DECIMAL_BYTES).with_scale(scale.into());
+            column = decimal.with_precision(DECIMAL_DIGITS.into());
+        }
         column.with_repetition(repetition).with_logical_type(logical).build()
     }
 }
@@ -190,7 +208,10 @@ macro_rules! cells {
     )+};
 }
 
-cells!(bool: BoolType, i32: Int32Type, i64: Int64Type, f64: DoubleType, ByteArray: ByteArrayType);
+cells!(
+    bool: BoolType, i32: Int32Type, i64: Int64Type, f64: DoubleType, ByteArray: ByteArrayType,
+    FixedLenByteArray: FixedLenByteArrayType
+);
 
 impl<W: Write + Send> GroupWriter<'_, W> {
     pub fn column<C: Cell>(&mut self, cells: impl Iterator<Item = C>) -> Result<()> {

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use serde_json::Value;
 
 use super::answer;
-use super::members::{self, Members};
+use super::members::{Members, MembersOf};
+use super::object::members;
 use super::row_columns::COLUMNS;
 use crate::layout::table::{Column, ColumnKind};
 use crate::model::Time;
@@ -19,7 +19,8 @@ pub(super) enum Cell<'a> {
     Time(Time),
     Text(Cow<'a, str>),
     Body(&'a Bytes),
-    Member(Value),
+    /// A value of a JSON object, as it is written there.
+    Member(&'a str),
 }
 
 /// The first columns have a value in every row.
@@ -51,12 +52,12 @@ pub(super) fn cells(row: &ResultRow) -> [Option<Cell<'_>>; COLUMNS.len()] {
 pub(super) struct TableColumns {
     has_source: bool,
     has_input: bool,
-    /// The members of results that are JSON objects; those results are not in the column `result`.
-    members: Option<Members>,
+    /// The members of results and payloads that are JSON objects; these are not in the columns `result` and `input`.
+    members: Vec<Members>,
 }
 
 impl TableColumns {
-    pub(super) fn new(rows: &Rows, members: Option<Members>) -> TableColumns {
+    pub(super) fn new(rows: &Rows, members: Vec<Members>) -> TableColumns {
         TableColumns { has_source: rows.has_names(), has_input: rows.has_input(), members }
     }
 
@@ -68,13 +69,16 @@ impl TableColumns {
         }
     }
 
+    fn members_of(&self, column: &str) -> Option<&Members> {
+        let of = MembersOf::column_of(column)?;
+        self.members.iter().find(|members| members.of == of)
+    }
+
     /// `binary`: the suffix of columns of bytes that are not text.
     pub(super) fn columns(&self, binary: &str) -> Vec<Column> {
         let mut columns = Vec::new();
         for (index, (name, kind)) in COLUMNS.into_iter().enumerate().filter(|(_, (name, _))| self.has(name)) {
-            if name == "result" {
-                columns.extend(self.members.iter().flat_map(Members::columns));
-            }
+            columns.extend(self.members_of(name).into_iter().flat_map(Members::columns));
             let (name, required) = (name.to_owned(), index < REQUIRED);
             if kind == ColumnKind::Binary {
                 columns.push(Column { name: name.clone(), kind: ColumnKind::Text, required });
@@ -93,14 +97,12 @@ impl TableColumns {
             if !self.has(name) {
                 continue;
             }
-            if name == "result"
-                && let Some(columns) = &self.members
-            {
-                let members = answer(row).and_then(|body| members::members(body));
+            if let Some(columns) = self.members_of(name) {
+                let members = columns.of.body(row).and_then(|body| members(body));
                 if members.is_some() {
                     cell = None;
                 }
-                cells.extend(columns.of(members).into_iter().map(|value| value.map(Cell::Member)));
+                cells.extend(columns.of(members).into_iter().map(|json| json.map(Cell::Member)));
             }
             match &cell {
                 Some(Cell::Body(bytes)) if std::str::from_utf8(bytes).is_err() => cells.extend([None, cell]),

@@ -5,9 +5,13 @@ mod columns;
 mod csv;
 mod dir;
 pub mod file;
+#[cfg(test)]
+mod flat_tests;
 pub mod joblog;
 mod jsonl;
 mod members;
+mod number;
+mod object;
 mod parquet;
 mod row_columns;
 #[cfg(test)]
@@ -100,7 +104,7 @@ text_json!(CsvText);
 /// How results are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Columns of the members of results that are JSON objects.
+    /// Columns of the members of results, and of payloads, that are JSON objects.
     pub flatten: bool,
     /// Replaces an existing file or folder.
     pub force: bool,
@@ -154,8 +158,8 @@ pub async fn to_writer(
 ) -> Result<Exported> {
     // A table needs all its columns before the first row.
     let members = match format {
-        Format::Csv | Format::Parquet if options.flatten => Some(Members::gather(deps, rows.again()).await?),
-        _ => None,
+        Format::Csv | Format::Parquet if options.flatten => Members::gather(deps, rows.again()).await?,
+        _ => Vec::new(),
     };
     let columns = TableColumns::new(&rows, members);
     match format {
