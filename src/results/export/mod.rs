@@ -123,7 +123,7 @@ pub struct Exported {
 /// Checks before any work that a path can be written and that no existing file is lost.
 pub fn check(path: &Path, force: bool) -> Result<()> {
     match Format::of(path)? {
-        Format::Folder => file::check_folder(path, force),
+        Format::Folder => dir::check(path, force),
         Format::JsonLines | Format::Csv | Format::Parquet => file::check(path, force),
     }
 }

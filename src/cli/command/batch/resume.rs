@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::cli::batch::Job;
 use crate::cli::batch::follow::{self, LocalEvents};
+use crate::cli::batch::outputs::RunInputs;
 use crate::cli::batch::receipt::{Receipt, Receipts};
 use crate::cli::command::submit::{open_source, reopenable};
 use crate::cli::exit::ExitCode;
@@ -53,6 +54,7 @@ pub async fn run(session: &Session, args: BatchResumeArgs) -> Result<ExitCode> {
         None => (None, None),
     };
     let records = open_records(session, &view, args.input, source.clone()).await?;
+    let origin = records.as_deref().map(Source::origin);
     let source = records.as_deref().and_then(reopenable).or(source);
     let request = ResumeRequest { batch, source: records };
     let Some(mut run) = run else {
@@ -74,6 +76,9 @@ pub async fn run(session: &Session, args: BatchResumeArgs) -> Result<ExitCode> {
     run.concurrency = args.work.concurrency.or(run.concurrency);
     if let (Some(destination), false) = (run.destination(), run.collected) {
         destination.check(run.force)?;
+        if let Some(origin) = &origin {
+            RunInputs::new(origin, None).check(&run)?;
+        }
     }
     let (Some(function), Some(version)) = (&view.function, &view.version) else {
         return Err(deleted(&view));

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::cli::batch::Job;
 use crate::cli::batch::follow::{self, LocalEvents};
+use crate::cli::batch::outputs::RunInputs;
 use crate::cli::batch::receipt::RunReceipt;
 use crate::cli::command::deploy::deploy_folder;
 use crate::cli::command::submit::{batch_options, dry_run, open_source, reopenable};
@@ -111,6 +112,7 @@ pub async fn run(session: &Session, args: BatchRunArgs) -> Result<ExitCode> {
         Some(range) => source::array(range.clone()),
         None => open_source(session, &input_of(&args)?, &args.source).await?,
     };
+    RunInputs::new(&records.origin(), Some(args.dir.as_deref().unwrap_or(Path::new(".")))).check(&run)?;
     if args.dry_run {
         let printed = dry_run(session, records, args.source.on_bad_record.unwrap_or_default());
         return signal::or_interrupted(printed).await.map(|()| ExitCode::Success);
