@@ -194,7 +194,7 @@ pub struct BatchArgs {
 /// Where the records come from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SourceFlags {
-    /// The format of the records: jsonl, json, csv, tsv or lines, each also with .gz, .zst, .bz2 or .xz; parquet; files; objects. By
+    /// The format of the records: jsonl, json, openai, csv, tsv or lines, each also with .gz, .zst, .bz2 or .xz; parquet; files; objects. By
     /// default it follows from the suffix; text without a known suffix is lines. A compression is also found without.
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
@@ -203,6 +203,11 @@ pub struct SourceFlags {
     /// semicolon or tab.
     #[arg(long, value_name = "CHARACTER")]
     pub delimiter: Option<Delimiter>,
+
+    /// The field of each record that names it: its key, a text or number that no other record has. Rows echo it as `key`, and
+    /// `afn get call BATCH --key K` finds the call. `--format openai` takes `custom_id`.
+    #[arg(long, value_name = "FIELD")]
+    pub key: Option<String>,
 
     /// What a call gets of a file or object: the content (body, the default), or its location (ref), for those over 256 MiB
     /// or on a disk that workers share.

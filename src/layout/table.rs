@@ -17,7 +17,9 @@ use parquet::data_type::{
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::properties::{
+    BloomFilterPosition, EnabledStatistics, WriterProperties, WriterPropertiesBuilder,
+};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::Type;
@@ -44,6 +46,8 @@ pub struct Layout {
     pub bulk: &'static [&'static str],
     /// Columns of texts that begin alike.
     pub alike: &'static [&'static str],
+    /// Columns of texts that are looked for by value: each row group has a Bloom filter of them, just before the footer.
+    pub looked_up: &'static [&'static str],
 }
 
 /// Writes a file row group by row group, each as soon as it is whole.
@@ -134,6 +138,13 @@ impl TableWriter {
         }
         for column in layout.alike {
             properties = encoded(properties, column, Encoding::DELTA_BYTE_ARRAY);
+        }
+        properties = properties.set_bloom_filter_position(BloomFilterPosition::End);
+        for column in layout.looked_up {
+            properties = properties
+                .set_column_bloom_filter_enabled((*column).into(), true)
+                .set_column_bloom_filter_fpp((*column).into(), limits::KEY_FILTER_WRONG)
+                .set_column_bloom_filter_max_ndv((*column).into(), limits::CHUNK_GROUP_ROWS as u64);
         }
         TableWriter::of_schema(Vec::new(), schema, properties)
     }
@@ -240,7 +251,7 @@ mod tests {
     use super::*;
 
     fn layout(schema: &'static str) -> Layout {
-        Layout { schema, bulk: &["a"], alike: &[] }
+        Layout { schema, bulk: &["a"], alike: &[], looked_up: &[] }
     }
 
     #[test]
@@ -263,7 +274,8 @@ mod tests {
     fn values_are_bounded_by_what_a_table_holds() {
         let text = |bytes: usize| ByteArray::from(vec![b'a'; bytes]);
         let zeros = text(limits::TABLE_INFLATED_BYTES_MAX as usize + 512 * 1024);
-        let prefixes = Layout { schema: "message m { required binary a; }", bulk: &[], alike: &["a"] };
+        let prefixes =
+            Layout { schema: "message m { required binary a; }", bulk: &[], alike: &["a"], looked_up: &[] };
         let compressed = layout("message m { required binary a; }");
         for (layout, values, refused) in [
             (&prefixes, vec![text(100_000); 400], false),

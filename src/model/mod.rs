@@ -9,6 +9,7 @@ pub(crate) mod checked;
 pub mod config_value;
 pub mod function;
 pub mod id;
+pub(crate) mod json_object;
 pub mod name;
 pub mod nearest;
 pub mod outcome;

@@ -122,6 +122,7 @@ mod tests {
             status,
             outcome: Some(outcome),
             source: None,
+            key: None,
             input: None,
         }
     }

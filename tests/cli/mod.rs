@@ -14,6 +14,7 @@ mod doctor;
 mod flat_cases;
 mod fleet;
 mod hostile_text;
+mod keys;
 mod operate;
 mod outputs;
 mod privacy;

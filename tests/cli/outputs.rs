@@ -29,7 +29,7 @@ fn an_output_never_destroys_an_input() {
         ("data/in.jsonl", "data/", "it holds /"),
         ("data", "data/out.jsonl", "it lies in /"),
         ("data", "hard.jsonl", "it is also a file in /"),
-        ("data/in.jsonl", "./", "it is ."),
+        ("data/in.jsonl", "./", "it holds /"),
     ] {
         let refused = run(&world, input, output).failed(2);
         assert!(refused.contains("would destroy what the batch reads: "), "{output}: {refused}");

@@ -187,7 +187,7 @@ mod tests {
 
     fn origin(path: &Path) -> Origin {
         let location = path.to_str().unwrap().to_owned();
-        Origin { location, format: "lines".to_owned(), pass: Pass::Record, delimiter: None }
+        Origin { location, format: "lines".to_owned(), pass: Pass::Record, delimiter: None, key: None }
     }
 
     fn output(path: PathBuf) -> RunReceipt {

@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::answer;
 use super::members::{Members, MembersOf};
-use super::object::members;
 use super::row_columns::COLUMNS;
 use crate::layout::table::{Column, ColumnKind};
 use crate::model::Time;
+use crate::model::json_object::members;
 use crate::results::rows::{ResultRow, Rows};
 
 /// One value of a row. A body is text where it is UTF-8.
@@ -42,6 +42,7 @@ pub(super) fn cells(row: &ResultRow) -> [Option<Cell<'_>>; COLUMNS.len()] {
         outcome.map(|row| Cell::Time(row.completed_at)),
         outcome.map(|row| Cell::Text((&*row.worker).into())),
         row.source.as_deref().map(|source| Cell::Text(source.into())),
+        row.key.as_deref().map(|key| Cell::Text(key.into())),
         answer(row).map(Cell::Body),
         outcome.and_then(|row| row.error.as_deref()).map(|error| Cell::Text(error.into())),
         row.input.as_ref().map(|record| Cell::Body(&record.payload)),
@@ -51,6 +52,7 @@ pub(super) fn cells(row: &ResultRow) -> [Option<Cell<'_>>; COLUMNS.len()] {
 /// The columns of a table. A body has two: one for text, and one for other bytes.
 pub(super) struct TableColumns {
     has_source: bool,
+    has_key: bool,
     has_input: bool,
     /// The members of results and payloads that are JSON objects; these are not in the columns `result` and `input`.
     members: Vec<Members>,
@@ -58,12 +60,18 @@ pub(super) struct TableColumns {
 
 impl TableColumns {
     pub(super) fn new(rows: &Rows, members: Vec<Members>) -> TableColumns {
-        TableColumns { has_source: rows.has_names(), has_input: rows.has_input(), members }
+        TableColumns {
+            has_source: rows.has_names(),
+            has_key: rows.has_keys(),
+            has_input: rows.has_input(),
+            members,
+        }
     }
 
     fn has(&self, column: &str) -> bool {
         match column {
             "source" => self.has_source,
+            "key" => self.has_key,
             "input" => self.has_input,
             _ => true,
         }

@@ -5,10 +5,10 @@ use ::parquet::record::Field;
 use bytes::Bytes;
 
 use super::members::{Members, MembersOf};
-use super::object::{Member, members};
 use super::*;
 use crate::layout::chunk::Record;
 use crate::layout::table::ColumnKind;
+use crate::model::json_object::{Member, members};
 use crate::results::batch::fixture::{Made, batch_at, row};
 use crate::results::fixture::{NOW, World};
 use crate::results::rows;

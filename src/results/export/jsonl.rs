@@ -16,10 +16,10 @@ use super::super::rows::ResultRow;
 use super::columns::{Cell, cells};
 use super::members::MembersOf;
 use super::number::{Number, is_number};
-use super::object::{is_json, members, one_line};
 use super::row_columns::COLUMNS;
 use super::{BUFFER_BYTES, RowWriter, failed};
 use crate::error::Result;
+use crate::model::json_object::{is_json, members, one_line};
 
 pub struct JsonLines<W: Write> {
     out: BufWriter<W>,

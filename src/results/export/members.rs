@@ -11,12 +11,12 @@ use bytes::Bytes;
 
 use super::super::rows::{ResultRow, Rows};
 use super::number::{Number, is_int64, is_number};
-use super::object::{Member, members};
 use super::row_columns::COLUMNS;
 use super::{answer, with_bodies};
 use crate::error::{Error, Result};
 use crate::layout::table::{Column, ColumnKind, DECIMAL_DIGITS};
 use crate::limits;
+use crate::model::json_object::{Member, members};
 use crate::seam::Deps;
 
 /// The body whose members are columns.

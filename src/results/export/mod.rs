@@ -11,7 +11,6 @@ pub mod joblog;
 mod jsonl;
 mod members;
 mod number;
-mod object;
 mod parquet;
 mod row_columns;
 #[cfg(test)]

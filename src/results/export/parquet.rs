@@ -8,9 +8,10 @@ use bytes::Bytes;
 use super::super::rows::ResultRow;
 use super::columns::{Cell, TableColumns};
 use super::number::Number;
-use super::{RowWriter, answer, failed, object};
+use super::{RowWriter, answer, failed};
 use crate::error::{Error, Result};
 use crate::layout::table::{Column, ColumnKind, GroupWriter, TableWriter};
+use crate::model::json_object;
 
 const GROUP_ROWS: usize = 16 * 1024;
 const GROUP_BYTES: usize = 16 * 1024 * 1024;
@@ -87,7 +88,7 @@ fn bytes(cell: Option<&Cell<'_>>) -> Option<ByteArray> {
     match cell? {
         Cell::Text(text) => Some((&**text).into()),
         Cell::Body(bytes) => Some((*bytes).clone().into()),
-        Cell::Member(json) => Some(object::text(json).into_owned().into_bytes().into()),
+        Cell::Member(json) => Some(json_object::text(json).into_owned().into_bytes().into()),
         Cell::Number(_) | Cell::Time(_) => None,
     }
 }

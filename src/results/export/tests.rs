@@ -28,6 +28,7 @@ fn record(number: u64, name: &str) -> Record {
         refused: None,
         source_line: None,
         input: None,
+        key: None,
     }
 }
 
@@ -301,7 +302,7 @@ proptest! {
         outcome.result = RowResult::Inline(body.clone().into());
         outcome.error = error.clone();
         let call = batch_at(NOW, 1).call(1);
-        let row = ResultRow { number: 1, call, status: State::Success, outcome: Some(outcome), source: None, input: None };
+        let row = ResultRow { number: 1, call, status: State::Success, outcome: Some(outcome), source: None, key: None, input: None };
         let mut out = Vec::new();
         let mut writer = JsonLines::new(&mut out, flatten);
         writer.row(&row).expect("in memory");

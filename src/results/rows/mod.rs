@@ -28,7 +28,7 @@ const NAMED_MAX: usize = 5;
 pub struct Options {
     /// What each call was sent with; costs a read of every chunk.
     pub input: bool,
-    /// Which file or object each call is of, where the source has such; costs a read of every chunk then.
+    /// Which file or object each call is of, and which key it has, where the source has such; costs a read of every chunk then.
     pub names: bool,
     /// Only calls that ended, or stand, so; all if there is none.
     pub statuses: Vec<State>,
@@ -61,6 +61,8 @@ pub struct ResultRow {
     pub outcome: Option<Row>,
     /// The file or object that it is of, if that was asked for.
     pub source: Option<String>,
+    /// The key of its record, if that was asked for.
+    pub key: Option<String>,
     /// What it was sent with, if that was asked for.
     pub input: Option<Record>,
 }
@@ -114,6 +116,11 @@ impl Rows {
     /// Whether rows have the name of a file or object.
     pub fn has_names(&self) -> bool {
         self.plan.names
+    }
+
+    /// Whether rows have the key of a record.
+    pub fn has_keys(&self) -> bool {
+        self.plan.keys
     }
 
     /// The next rows, never empty; `None` after the last. After an error the rows are not to be trusted. Objects that

@@ -24,6 +24,8 @@ pub struct ReadPlan {
     pub(super) overlay: Option<Arc<ReadPlan>>,
     /// Rows get the names of their files or objects: the source has names, and they are requested.
     pub(super) names: bool,
+    /// The same of keys.
+    pub(super) keys: bool,
     /// Rows need the line of their source: for a retry it is the number in the retried batch.
     pub(super) lines: bool,
 }
@@ -95,6 +97,10 @@ impl ReadPlan {
                 Some(definition) if options.names => has_names(&deps, &of.app, definition).await?,
                 _ => false,
             };
+            let keys = match &definition {
+                Some(definition) => options.names && definition.source.key_field().is_some(),
+                None => false,
+            };
             let end = sealed.as_ref().map_or(u64::MAX, |sealed| sealed.last);
             let mut first = 1;
             let chunks: Vec<ChunkPlan> = listing
@@ -117,7 +123,19 @@ impl ReadPlan {
                 }
             }
             let rows = sealed.as_deref().map_or(first - 1, Sealed::calls);
-            Ok(ReadPlan { deps, app: of.app, batch, options, chunks, facts, rows, overlay, names, lines })
+            Ok(ReadPlan {
+                deps,
+                app: of.app,
+                batch,
+                options,
+                chunks,
+                facts,
+                rows,
+                overlay,
+                names,
+                keys,
+                lines,
+            })
         })
     }
 
@@ -133,7 +151,7 @@ impl ReadPlan {
     /// The objects of one chunk, in the order in which they are read.
     pub(super) fn objects(&self, chunk: &ChunkPlan) -> Vec<ChunkObject> {
         let mut objects = Vec::new();
-        if self.keeps_records() || self.names {
+        if self.keeps_records() || self.names || self.keys {
             objects.push(ChunkObject::Payloads(Key::Chunk(self.app.clone(), self.batch, chunk.last)));
         }
         objects.extend(chunk.parts.iter().enumerate().map(|(part, bytes)| {

@@ -86,6 +86,7 @@ async fn fetch(plan: Arc<ReadPlan>, memory: Arc<Semaphore>, object: ChunkObject)
 #[derive(Default)]
 struct ChunkContents {
     names: BTreeMap<u64, String>,
+    keys: BTreeMap<u64, String>,
     records: BTreeMap<u64, Record>,
     /// In the order of the log.
     rows: Vec<Row>,
@@ -103,9 +104,12 @@ impl ChunkContents {
             }
             return Ok(());
         }
-        for record in chunk::decode(&key, body?)? {
+        for mut record in chunk::decode(&key, body?)? {
             if plan.names {
                 self.names.extend(record.name().map(|name| (record.number, name.into_owned())));
+            }
+            if plan.keys {
+                self.keys.extend(record.key.take().map(|key| (record.number, key)));
             }
             if plan.keeps_records() {
                 self.records.insert(record.number, record);
@@ -158,6 +162,7 @@ fn merge(
             status: outcome.as_ref().map_or(undecided, |row| row.status),
             outcome,
             source: contents.names.remove(&number),
+            key: contents.keys.remove(&number),
             input: contents.records.remove(&number),
         });
     }

@@ -126,7 +126,7 @@ async fn open_records(
     let pass = Some(begun.pass.parse()?).filter(|pass| *pass != Pass::Record);
     let delimiter = begun.delimiter.as_deref().map(str::parse).transpose()?;
     let format = Some(begun.format.parse()?);
-    let flags = SourceFlags { format, pass, delimiter, ..SourceFlags::default() };
+    let flags = SourceFlags { format, pass, delimiter, key: begun.key.clone(), ..SourceFlags::default() };
     let opened = open_source(session, &input, &flags).await;
     opened.map(Some).map_err(|error| error.context(format!("batch {} cannot be resumed", view.batch)))
 }

@@ -1,4 +1,4 @@
-//! The members of a JSON object, each value as it is written. A parser would round numbers.
+//! JSON as it is written: the members of an object, each value a piece of its text. A parser would round numbers.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,14 +7,14 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// A member of a JSON object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Member<'a> {
+pub struct Member<'a> {
     pub name: String,
     /// The value as it is written: valid JSON.
     pub json: &'a str,
 }
 
 /// The members of a body that is a JSON object, in order. Of members with the same name the last value counts.
-pub(super) fn members(body: &[u8]) -> Option<Vec<Member<'_>>> {
+pub fn members(body: &[u8]) -> Option<Vec<Member<'_>>> {
     // A cheap check first: most results that are not objects do not begin as one.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return None;
@@ -48,7 +48,7 @@ fn first<T: DeserializeOwned>(text: &str) -> Option<(T, &str)> {
 
 /// Whether a text is one JSON document that every reader takes. Half of a surrogate pair in an escape is JSON by its grammar, but
 /// no character, and many readers refuse it.
-pub(super) fn is_json(text: &str) -> bool {
+pub fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok() && has_whole_surrogates(text)
 }
 
@@ -77,7 +77,7 @@ fn has_whole_surrogates(json: &str) -> bool {
 }
 
 /// JSON on one line. Line ends are white space here: in its strings JSON has none.
-pub(super) fn one_line(json: &str) -> Cow<'_, str> {
+pub fn one_line(json: &str) -> Cow<'_, str> {
     match json.contains(['\n', '\r']) {
         true => json.split(['\n', '\r']).collect::<Vec<_>>().join(" ").into(),
         false => json.into(),
@@ -85,7 +85,7 @@ pub(super) fn one_line(json: &str) -> Cow<'_, str> {
 }
 
 /// A value as text: a string without its quotes, every other value as it is written, on one line.
-pub(super) fn text(json: &str) -> Cow<'_, str> {
+pub fn text(json: &str) -> Cow<'_, str> {
     match json.starts_with('"').then(|| serde_json::from_str(json)) {
         Some(Ok(text)) => Cow::Owned(text),
         _ => one_line(json),
