@@ -3,7 +3,7 @@
 
 mod api;
 mod dispatch;
-mod keys;
+mod records;
 mod shares;
 mod starts;
 mod upkeep;
@@ -13,7 +13,7 @@ use std::time::Duration;
 pub use self::upkeep::*;
 pub use api::*;
 pub use dispatch::*;
-pub use keys::*;
+pub use records::*;
 pub use shares::*;
 pub use starts::*;
 

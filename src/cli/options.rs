@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::layout::batch::{MaxFailures, Then};
 use crate::limits::ATTEMPTS_MAX;
 use crate::model::{self, AppName, BatchId, BatchLimits, IndexRange, Kind, Rate, Retention};
-use crate::results::export::CsvText;
+use crate::results::export::{CsvText, RowForm};
 use crate::submit::batch::OnBadRecord;
 use crate::submit::source::{Delimiter, Format, Pass};
 
@@ -305,6 +305,17 @@ pub struct ShapeFlags {
     /// Text in CSV that a spreadsheet would run as a formula: behind an apostrophe (escaped, the default), or as it is (raw).
     #[arg(long, value_name = "TEXT", default_value = "escaped", hide_default_value = true)]
     pub csv: CsvText,
+
+    /// What a row looks like: rows (the default), or openai: lines of OpenAI's batch API, of the calls that succeeded in FILE.jsonl
+    /// and of the others in FILE.errors.jsonl. It needs records with keys.
+    #[arg(
+        long = "as",
+        value_name = "FORM",
+        default_value = "rows",
+        hide_default_value = true,
+        conflicts_with_all = ["flatten", "include_input"]
+    )]
+    pub form: RowForm,
 }
 
 /// How this process works on a batch.

@@ -36,5 +36,5 @@ pub use outcome::{AttemptFacts, Outcome, Stored};
 pub use queue_name::{PerQueue, QueueName};
 pub use reference::{BatchRef, CallRef};
 pub use retention::Retention;
-pub use text::fold_digits;
+pub use text::{fold_digits, fold_numbers};
 pub use time::Time;

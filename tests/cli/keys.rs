@@ -52,8 +52,7 @@ fn rows_and_lookups_have_the_users_own_names() {
     assert_eq!(newest["status"], "success", "the batch of out.parquet");
 
     // Only what failed and was not refused, under the same name.
-    world.args(&["batch", "retry", &batch]).ok();
-    world.drain();
+    assert_eq!(world.args(&["batch", "retry", &batch]).code, 1, "it fails again");
     let retried = super::batch::rows(&world.args(&["batch", "results", "last"]).ok());
     assert_eq!(keys(&retried), [Some("A-2")]);
     let latest = super::batch::rows(&world.args(&["batch", "results", &batch, "--latest"]).ok());
@@ -103,4 +102,63 @@ fn what_has_no_fields_has_no_keys() {
     assert!(no_batch.contains("only a batch has records with keys"), "{no_batch}");
     // The app is not needed to find a call.
     assert!(world.args(&["get", "call", &call]).ok().contains("success"));
+}
+
+/// Batch files of OpenAI go in and come out: one for the responses, one for the errors.
+#[test]
+fn batch_files_of_openai_go_in_and_come_out() {
+    let world = World::new();
+    let request = |id: &str, n: u64| {
+        format!(
+            "{{\"custom_id\":\"{id}\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\",\"body\":{{\"n\":{n}}}}}\n"
+        )
+    };
+    let requests = format!(
+        "{}{}{}{}",
+        request("first", 18_446_744_073_709_551_615),
+        request("bad", 2),
+        "{\"custom_id\":\"get\",\"method\":\"GET\",\"url\":\"/v1/models\",\"body\":{}}\n",
+        request("last", 4)
+    );
+    world.write("in.jsonl", &requests);
+    let script = r#"read -r body; case $body in *'"n":2}') exit 3 ;; esac
+printf '{"path":"%s","got":%s}' "$(printenv FN_HEADER_AFN_PATH)" "$body""#;
+    let run = |more: &[&str]| {
+        let args = ["batch", "run", "--input", "in.jsonl", "--output", "out.jsonl", "--as", "openai"];
+        world.args(&[&args[..], more, &["--", "sh", "-c", script]].concat())
+    };
+    let ran = run(&["--format", "openai"]);
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    assert!(ran.stdout.contains("errors:    out.errors.jsonl\n"), "{ran:#?}");
+    let values = |file: &str| -> Vec<Value> {
+        world.read(file).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let responses = values("out.jsonl");
+    let ids: Vec<&Value> = responses.iter().map(|line| &line["custom_id"]).collect();
+    assert_eq!(ids, ["first", "last"]);
+    assert!(world.read("out.jsonl").contains(r#""got":{"n":18446744073709551615}"#));
+    let response = &responses[0]["response"];
+    assert_eq!(
+        (&response["status_code"], &response["body"]["path"]),
+        (&200.into(), &"/v1/chat/completions".into())
+    );
+    assert_eq!(responses[0]["id"], format!("batch_req_{}", response["request_id"].as_str().unwrap()));
+    let errors = values("out.errors.jsonl");
+    assert_eq!(
+        (&errors[0]["custom_id"], &errors[0]["error"]["message"]),
+        (&"bad".into(), &"exit code 3".into())
+    );
+    assert_eq!(errors[1]["custom_id"], Value::Null);
+    assert!(
+        errors[1]["error"]["message"].as_str().unwrap().ends_with(":3: its `method` is not POST"),
+        "{errors:?}"
+    );
+    assert_eq!(errors.len(), 2);
+
+    assert!(run(&["--format", "openai"]).failed(2).contains("exists already"), "both files are kept");
+    assert!(run(&["--force"]).failed(2).contains("`--as openai` needs records with keys"));
+    let table = world.args(&["batch", "results", "last", "--as", "openai", "-o", "x.csv"]).failed(2);
+    assert!(table.contains("writes lines of JSON"), "{table}");
+    let all = world.args(&["batch", "results", "last", "--as", "openai"]).ok();
+    assert_eq!(all.lines().count(), 4, "{all}");
 }

@@ -20,6 +20,7 @@ mod outputs;
 mod privacy;
 mod retention;
 mod secrets;
+mod selection;
 mod usage;
 mod workers;
 mod world;

@@ -116,3 +116,51 @@ fn results_that_could_not_be_written_are_fetched_later() {
     let csv = world.read("x.csv");
     assert!(csv.lines().count() == 3 && csv.lines().next().unwrap().contains(",n,"), "{csv}");
 }
+
+/// A retry of a run works, waits and writes the same output again, also when it is a retry of the retry.
+#[test]
+fn a_retry_of_a_run_writes_its_output_again() {
+    let world = World::new();
+    world.write("in.jsonl", "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n");
+    let script = "read -r r; case $r in *1*) ;; *2*) [ -e two ] || exit 2 ;; *) [ -e three ] || exit 3 ;; esac; printf %s $r";
+    let ran = world.args(&[
+        "batch",
+        "run",
+        "--input",
+        "in.jsonl",
+        "--output",
+        "out.csv",
+        "--flatten",
+        "--joblog",
+        "log",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    let batch = super::batch::batch_of(&ran.stderr);
+    let joblog = world.read("log");
+    let column = || -> Vec<String> {
+        let csv = world.read("out.csv");
+        let status = csv.lines().skip(1).map(|line| line.split(',').nth(2).unwrap().to_owned());
+        status.collect()
+    };
+    assert_eq!(column(), ["success", "error", "error"]);
+    world.write("two", "");
+    let first = world.args(&["batch", "retry", &batch]);
+    assert_eq!(first.code, 1, "{first:#?}");
+    assert!(
+        first.stdout.contains("2 calls in ") && first.stdout.contains("results:   out.csv\n"),
+        "{first:#?}"
+    );
+    assert_eq!(column(), ["success", "success", "error"]);
+    world.write("three", "");
+    let second = world.args(&["batch", "retry", &super::batch::batch_of(&first.stderr)]);
+    assert_eq!(second.code, 0, "{second:#?}");
+    assert_eq!(column(), ["success"; 3]);
+    assert!(world.read("out.csv").lines().next().unwrap().contains(",n,"), "flattened as before");
+    assert_eq!(world.read("log"), joblog, "the joblog of the run stays");
+    let nothing = world.args(&["batch", "retry", &super::batch::batch_of(&second.stderr)]).failed(2);
+    assert!(nothing.contains("no call of batch"), "{nothing}");
+}

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::{BatchId, State};
 use crate::results::batch::{BatchStatus, BatchView};
 use crate::results::cost::{self, Cost};
-use crate::results::export::{self, CsvText, Exported, Format, file, joblog};
+use crate::results::export::{self, CsvText, Exported, Format, RowForm, file, joblog};
 use crate::results::reasons::{self, FAILED, Group};
 use crate::results::report;
 use crate::results::rows::{self, Finished, Rows};
@@ -35,16 +35,17 @@ pub async fn collect(job: &Job<'_>, view: &BatchView) -> Result<Vec<Error>> {
     let (deps, run) = (&job.engine.deps, &job.run);
     let mut incomplete = Vec::new();
     if let Some(destination) = run.destination() {
+        let batch = run.latest_of.unwrap_or(view.batch);
         let options = rows::Options {
             input: run.include_input,
             names: true,
+            latest: run.latest_of.is_some(),
             finished: Finished::Is,
             ..rows::Options::default()
         };
-        let export = export::Options { flatten: run.flatten, force: run.force, csv: run.csv };
-        let exported =
-            export_rows(&job.session.printer, deps, view.batch, &destination, options, export).await;
-        let how = format!("`afn batch results {}{} -o FILE` fetches them", view.batch, shape_flags(run));
+        let export = export::Options { flatten: run.flatten, force: run.force, csv: run.csv, form: run.form };
+        let exported = export_rows(&job.session.printer, deps, batch, &destination, options, export).await;
+        let how = format!("`afn batch results {batch}{} -o FILE` fetches them", shape_flags(run));
         incomplete.extend(exported.map_err(|error| unwritten(view, "results are", how, error))?.incomplete);
     }
     if let Some(path) = &run.joblog {
@@ -74,7 +75,9 @@ fn shape_flags(run: &RunReceipt) -> String {
     for (flag, is_set) in [
         (" --include-input", run.include_input),
         (" --flatten", run.flatten),
+        (" --latest", run.latest_of.is_some()),
         (" --csv raw", run.csv == CsvText::Raw),
+        (" --as openai", run.form == RowForm::OpenAi),
     ] {
         flags.push_str(if is_set { flag } else { "" });
     }
@@ -176,6 +179,7 @@ impl BatchEnd<'_> {
             "seconds": self.job.elapsed_ms() as f64 / 1000.0,
             "cost": self.cost,
             "output": run.output,
+            "errors": run.errors(),
             "joblog": run.joblog,
             "report": run.report,
             "bad_record": self.bad.map(ToString::to_string),
@@ -216,6 +220,9 @@ impl BatchEnd<'_> {
             Some(path) => next("results", short_path(path)),
             None if run.to_stdout => {}
             None => next("results", format!("afn batch results {batch} -o FILE")),
+        }
+        if let Some(path) = &run.errors() {
+            next("errors", short_path(path));
         }
         if let Some(path) = &run.joblog {
             next("joblog", short_path(path));

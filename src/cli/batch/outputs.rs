@@ -5,10 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::receipt::RunReceipt;
+use super::receipt::{Receipts, RunReceipt};
 use crate::cli::parse::Destination;
+use crate::cli::session::Session;
 use crate::error::{Error, Result};
-use crate::submit::source::{Origin, STDIN, bucket_of};
+use crate::model::BatchId;
+use crate::submit::source::{STDIN, bucket_of};
 
 /// What a run reads on this machine.
 #[derive(Debug, Default)]
@@ -53,8 +55,8 @@ impl FileId {
 
 impl RunInputs {
     /// `folder`: see [`RunInputs::folder`].
-    pub fn new(origin: &Origin, folder: Option<&Path>) -> RunInputs {
-        let source = match &*origin.location {
+    pub fn new(location: &str, folder: Option<&Path>) -> RunInputs {
+        let source = match location {
             STDIN => FileId::of_open(std::io::stdin()).map(|id| Input {
                 name: "the standard input".to_owned(),
                 path: None,
@@ -64,6 +66,12 @@ impl RunInputs {
             location => Input::at(Path::new(location)),
         };
         RunInputs { source, folder: folder.and_then(Input::at) }
+    }
+
+    /// What a batch was submitted from, if that was done on this machine.
+    pub fn of_batch(session: &Session, batch: BatchId) -> Result<RunInputs> {
+        let source = Receipts::of(session)?.find(batch)?.and_then(|receipt| receipt.source);
+        Ok(source.map(|location| RunInputs::new(&location, None)).unwrap_or_default())
     }
 
     /// Refuses outputs of a run that would destroy what it reads, or one another.
@@ -76,7 +84,9 @@ impl RunInputs {
             Some(Destination::File(path)) => Some(path),
             None => None,
         };
+        let errors = run.errors();
         let named = [
+            ("the file of errors", errors.as_ref()),
             ("--output", output.as_ref()),
             ("--joblog", run.joblog.as_ref()),
             ("--report", run.report.as_ref()),
@@ -105,7 +115,7 @@ impl RunInputs {
         }
     }
 
-    fn check_path(&self, option: &str, path: &Path) -> Result<()> {
+    pub fn check_path(&self, option: &str, path: &Path) -> Result<()> {
         let destroys = |how: &str, input: &Input| {
             Error::conflict(format!(
                 "{option} {} would destroy what the batch reads: it {how} {}",
@@ -183,12 +193,6 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::submit::source::Pass;
-
-    fn origin(path: &Path) -> Origin {
-        let location = path.to_str().unwrap().to_owned();
-        Origin { location, format: "lines".to_owned(), pass: Pass::Record, delimiter: None, key: None }
-    }
 
     fn output(path: PathBuf) -> RunReceipt {
         RunReceipt { output: Some(path), force: true, ..RunReceipt::default() }
@@ -214,7 +218,7 @@ mod tests {
         };
         let says = |text: &str| Some(text.to_owned());
 
-        let file = RunInputs::new(&origin(&at("data/in.jsonl")), None);
+        let file = RunInputs::new(at("data/in.jsonl").to_str().unwrap(), None);
         for name in ["data/in.jsonl", "other/../data/in.jsonl", "hard.jsonl", "link.jsonl", "linked/in.jsonl"]
         {
             assert_eq!(refused(&file, name), says("is"), "{name}");
@@ -225,11 +229,11 @@ mod tests {
         for name in ["data/out.jsonl", "data/deep/", "other/", "new/", "hard2.jsonl", "missing/out.jsonl"] {
             assert_eq!(refused(&file, name), None, "{name}");
         }
-        let by_link = RunInputs::new(&origin(&at("link.jsonl")), None);
+        let by_link = RunInputs::new(at("link.jsonl").to_str().unwrap(), None);
         assert_eq!(refused(&by_link, "data/"), says("holds"));
         assert_eq!(refused(&by_link, "hard.jsonl"), says("is"));
 
-        let folder = RunInputs::new(&origin(&at("linked")), None);
+        let folder = RunInputs::new(at("linked").to_str().unwrap(), None);
         for (name, how) in [
             ("data/", "is"),
             ("data/out.jsonl", "lies in"),
@@ -248,8 +252,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
         fs::create_dir_all(at("f/code")).unwrap();
-        let bucket = Origin { location: "s3://bucket/f".to_owned(), ..origin(Path::new("x")) };
-        let inputs = RunInputs::new(&bucket, Some(&at("f/code")));
+        let inputs = RunInputs::new("s3://bucket/f", Some(&at("f/code")));
         let is_refused = |name: &str| inputs.check(&output(at(name))).is_err();
         assert!(is_refused("f/code/") && is_refused("f/"));
         assert!(!is_refused("f/code/out.jsonl") && !is_refused("f/out/"));

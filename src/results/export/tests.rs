@@ -324,7 +324,7 @@ proptest! {
 #[test]
 fn what_exists_is_refused_unless_it_is_to_be_replaced() {
     let dir = tempfile::tempdir().unwrap();
-    let check = |name: &str, force| check(&dir.path().join(name), force);
+    let check = |name: &str, force| check(&dir.path().join(name), RowForm::Rows, force);
     check("x.csv", false).unwrap();
     std::fs::write(dir.path().join("x.csv"), "").unwrap();
     assert!(check("x.csv", false).is_err());

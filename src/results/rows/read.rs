@@ -46,7 +46,11 @@ pub(super) async fn read(plan: Arc<ReadPlan>, sender: mpsc::Sender<Vec<ResultRow
             block = overlay.apply(block).await?;
         }
         let wanted = &plan.options.statuses;
-        block.retain(|row| wanted.is_empty() || wanted.contains(&row.status));
+        let number = plan.options.number;
+        block.retain(|row| {
+            (wanted.is_empty() || wanted.contains(&row.status))
+                && number.is_none_or(|number| number == row.number)
+        });
         if !block.is_empty() {
             permit.send(block);
         }
@@ -104,12 +108,12 @@ impl ChunkContents {
             }
             return Ok(());
         }
-        for mut record in chunk::decode(&key, body?)? {
+        for record in chunk::decode(&key, body?)? {
             if plan.names {
                 self.names.extend(record.name().map(|name| (record.number, name.into_owned())));
             }
             if plan.keys {
-                self.keys.extend(record.key.take().map(|key| (record.number, key)));
+                self.keys.extend(record.key.clone().map(|key| (record.number, key)));
             }
             if plan.keeps_records() {
                 self.records.insert(record.number, record);

@@ -93,14 +93,16 @@ impl DiskSet {
     fn free_slot(&self, hash: u64) -> io::Result<Option<u64>> {
         let mut first = hash >> (u64::BITS - self.bits);
         loop {
-            let mut found = None;
+            let (mut found, mut last) = (None, first);
             self.read(first, BLOCK_SLOTS, |slot, there| {
+                last = slot;
                 found = found.or((there == hash || there == 0).then_some((slot, there)));
             })?;
             match found {
                 Some((slot, 0)) => return Ok(Some(slot)),
                 Some(_) => return Ok(None),
-                None => first = (first + BLOCK_SLOTS) & ((1 << self.bits) - 1),
+                // Behind the last slot comes the first.
+                None => first = (last + 1) & ((1 << self.bits) - 1),
             }
         }
     }

@@ -124,6 +124,11 @@ impl Origin {
 }
 
 impl Origin {
+    /// Whether the records have keys.
+    pub fn has_keys(&self) -> bool {
+        self.key.is_some() || self.format.parse::<Format>().is_ok_and(|format| format.kind == Kind::OpenAi)
+    }
+
     /// The range of an array.
     pub(super) fn array(&self) -> Option<IndexRange> {
         let is_array = self.format == Format::plain(Kind::Array).to_string();

@@ -75,9 +75,9 @@ pub async fn run(session: &Session, args: BatchResumeArgs) -> Result<ExitCode> {
     run.force |= args.work.force;
     run.concurrency = args.work.concurrency.or(run.concurrency);
     if let (Some(destination), false) = (run.destination(), run.collected) {
-        destination.check(run.force)?;
+        destination.check(run.form, run.force)?;
         if let Some(origin) = &origin {
-            RunInputs::new(origin, None).check(&run)?;
+            RunInputs::new(&origin.location, None).check(&run)?;
         }
     }
     let (Some(function), Some(version)) = (&view.function, &view.version) else {

@@ -1,6 +1,6 @@
-//! Keys of records, and how a chunk is asked for one.
+//! Keys of records, how a chunk is asked for one, and how many rows are read or kept for a person.
 
-use super::KIB;
+use super::{KIB, MIB};
 
 /// Of one key.
 pub const KEY_BYTES_MAX: usize = 1_024;
@@ -14,3 +14,8 @@ pub const CHUNK_GROUP_ROWS: usize = 1_024;
 pub const KEY_FILTER_WRONG: f64 = 0.01;
 /// How much of a chunk's end has its footer and its Bloom filters, nearly always.
 pub const CHUNK_END_BYTES: u64 = 16 * KIB;
+/// Rows that are sorted; they are held in memory.
+pub const SORTED_ROWS_MAX: u64 = 10_000;
+pub const SORTED_BYTES_MAX: u64 = 64 * MIB;
+/// Calls whose outcomes are read to show what most failed for.
+pub const REASON_ROWS_MAX: u64 = 20_000;
