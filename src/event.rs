@@ -50,7 +50,7 @@ pub enum Event {
     /// The same of a range. `suspects`: calls with loss marks, which run in quarantine.
     RangeRedelivered { app: AppName, batch: BatchId, first: u64, last: u64, delivery: u32, suspects: u64 },
     /// A call of a batch ended here. Its outcome is recorded with others, unless the call has one already.
-    BatchCallEnded { batch: BatchId, status: State },
+    BatchCallEnded { batch: BatchId, number: u64, status: State, reason: Option<String> },
     /// Outcomes of a batch were recorded. `adopted`: calls that other workers had decided. `stood`: parts that existed
     /// already where this one was to be written.
     PartWritten { app: AppName, batch: BatchId, recorded: u64, adopted: u64, stood: u64 },

@@ -3,6 +3,7 @@
 
 mod api;
 mod dispatch;
+mod records;
 mod shares;
 mod starts;
 mod upkeep;
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub use self::upkeep::*;
 pub use api::*;
 pub use dispatch::*;
+pub use records::*;
 pub use shares::*;
 pub use starts::*;
 

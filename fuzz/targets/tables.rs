@@ -13,6 +13,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(records) = chunk::decode("x", file.clone()) {
         assert!(records.windows(2).all(|two| two[0].number + 1 == two[1].number));
     }
+    let _ = chunk::may_have_key("x", data, data.len() as u64, "k");
     if let Ok(part) = Part::open("x", file) {
         let _ = part.footer();
         for group in 0..part.groups() {

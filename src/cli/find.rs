@@ -7,8 +7,9 @@ use super::session::Session;
 use crate::catalog::Catalog;
 use crate::embedded::Engine;
 use crate::error::{Code, Error, Result};
-use crate::model::{AppName, BatchId, CallId, Function, Route};
+use crate::model::{AppName, BatchId, BatchRef, CallId, Function, Route};
 use crate::results::CallView;
+use crate::results::batch::{app_of, find_by_key};
 use crate::results::call::{find, load};
 use crate::results::list::{Filter, list};
 use crate::seam::Deps;
@@ -54,6 +55,19 @@ pub async fn call(deps: &Deps, app: Option<&AppName>, call: Reference<CallId>) -
             "put the app before it: `APP last`; of batches, `afn batch status last` takes the newest",
         )),
     }
+}
+
+/// The call of the record that has this key in a batch.
+pub async fn call_by_key(
+    session: &Session,
+    engine: &Engine,
+    batch: Reference<BatchId>,
+    key: &str,
+) -> Result<CallView> {
+    let batch = batch_in(session, engine, batch)?;
+    let of = BatchRef { app: app_of(&engine.deps, batch).await?, batch };
+    let number = find_by_key(&engine.deps, &of, key).await?;
+    load(&engine.deps, &of.app, batch.call(number)).await
 }
 
 /// Opens the context, and finds the batch in it.

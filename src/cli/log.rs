@@ -282,7 +282,12 @@ mod tests {
         assert_eq!((&sick["worker"], &sick["level"]), (&json!("other-2"), &json!("warning")));
         let message = sick["message"].as_str().unwrap();
         assert!(message.starts_with("worker other-2 cannot run functions"), "{message}");
-        let ended = Event::BatchCallEnded { batch: BatchId::new(Time(0), 1), status: State::Success };
+        let ended = Event::BatchCallEnded {
+            batch: BatchId::new(Time(0), 1),
+            number: 1,
+            status: State::Success,
+            reason: None,
+        };
         assert_eq!(json_line(&ended, Time(0), "laptop-1"), None);
     }
 }

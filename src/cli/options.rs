@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::layout::batch::{MaxFailures, Then};
 use crate::limits::ATTEMPTS_MAX;
 use crate::model::{self, AppName, BatchId, BatchLimits, IndexRange, Kind, Rate, Retention};
-use crate::results::export::CsvText;
+use crate::results::export::{CsvText, RowForm};
 use crate::submit::batch::OnBadRecord;
 use crate::submit::source::{Delimiter, Format, Pass};
 
@@ -194,7 +194,7 @@ pub struct BatchArgs {
 /// Where the records come from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SourceFlags {
-    /// The format of the records: jsonl, json, csv, tsv or lines, each also with .gz, .zst, .bz2 or .xz; parquet; files; objects. By
+    /// The format of the records: jsonl, json, openai, csv, tsv or lines, each also with .gz, .zst, .bz2 or .xz; parquet; files; objects. By
     /// default it follows from the suffix; text without a known suffix is lines. A compression is also found without.
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
@@ -203,6 +203,11 @@ pub struct SourceFlags {
     /// semicolon or tab.
     #[arg(long, value_name = "CHARACTER")]
     pub delimiter: Option<Delimiter>,
+
+    /// The field of each record that names it: its key, a text or number that no other record has. Rows echo it as `key`, and
+    /// `afn get call BATCH --key K` finds the call. `--format openai` takes `custom_id`.
+    #[arg(long, value_name = "FIELD")]
+    pub key: Option<String>,
 
     /// What a call gets of a file or object: the content (body, the default), or its location (ref), for those over 256 MiB
     /// or on a disk that workers share.
@@ -292,13 +297,25 @@ pub struct ShapeFlags {
     #[arg(long)]
     pub include_input: bool,
 
-    /// Give each key of results that are JSON objects its own column.
+    /// Give each key of results that are JSON objects its own column, and with --include-input each key of payloads too (`input.KEY`).
+    /// No digit of a number changes.
     #[arg(long)]
     pub flatten: bool,
 
     /// Text in CSV that a spreadsheet would run as a formula: behind an apostrophe (escaped, the default), or as it is (raw).
     #[arg(long, value_name = "TEXT", default_value = "escaped", hide_default_value = true)]
     pub csv: CsvText,
+
+    /// What a row looks like: rows (the default), or openai: lines of OpenAI's batch API, of the calls that succeeded in FILE.jsonl
+    /// and of the others in FILE.errors.jsonl. It needs records with keys.
+    #[arg(
+        long = "as",
+        value_name = "FORM",
+        default_value = "rows",
+        hide_default_value = true,
+        conflicts_with_all = ["flatten", "include_input"]
+    )]
+    pub form: RowForm,
 }
 
 /// How this process works on a batch.

@@ -12,6 +12,7 @@ use crate::layout::batch::{MaxFailures, Then};
 use crate::limits;
 use crate::model::webhook::check_webhook_url;
 use crate::model::{BatchId, CallId, FunctionName, Route, Time};
+use crate::results::export::RowForm;
 use crate::results::{attempts, export};
 use crate::seam::Clock as _;
 use crate::seam::clock::SystemClock;
@@ -171,10 +172,10 @@ impl Destination {
     }
 
     /// Fails where a file exists that must not be replaced. To be asked before any work is done.
-    pub fn check(&self, force: bool) -> Parsed<()> {
+    pub fn check(&self, form: RowForm, force: bool) -> Parsed<()> {
         match self {
             Destination::Stdout => Ok(()),
-            Destination::File(path) => export::check(path, force),
+            Destination::File(path) => export::check(path, form, force),
         }
     }
 }

@@ -63,11 +63,14 @@ pub struct Batch {
 pub struct BatchSource {
     /// `prices.jsonl`, `s3://bucket/prefix`, `-`.
     pub location: String,
-    /// `jsonl`, `json`, `csv.gz`, `tsv`, `parquet`, `lines`, `files`, `objects`, `array`, `failures`.
+    /// `jsonl`, `json`, `openai`, `csv.gz`, `tsv`, `parquet`, `lines`, `files`, `objects`, `array`, `failures`.
     pub format: String,
     /// What separates the fields, if the submitter was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<String>,
+    /// The field of each record that has its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// `record`, `body`, `ref`.
     pub pass: String,
     /// What becomes of a bad record: `record` or `stop`.
@@ -102,6 +105,12 @@ impl Batch {
 }
 
 impl BatchSource {
+    /// Where records have their keys, if they have any.
+    pub fn key_field(&self) -> Option<String> {
+        let is_openai = self.format.split('.').next() == Some("openai");
+        self.key.clone().or(is_openai.then(|| "custom_id".to_owned()))
+    }
+
     /// Whether its records are files or objects, which have names.
     pub fn has_names(&self) -> bool {
         matches!(self.format.as_str(), "files" | "objects")

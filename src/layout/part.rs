@@ -17,6 +17,7 @@ const LAYOUT: Layout = Layout {
     schema: SCHEMA,
     bulk: &["result", "result_binary", "result_sha256", "error", "log"],
     alike: &["call_id", "result_attempt"],
+    looked_up: &[],
 };
 
 const SCHEMA: &str = "message part {

@@ -11,10 +11,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
-use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
+use parquet::data_type::{
+    BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FixedLenByteArray, FixedLenByteArrayType,
+    Int32Type, Int64Type,
+};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::properties::{
+    BloomFilterPosition, EnabledStatistics, WriterProperties, WriterPropertiesBuilder,
+};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::Type;
@@ -30,6 +35,9 @@ const FOOTER: &str = "afn";
 /// The file's last bytes: length of the metadata, magic number.
 const TAIL_BYTES: usize = 8;
 const MAGIC: &[u8] = b"PAR1";
+/// The digits of a decimal: the most that 16 bytes hold.
+pub const DECIMAL_DIGITS: u8 = 38;
+const DECIMAL_BYTES: i32 = 16;
 
 /// What a table is made of.
 pub struct Layout {
@@ -38,6 +46,8 @@ pub struct Layout {
     pub bulk: &'static [&'static str],
     /// Columns of texts that begin alike.
     pub alike: &'static [&'static str],
+    /// Columns of texts that are looked for by value: each row group has a Bloom filter of them, just before the footer.
+    pub looked_up: &'static [&'static str],
 }
 
 /// Writes a file row group by row group, each as soon as it is whole.
@@ -62,6 +72,10 @@ pub enum ColumnKind {
     Int64,
     Time,
     Double,
+    /// Of [`DECIMAL_DIGITS`] digits, so many of them behind the point.
+    Decimal {
+        scale: u8,
+    },
     Boolean,
     Text,
     Binary,
@@ -73,12 +87,20 @@ impl Column {
             ColumnKind::Int64 => (Physical::INT64, None),
             ColumnKind::Time => (Physical::INT64, Some(LogicalType::timestamp(true, TimeUnit::MILLIS))),
             ColumnKind::Double => (Physical::DOUBLE, None),
+            ColumnKind::Decimal { scale } => {
+                let decimal = LogicalType::decimal(scale.into(), DECIMAL_DIGITS.into());
+                (Physical::FIXED_LEN_BYTE_ARRAY, Some(decimal))
+            }
             ColumnKind::Boolean => (Physical::BOOLEAN, None),
             ColumnKind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
             ColumnKind::Binary => (Physical::BYTE_ARRAY, None),
         };
         let repetition = if self.required { Repetition::REQUIRED } else { Repetition::OPTIONAL };
-        let column = Type::primitive_type_builder(&self.name, physical);
+        let mut column = Type::primitive_type_builder(&self.name, physical);
+        if let ColumnKind::Decimal { scale } = self.kind {
+            let decimal = column.with_length(DECIMAL_BYTES).with_scale(scale.into());
+            column = decimal.with_precision(DECIMAL_DIGITS.into());
+        }
         column.with_repetition(repetition).with_logical_type(logical).build()
     }
 }
@@ -116,6 +138,13 @@ impl TableWriter {
         }
         for column in layout.alike {
             properties = encoded(properties, column, Encoding::DELTA_BYTE_ARRAY);
+        }
+        properties = properties.set_bloom_filter_position(BloomFilterPosition::End);
+        for column in layout.looked_up {
+            properties = properties
+                .set_column_bloom_filter_enabled((*column).into(), true)
+                .set_column_bloom_filter_fpp((*column).into(), limits::KEY_FILTER_WRONG)
+                .set_column_bloom_filter_max_ndv((*column).into(), limits::CHUNK_GROUP_ROWS as u64);
         }
         TableWriter::of_schema(Vec::new(), schema, properties)
     }
@@ -190,7 +219,10 @@ macro_rules! cells {
     )+};
 }
 
-cells!(bool: BoolType, i32: Int32Type, i64: Int64Type, f64: DoubleType, ByteArray: ByteArrayType);
+cells!(
+    bool: BoolType, i32: Int32Type, i64: Int64Type, f64: DoubleType, ByteArray: ByteArrayType,
+    FixedLenByteArray: FixedLenByteArrayType
+);
 
 impl<W: Write + Send> GroupWriter<'_, W> {
     pub fn column<C: Cell>(&mut self, cells: impl Iterator<Item = C>) -> Result<()> {
@@ -219,7 +251,7 @@ mod tests {
     use super::*;
 
     fn layout(schema: &'static str) -> Layout {
-        Layout { schema, bulk: &["a"], alike: &[] }
+        Layout { schema, bulk: &["a"], alike: &[], looked_up: &[] }
     }
 
     #[test]
@@ -242,7 +274,8 @@ mod tests {
     fn values_are_bounded_by_what_a_table_holds() {
         let text = |bytes: usize| ByteArray::from(vec![b'a'; bytes]);
         let zeros = text(limits::TABLE_INFLATED_BYTES_MAX as usize + 512 * 1024);
-        let prefixes = Layout { schema: "message m { required binary a; }", bulk: &[], alike: &["a"] };
+        let prefixes =
+            Layout { schema: "message m { required binary a; }", bulk: &[], alike: &["a"], looked_up: &[] };
         let compressed = layout("message m { required binary a; }");
         for (layout, values, refused) in [
             (&prefixes, vec![text(100_000); 400], false),

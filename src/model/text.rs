@@ -88,19 +88,21 @@ pub(crate) use {text_json, text_types, words};
 
 /// `#` for every number, as `line 17: -0.21` and `line 4: -0.5` have the same reason.
 pub fn fold_digits(reason: &str) -> String {
-    let mut without = String::with_capacity(reason.len());
-    let mut in_number = false;
-    for c in reason.chars() {
-        let goes_on = in_number && matches!(c, '.' | '_');
-        if c.is_ascii_digit() || goes_on {
-            if !in_number {
-                without.push('#');
-            }
-            in_number = true;
-        } else {
-            in_number = false;
-            without.push(c);
-        }
+    fold_numbers(reason, |_, _| false)
+}
+
+/// `#` for every number that is not to be kept, by its place among the numbers and as it is written.
+pub fn fold_numbers(reason: &str, mut keep: impl FnMut(usize, &str) -> bool) -> String {
+    let mut folded = String::with_capacity(reason.len());
+    let (mut rest, mut count) = (reason, 0);
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, number) = rest.split_at(start);
+        let end =
+            number.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '_')).unwrap_or(number.len());
+        folded.push_str(before);
+        folded.push_str(if keep(count, &number[..end]) { &number[..end] } else { "#" });
+        (rest, count) = (&number[end..], count + 1);
     }
-    without
+    folded.push_str(rest);
+    folded
 }

@@ -1,5 +1,4 @@
-//! Failures grouped by their reason. When there are too many reasons, numbers in them are ignored. Memory is bounded,
-//! whatever a function writes.
+//! Failures grouped by their reason, whose numbers are ignored. Memory is bounded, whatever a function writes.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +7,10 @@ use serde::Serialize;
 use super::BatchView;
 use super::rows::{self, Finished, ResultRow, Rows};
 use crate::error::Result;
-use crate::model::{CallId, State, fold_digits};
+use crate::limits;
+use crate::model::{CallId, State, fold_digits, fold_numbers};
 use crate::seam::Deps;
 
-/// With more reasons than this, numbers in reasons are ignored.
-const EXACT_MAX: usize = 64;
 /// With more reasons than this, one group has all others.
 const REASONS_MAX: usize = 1_000;
 const REASON_CHARS_MAX: usize = 200;
@@ -22,56 +20,85 @@ const OTHERS: &str = "other reasons";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Group {
     pub status: State,
-    /// The first line. `#` replaces numbers when there are too many reasons.
+    /// The first line. `#` replaces numbers that not all calls have.
     pub reason: String,
     pub calls: u64,
     /// One of them: the first by number.
     pub example: CallId,
 }
 
+/// Reasons are told apart without their numbers: `row 7 is empty` and `row 8 is empty` are one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reasons {
-    groups: BTreeMap<(State, String), (u64, CallIdOrder)>,
-    without_numbers: bool,
+    groups: BTreeMap<(State, String), Tally>,
 }
 
-/// The number in its batch, and the call.
-type CallIdOrder = (u64, CallId);
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tally {
+    calls: u64,
+    example: (u64, CallId),
+    /// The reason of the first call that came, with its numbers.
+    first: String,
+    /// Its numbers, as far as all calls have the same.
+    numbers: Vec<Option<String>>,
+}
 
-impl Reasons {
-    pub fn add(&mut self, row: &ResultRow) {
-        let Some(outcome) = &row.outcome else { return };
-        if row.status == State::Success {
-            return;
-        }
-        let reason = first_line(outcome.error.as_deref().unwrap_or_default());
-        let reason = if self.without_numbers { fold_digits(&reason) } else { reason };
-        self.add_to_group(row.status, reason, 1, (row.number, row.call));
-        if !self.without_numbers && self.groups.len() > EXACT_MAX {
-            self.without_numbers = true;
-            for ((status, reason), (calls, example)) in std::mem::take(&mut self.groups) {
-                self.add_to_group(status, fold_digits(&reason), calls, example);
+impl Tally {
+    fn add(&mut self, example: (u64, CallId), reason: &str) {
+        self.calls += 1;
+        self.example = self.example.min(example);
+        let numbers = numbers(reason);
+        for (index, known) in self.numbers.iter_mut().enumerate() {
+            if *known != numbers.get(index).cloned().flatten() {
+                *known = None;
             }
         }
     }
 
-    fn add_to_group(&mut self, status: State, reason: String, calls: u64, example: CallIdOrder) {
-        let mut key = (status, reason);
+    /// With the numbers that all calls have.
+    fn reason(&self) -> String {
+        fold_numbers(&self.first, |index, _| self.numbers[index].is_some())
+    }
+}
+
+fn numbers(reason: &str) -> Vec<Option<String>> {
+    let mut numbers = Vec::new();
+    fold_numbers(reason, |_, number| {
+        numbers.push(Some(number.to_owned()));
+        false
+    });
+    numbers
+}
+
+impl Reasons {
+    pub fn add(&mut self, row: &ResultRow) {
+        if let Some(outcome) = &row.outcome {
+            self.add_call(row.call, row.number, row.status, outcome.error.as_deref());
+        }
+    }
+
+    pub fn add_call(&mut self, call: CallId, number: u64, status: State, reason: Option<&str>) {
+        if status == State::Success {
+            return;
+        }
+        let reason = first_line(reason.unwrap_or_default());
+        let mut key = (status, fold_digits(&reason));
         if self.groups.len() >= REASONS_MAX && !self.groups.contains_key(&key) {
             key.1 = OTHERS.to_owned();
         }
-        let group = self.groups.entry(key).or_insert((0, example));
-        group.0 += calls;
-        group.1 = group.1.min(example);
+        let first = if key.1 == OTHERS { OTHERS.to_owned() } else { reason.clone() };
+        let example = (number, call);
+        let new = || Tally { calls: 0, example, numbers: numbers(&first), first };
+        self.groups.entry(key).or_insert_with(new).add(example, &reason);
     }
 
     /// The most frequent first.
     pub fn groups(&self) -> Vec<Group> {
-        let groups = self.groups.iter().map(|((status, reason), (calls, (_, example)))| Group {
+        let groups = self.groups.iter().map(|((status, _), tally)| Group {
             status: *status,
-            reason: reason.clone(),
-            calls: *calls,
-            example: *example,
+            reason: tally.reason(),
+            calls: tally.calls,
+            example: tally.example.1,
         });
         let mut groups: Vec<Group> = groups.collect();
         groups.sort_by_key(|group| (std::cmp::Reverse(group.calls), group.example));
@@ -105,6 +132,21 @@ pub async fn of_failures(deps: &Deps, view: &BatchView) -> Result<(Vec<Group>, b
     Ok((reasons.groups(), tried))
 }
 
+/// The same of the first calls of a batch, which may still run; so many are enough to show what most fail for.
+pub async fn of_first_calls(deps: &Deps, view: &BatchView) -> Result<Vec<Group>> {
+    if view.failed() == 0 || view.deleted.is_some() {
+        return Ok(Vec::new());
+    }
+    let count = Some(limits::REASON_ROWS_MAX);
+    let options = rows::Options { finished: Finished::NeedNot, count, ..rows::Options::default() };
+    let mut rows = Rows::open(deps, view.batch, options).await?;
+    let mut reasons = Reasons::default();
+    while let Some(block) = rows.next_readable().await? {
+        block.iter().filter(|row| FAILED.contains(&row.status)).for_each(|row| reasons.add(row));
+    }
+    Ok(reasons.groups())
+}
+
 pub const FAILED: [State; 3] = [State::Error, State::Timeout, State::Killed];
 
 #[cfg(test)]
@@ -122,6 +164,7 @@ mod tests {
             status,
             outcome: Some(outcome),
             source: None,
+            key: None,
             input: None,
         }
     }
@@ -135,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn few_reasons_are_told_as_they_are() {
+    fn reasons_keep_the_numbers_that_all_calls_have() {
         let rows = [
             failed(9, State::Error, "exit code 3"),
             failed(2, State::Error, "exit code 4: busy\nand more"),
@@ -143,9 +186,16 @@ mod tests {
             failed(4, State::Error, "exit code 3"),
             failed(5, State::Success, ""),
             failed(6, State::Killed, ""),
+            failed(7, State::Error, "row 7 is empty"),
+            failed(8, State::Error, "row 11 is empty"),
+            failed(10, State::Error, "row 11 is empty"),
+            failed(11, State::Error, "5 of # is 1"),
+            failed(12, State::Error, "6 of 7 is 1"),
         ];
         let expected = [
+            (State::Error, "row # is empty", 3, 7),
             (State::Error, "exit code 3", 2, 4),
+            (State::Error, "# of # is #", 2, 11),
             (State::Error, "exit code 4: busy", 1, 2),
             (State::Timeout, "timed out after 30 s", 1, 3),
             (State::Killed, "no reason was given", 1, 6),

@@ -128,6 +128,7 @@ pub(super) fn definition(
             location: origin.location,
             format: origin.format,
             delimiter: origin.delimiter.map(|delimiter| delimiter.to_string()),
+            key: origin.key,
             pass: origin.pass.to_string(),
             on_bad_record: options.on_bad_record.to_string(),
         },

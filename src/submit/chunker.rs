@@ -154,7 +154,7 @@ impl Chunker {
 /// The bytes that a record adds to its chunk.
 fn record_bytes(item: &SourceRecord) -> u64 {
     let headers: usize = item.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    item.payload.len() + headers as u64
+    item.payload.len() + (headers + item.key.as_ref().map_or(0, String::len)) as u64
 }
 
 impl Open {
@@ -170,6 +170,7 @@ impl Open {
             refused: item.bad.map(|bad| bad.to_string()),
             source_line: item.line,
             input: None,
+            key: item.key,
         };
         match sha256 {
             Some(sha256) => {
@@ -212,6 +213,10 @@ impl Open {
         for (name, value) in &item.headers {
             part(name.as_bytes());
             part(value.as_bytes());
+        }
+        if let Some(key) = &item.key {
+            part(b"key");
+            part(key.as_bytes());
         }
         part(&[u8::MAX]);
         Ok(alone.map(|alone| Digest::from_bytes(alone.finalize().into())))

@@ -75,6 +75,7 @@ impl Failures {
                 headers: record.headers,
                 line: Some(record.number),
                 bad: None,
+                key: record.key,
             });
         }
         Ok(items)

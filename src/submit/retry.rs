@@ -6,7 +6,7 @@ use super::batch::{BatchOptions, OnProgress, claim, definition};
 use super::failures::Failures;
 use super::resume::{ResumeRequest, Resumed, resume};
 use super::snapshot::BatchSnapshot;
-use super::source::Source as _;
+use super::source::{Origin, Source as _};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::layout::batch::{Batch, Retry};
@@ -46,7 +46,8 @@ pub async fn retry(
         retention: options.retention.or(parent.body.retention),
         ..options
     };
-    let body = definition(deps, function, Failures::origin_of(&parent), options, Some(batch));
+    let origin = Origin { key: parent.body.source.key_field(), ..Failures::origin_of(&parent) };
+    let body = definition(deps, function, origin, options, Some(batch));
     let body = Batch { array: parent.body.array.clone(), ..body };
     let (made, repeated) = match deps.store.find_fact::<Retry>(&first_retry(&parent)).await? {
         Some(retry) => (retry.batch, true),

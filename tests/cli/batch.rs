@@ -135,11 +135,15 @@ fn a_retry_runs_what_failed_and_pressed_twice_it_is_the_same() {
     assert_eq!(ran.code, 1, "{ran:#?}");
     let batch = batch_of(&ran.stderr);
     world.write("ready", "");
-    let first = world.args(&["batch", "retry", &batch]).json();
-    let second = world.args(&["batch", "retry", &batch]).json();
-    assert_eq!((&first["calls"], &first["batch_id"]), (&1.into(), &second["batch_id"]));
-    let retry = first["batch_id"].as_str().unwrap().to_owned();
-    world.drain();
+    let first = world.args(&["batch", "retry", &batch]);
+    let second = world.args(&["batch", "retry", &batch]);
+    assert_eq!((first.code, second.code), (0, 0), "{first:#?}{second:#?}");
+    assert!(first.stdout.starts_with("1 call in ") && second.stdout.starts_with("1 call in "), "{first:#?}");
+    let retry = batch_of(&first.stderr);
+    assert!(
+        batch_of(&second.stderr) == retry && second.stderr.contains("are retried already"),
+        "{second:#?}"
+    );
     assert!(world.args(&["batch", "wait", &retry]).ok().contains("Status:       success"));
     let results = |more: &[&str]| rows(&world.args(&[&["batch", "results", &batch], more].concat()).ok());
     assert_eq!(results(&[])[&2]["status"], "error");

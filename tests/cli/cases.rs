@@ -195,7 +195,7 @@ const PACKED: &[(&str, Answer)] = &[
 /// Not inputs.
 const OTHERS: [&str; 3] = ["README.md", "cases.tsv", "long-header.py"];
 
-fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cli/cases")
 }
 

@@ -176,16 +176,16 @@ fn who_leaves_something_out_is_shown_the_command() {
 
 #[test]
 fn missing_arguments_are_named() {
-    let stderr = World::new().afn("get call asyncapp").failed(2);
+    let stderr = World::new().afn("get result asyncapp").failed(2);
     assert_data_eq!(
         stderr,
         str![[r#"
 error: the following required arguments were not provided:
   <CALL_ID>
 
-  tip: the app comes first, then the call: `afn get call APP last` is the newest of an app
+  tip: the app comes first, then the call: `afn get result APP last` is the newest of an app
 
-Usage: afn get call <APP> <CALL_ID>
+Usage: afn get result <APP> <CALL_ID>
 
 For more information, try '--help'.
 

@@ -4,6 +4,7 @@ use std::pin::Pin;
 
 use afn::catalog::Catalog;
 use afn::layout::Message;
+use afn::model::BatchRef;
 use afn::outcomes::app_of;
 use afn::results::list::Filter;
 use afn::results::rows::{Finished, Options, Rows};
@@ -69,6 +70,7 @@ async fn calls(world: &World) {
 async fn batches(world: &World) {
     for id in &world.batches {
         let _ = app_of(&world.deps, *id).await;
+        let _ = batch::find_by_key(&world.deps, &BatchRef::new(&world.app, *id), "2").await;
         if let Ok(view) = batch::load(&world.deps, *id).await {
             let _ = why::why_batch(&world.deps, &view).await;
             let _ = report::gather(&world.deps, &view).await;

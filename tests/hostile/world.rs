@@ -230,11 +230,17 @@ impl World {
         call::submit(&self.deps, request).await.expect("accepted").call
     }
 
-    async fn batch(&self, records: &str, options: BatchOptions) -> BatchId {
+    /// Its records have keys, from 1.
+    async fn batch(&self, lines: &str, options: BatchOptions) -> BatchId {
+        let records = (1..)
+            .zip(lines.lines())
+            .map(|(key, line)| format!("{}\n", serde_json::json!({ "id": key, "x": line })));
+        let records =
+            source::text(records.collect::<String>(), "jsonl".parse().expect("a format"), "records");
         let request = BatchRequest {
             app: self.app.clone(),
             route: "/f".parse().expect("a route"),
-            source: source::text(records.to_owned(), "lines".parse().expect("a format"), "lines"),
+            source: source::keyed(records, "id", "records").expect("JSON has fields"),
             options,
         };
         submit(&self.deps, request, &|_| {}).await.expect("submitted").batch

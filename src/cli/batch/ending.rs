@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Job;
 use super::progress::counted;
+use super::receipt::RunReceipt;
 use crate::cli::exit::ExitCode;
 use crate::cli::format::{millis, plural, short_path};
 use crate::cli::options::ProgressStyle;
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::{BatchId, State};
 use crate::results::batch::{BatchStatus, BatchView};
 use crate::results::cost::{self, Cost};
-use crate::results::export::{self, Exported, Format, file, joblog};
+use crate::results::export::{self, CsvText, Exported, Format, RowForm, file, joblog};
 use crate::results::reasons::{self, FAILED, Group};
 use crate::results::report;
 use crate::results::rows::{self, Finished, Rows};
@@ -34,27 +35,53 @@ pub async fn collect(job: &Job<'_>, view: &BatchView) -> Result<Vec<Error>> {
     let (deps, run) = (&job.engine.deps, &job.run);
     let mut incomplete = Vec::new();
     if let Some(destination) = run.destination() {
+        let batch = run.latest_of.unwrap_or(view.batch);
         let options = rows::Options {
             input: run.include_input,
             names: true,
+            latest: run.latest_of.is_some(),
             finished: Finished::Is,
             ..rows::Options::default()
         };
-        let export = export::Options { flatten: run.flatten, force: run.force, csv: run.csv };
-        let exported =
-            export_rows(&job.session.printer, deps, view.batch, &destination, options, export).await?;
-        incomplete.extend(exported.incomplete);
+        let export = export::Options { flatten: run.flatten, force: run.force, csv: run.csv, form: run.form };
+        let exported = export_rows(&job.session.printer, deps, batch, &destination, options, export).await;
+        let how = format!("`afn batch results {batch}{} -o FILE` fetches them", shape_flags(run));
+        incomplete.extend(exported.map_err(|error| unwritten(view, "results are", how, error))?.incomplete);
     }
     if let Some(path) = &run.joblog {
         let command = words(&job.version).join(" ");
-        let missing = joblog::write(deps, view.batch, &command, path, run.force).await?;
+        let missing = joblog::write(deps, view.batch, &command, path, run.force).await;
+        let how = format!("`afn batch resume {} --force` writes all files of the run again", view.batch);
+        let missing = missing.map_err(|error| unwritten(view, "joblog is", how, error))?;
         incomplete.extend(missing.map(|error| error.context("the joblog is incomplete")));
     }
     if let Some(path) = &run.report {
-        let missing = write_report(job, view, path).await?;
+        let missing = write_report(job, view, path).await;
+        let how = format!("`afn batch report {} -o FILE` writes it", view.batch);
+        let missing = missing.map_err(|error| unwritten(view, "report is", how, error))?;
         incomplete.extend(missing.map(|error| error.context("the report is incomplete")));
     }
     Ok(incomplete)
+}
+
+/// Says that the batch itself is done, and how to get what could not be written.
+fn unwritten(view: &BatchView, what: &str, how: String, error: Error) -> Error {
+    error.context(format!("batch {} is over, but its {what} not written", view.batch)).with_hint(how)
+}
+
+/// The options of `batch results` that give the rows of this run.
+fn shape_flags(run: &RunReceipt) -> String {
+    let mut flags = String::new();
+    for (flag, is_set) in [
+        (" --include-input", run.include_input),
+        (" --flatten", run.flatten),
+        (" --latest", run.latest_of.is_some()),
+        (" --csv raw", run.csv == CsvText::Raw),
+        (" --as openai", run.form == RowForm::OpenAi),
+    ] {
+        flags.push_str(if is_set { flag } else { "" });
+    }
+    flags
 }
 
 /// Writes rows to stdout as JSON Lines, or to a file in the format of its suffix.
@@ -152,6 +179,7 @@ impl BatchEnd<'_> {
             "seconds": self.job.elapsed_ms() as f64 / 1000.0,
             "cost": self.cost,
             "output": run.output,
+            "errors": run.errors(),
             "joblog": run.joblog,
             "report": run.report,
             "bad_record": self.bad.map(ToString::to_string),
@@ -192,6 +220,9 @@ impl BatchEnd<'_> {
             Some(path) => next("results", short_path(path)),
             None if run.to_stdout => {}
             None => next("results", format!("afn batch results {batch} -o FILE")),
+        }
+        if let Some(path) = &run.errors() {
+            next("errors", short_path(path));
         }
         if let Some(path) = &run.joblog {
             next("joblog", short_path(path));

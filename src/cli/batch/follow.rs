@@ -18,6 +18,7 @@ use crate::event::{Event, Level, Listener};
 use crate::model::price::PUBLISHED;
 use crate::model::{BatchId, State};
 use crate::results::batch::{BatchMonitor, BatchView, ProgressReport};
+use crate::results::reasons::{self, Group, Reasons};
 use crate::seam::Deps;
 
 /// The store is read again after a tenth of the time so far, within these bounds.
@@ -53,6 +54,9 @@ pub struct Follow<'a> {
     meter: Meter,
     begun: Duration,
     shown_at: Option<Duration>,
+    /// Why most calls failed, by the store, and how many had failed then.
+    stored_reason: Option<Group>,
+    failed_then: u64,
     /// Decided before the worker in this process began.
     before: BTreeMap<State, u64>,
 }
@@ -83,6 +87,8 @@ impl<'a> Follow<'a> {
             meter: Meter::default(),
             begun: deps.clock.monotonic(),
             shown_at: None,
+            stored_reason: None,
+            failed_then: 0,
             before,
         })
     }
@@ -109,7 +115,23 @@ impl<'a> Follow<'a> {
             }
             self.pause().await?;
             self.last = self.progress.look().await?;
+            self.look_at_reasons().await;
         }
+    }
+
+    /// Reads why calls failed, if no worker of this process knows: each time that the failures have doubled.
+    async fn look_at_reasons(&mut self) {
+        let view = &self.last.view;
+        if self.style == ProgressStyle::None
+            || self.events.is_some()
+            || view.failed() < 2 * self.failed_then.max(1)
+        {
+            return;
+        }
+        self.failed_then = view.failed();
+        // For people: tried once.
+        let groups = reasons::of_first_calls(self.deps, view).await.unwrap_or_default();
+        self.stored_reason = groups.into_iter().next().or(self.stored_reason.take());
     }
 
     async fn pause(&mut self) -> Result<()> {
@@ -174,6 +196,7 @@ impl<'a> Follow<'a> {
             is_whole: view.calls.is_some(),
             counts,
             workers,
+            most_frequent: self.events.map_or(self.stored_reason.clone(), LocalEvents::most_frequent),
             dollars: PUBLISHED.dollars(&view.requests).total,
         }
     }
@@ -192,6 +215,7 @@ pub struct LocalEvents {
     log: Arc<LogWriter>,
     batch: OnceLock<BatchId>,
     ended: Mutex<BTreeMap<State, u64>>,
+    reasons: Mutex<Reasons>,
     finished: Notify,
     mismatch: watch::Sender<Option<String>>,
 }
@@ -203,6 +227,7 @@ impl LocalEvents {
             log: LogWriter::direct(printer),
             batch: OnceLock::new(),
             ended: Mutex::default(),
+            reasons: Mutex::default(),
             finished: Notify::new(),
             mismatch: watch::Sender::new(None),
         }
@@ -216,6 +241,12 @@ impl LocalEvents {
         self.ended.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
+    /// Why most calls failed that ended here.
+    fn most_frequent(&self) -> Option<Group> {
+        let reasons = self.reasons.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        reasons.groups().into_iter().next()
+    }
+
     /// Returns once the worker received a call of the batch that it cannot run, with the reason.
     pub async fn mismatch(&self) -> String {
         let mut mismatch = self.mismatch.subscribe();
@@ -227,7 +258,9 @@ impl LocalEvents {
 impl Listener for LocalEvents {
     fn on(&self, event: Event) {
         match &event {
-            Event::BatchCallEnded { batch, status } if self.batch.get() == Some(batch) => {
+            Event::BatchCallEnded { batch, number, status, reason } if self.batch.get() == Some(batch) => {
+                let mut reasons = self.reasons.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                reasons.add_call(batch.call(*number), *number, *status, reason.as_deref());
                 let mut ended = self.ended.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 *ended.entry(*status).or_default() += 1;
             }

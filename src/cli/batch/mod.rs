@@ -2,6 +2,7 @@
 
 pub mod ending;
 pub mod follow;
+pub mod outputs;
 pub mod progress;
 pub mod receipt;
 pub mod work;

@@ -9,6 +9,12 @@ use serde_json::{Value, json};
 use crate::cli::format::plural;
 use crate::model::{BatchId, State};
 use crate::results::cost;
+use crate::results::reasons::Group;
+
+/// Of a reason in a line.
+const REASON_CHARS: usize = 80;
+/// Of a reason in a bar: fewer say nothing.
+const REASON_CHARS_MIN: usize = 16;
 
 /// The rate is measured over this time.
 const WINDOW: Duration = Duration::from_secs(15);
@@ -22,6 +28,8 @@ pub struct Snapshot {
     /// Of the calls that are decided.
     pub counts: BTreeMap<State, u64>,
     pub workers: usize,
+    /// Why most of the calls failed that did.
+    pub most_frequent: Option<Group>,
     /// What the requests so far would cost on AWS.
     pub dollars: f64,
 }
@@ -85,7 +93,18 @@ pub fn line(snapshot: &Snapshot, pace: &Pace) -> String {
     };
     let mut parts = vec![calls];
     parts.extend(details(snapshot, pace));
+    parts.extend(reason(snapshot, REASON_CHARS));
     parts.join(", ")
+}
+
+/// `10 for: exit code 3`: why most of the calls failed that did, in so many characters.
+fn reason(snapshot: &Snapshot, chars: usize) -> Option<String> {
+    let group = snapshot.most_frequent.as_ref()?;
+    let text = format!("{} for: {}", group.calls, group.reason);
+    Some(match text.char_indices().nth(chars) {
+        Some(_) => format!("{}…", text.chars().take(chars.saturating_sub(1)).collect::<String>()),
+        None => text,
+    })
 }
 
 /// `7 success`, `2 error`: the states that some calls are in.
@@ -127,6 +146,7 @@ pub fn event(batch: BatchId, snapshot: &Snapshot, pace: &Pace) -> Value {
         "seconds_left": pace.left.map(|left| left.as_secs_f64()),
         "workers": snapshot.workers,
         "dollars": snapshot.dollars,
+        "most_frequent_failure": snapshot.most_frequent,
     })
 }
 
@@ -152,6 +172,11 @@ pub fn bar(snapshot: &Snapshot, pace: &Pace, width: usize) -> String {
             text.push_str(&part);
         }
     }
+    let room = width.saturating_sub(text.chars().count() + 4);
+    if let Some(reason) = reason(snapshot, room).filter(|_| room >= REASON_CHARS_MIN) {
+        text.push_str(" · ");
+        text.push_str(&reason);
+    }
     text.chars().take(width.saturating_sub(1)).collect()
 }
 
@@ -166,6 +191,7 @@ pub fn width() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Time;
 
     fn snapshot(decided: u64, is_whole: bool) -> Snapshot {
         Snapshot {
@@ -173,6 +199,7 @@ mod tests {
             is_whole,
             counts: BTreeMap::from([(State::Success, decided - decided / 10), (State::Error, decided / 10)]),
             workers: 1,
+            most_frequent: None,
             dollars: 0.00021,
         }
     }
@@ -210,6 +237,7 @@ mod tests {
             is_whole: true,
             counts: BTreeMap::from([(State::Success, 990), (State::Error, 10)]),
             workers: 2,
+            most_frequent: None,
             dollars: 0.01,
         };
         let pace = Pace { elapsed: Duration::ZERO, rate: Some(100.0), left: Some(Duration::from_secs(10)) };
@@ -221,6 +249,17 @@ mod tests {
         for width in [0, 1, 10, 40, 80] {
             assert!(bar(&snapshot, &pace, width).chars().count() <= width, "{width}");
         }
+        let group = Group {
+            status: State::Error,
+            reason: "exit code 3: the disk is full".to_owned(),
+            calls: 7,
+            example: BatchId::new(Time(0), 1).call(1),
+        };
+        let failing = Snapshot { most_frequent: Some(group), ..snapshot.clone() };
+        assert_eq!(bar(&failing, &pace, 200), format!("{drawn} · 7 for: exit code 3: the disk is full"));
+        let narrow = bar(&failing, &pace, 132);
+        assert!(narrow.ends_with(" · 7 for: exit code …") && narrow.chars().count() < 132, "{narrow}");
+        assert!(line(&failing, &pace).ends_with(", $0.010, 7 for: exit code 3: the disk is full"));
         let open = Snapshot { is_whole: false, ..snapshot };
         assert!(bar(&open, &pace, 80).starts_with("1000 of 2000 and more · "));
     }

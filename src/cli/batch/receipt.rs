@@ -12,7 +12,7 @@ use crate::cli::session::Session;
 use crate::embedded::Engine;
 use crate::error::{Error, Result};
 use crate::model::{AppName, BatchId};
-use crate::results::export::CsvText;
+use crate::results::export::{CsvText, RowForm, errors_path, file};
 
 const FOLDER: &str = "receipts";
 /// Older receipts are deleted.
@@ -45,6 +45,7 @@ pub struct RunReceipt {
     pub include_input: bool,
     pub flatten: bool,
     pub csv: CsvText,
+    pub form: RowForm,
     pub force: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub joblog: Option<PathBuf>,
@@ -52,6 +53,9 @@ pub struct RunReceipt {
     pub report: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u16>,
+    /// The results are those of this batch, with the outcomes of its retries, of which this is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latest_of: Option<BatchId>,
     /// All results were written.
     pub collected: bool,
 }
@@ -63,6 +67,13 @@ impl RunReceipt {
             (true, _) => Some(Destination::Stdout),
             (false, path) => path.clone().map(Destination::File),
         }
+    }
+
+    /// Where the calls that failed are, if they are in a file of their own.
+    pub fn errors(&self) -> Option<PathBuf> {
+        let path =
+            self.output.as_deref().filter(|path| self.form == RowForm::OpenAi && !file::is_stream(path));
+        path.map(errors_path)
     }
 
     pub fn set_destination(&mut self, destination: Option<Destination>) {

@@ -4,10 +4,10 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::config::{self, Key};
-use crate::cli::parse::{self, Reference};
+use crate::cli::parse::{self, CallOrBatch, Reference};
 use crate::cli::session::Session;
 use crate::cli::{find, view, waiting};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{AppName, CallId};
 use crate::results::why::why;
 use crate::results::{attempts, body};
@@ -16,7 +16,7 @@ use crate::results::{attempts, body};
 pub enum GetNoun {
     /// The state and times of a call, as Fn prints them.
     #[command(visible_aliases = ["calls", "cl"])]
-    Call(CallOfApp),
+    Call(CallOrKey),
 
     /// The response of a call that succeeded: byte for byte, but on a terminal with control characters made visible.
     #[command(visible_alias = "results")]
@@ -29,6 +29,23 @@ pub enum GetNoun {
     /// One config value.
     #[command(visible_alias = "cf", subcommand)]
     Config(Key),
+}
+
+/// One call, by its id or by its key in a batch.
+#[derive(Debug, Clone, Args)]
+#[command(allow_missing_positional = true)]
+pub struct CallOrKey {
+    /// The call's app; without it, all apps are searched.
+    pub app: Option<AppName>,
+
+    /// The call's id; `last` or `l` is the newest call of the app. With --key a batch, whose `last` is the newest that was
+    /// submitted from this machine.
+    #[arg(value_name = "CALL_ID", required = true)]
+    pub id: CallOrBatch,
+
+    /// The key of the call's record, as `--key FIELD` of the batch says.
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
 }
 
 /// One call of an app, or its newest.
@@ -61,9 +78,26 @@ pub async fn run(session: &Session, noun: GetNoun) -> Result<()> {
     }
 }
 
-async fn call(session: &Session, args: CallOfApp) -> Result<()> {
+async fn call(session: &Session, args: CallOrKey) -> Result<()> {
     let engine = session.open().await?;
-    let call = find::call(&engine.deps, Some(&args.app), args.call).await?;
+    let call = match (args.id, args.key) {
+        (CallOrBatch::Call(call), None) => find::call(&engine.deps, args.app.as_ref(), call).await?,
+        (CallOrBatch::Batch(batch), None) => {
+            return Err(Error::invalid(format!("{batch} is a batch, not a call")).with_hint(format!(
+                "`afn batch status {batch}` shows it; `afn get call {batch} --key K` shows the call of a record"
+            )));
+        }
+        (CallOrBatch::Batch(batch), Some(key)) => {
+            find::call_by_key(session, &engine, Reference::Id(batch), &key).await?
+        }
+        (CallOrBatch::Call(Reference::Newest), Some(key)) => {
+            find::call_by_key(session, &engine, Reference::Newest, &key).await?
+        }
+        (CallOrBatch::Call(Reference::Id(call)), Some(_)) => {
+            return Err(Error::invalid(format!("{call} is a call, and only a batch has records with keys"))
+                .with_hint("`afn get call BATCH --key K`"));
+        }
+    };
     if session.printer.is_json() {
         let failed = attempts::earlier(&engine.deps, &call).await?;
         return session.printer.json(&view::call_record(&call, &failed)?);

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::cli::format::plural;
 use crate::cli::options::{BatchArgs, CallOrBatchArgs};
 use crate::cli::parse::CallOrBatch;
 use crate::cli::session::Session;
@@ -12,8 +13,12 @@ use crate::limits;
 use crate::model::BatchId;
 use crate::results::cost::Cost;
 use crate::results::open::others;
+use crate::results::reasons;
 use crate::results::why::{why, why_batch};
 use crate::results::{self, attempts};
+
+/// Reasons for failures that are shown.
+const REASONS_SHOWN: usize = 5;
 
 pub async fn run(session: &Session, args: CallOrBatchArgs) -> Result<()> {
     let engine = session.open().await?;
@@ -43,9 +48,15 @@ async fn show_batch(session: &Session, engine: &Engine, batch: BatchId) -> Resul
         // For people. A role for one app may not list the batches of others.
         false => others(&engine.deps, batch.batch, limits::OTHER_BATCHES_MAX).await.unwrap_or_default(),
     };
-    let text = view::batch_details(&batch, why.as_deref(), &others);
+    let mut text = view::batch_details(&batch, why.as_deref(), &others);
+    // For people too: what cannot be read is told by `batch results`.
+    let failures = reasons::of_first_calls(&engine.deps, &batch).await.unwrap_or_default();
+    for group in failures.iter().take(REASONS_SHOWN) {
+        text.add("Failed For", format!("{} ({})", group.reason, plural(group.calls, "call")));
+    }
     let mut record = view::value(&batch)?;
     record["why"] = json!(why);
+    record["failures"] = json!(failures);
     record["pace_per_s"] = json!(batch.pace_per_s());
     record["ends_at"] = json!(batch.ends_at());
     record["other_batches"] = json!(others);

@@ -152,7 +152,10 @@ pub async fn open_source(session: &Session, input: &str, flags: &SourceFlags) ->
         None => None,
     };
     let options = OpenOptions { format: flags.format, pass: flags.pass, delimiter: flags.delimiter };
-    let source = source::open(input, options, bucket).await?;
+    let mut source = source::open(input, options, bucket).await?;
+    if let Some(field) = &flags.key {
+        source = source::keyed(source, field, input)?;
+    }
     let origin = source.origin();
     let is_path = origin.pass == Pass::Ref && origin.format == Format::plain(Kind::Files).to_string();
     if is_path && session.context()?.kind.is_remote() {

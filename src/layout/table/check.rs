@@ -202,6 +202,19 @@ pub(super) fn pages(column: &[u8], rows: usize) -> Option<PagesSize> {
     (values <= rows).then_some(size)
 }
 
+/// The bits of a Bloom filter, from its bytes. `None`: they are not those of a filter.
+pub(super) fn filter(bytes: &[u8]) -> Option<&[u8]> {
+    const NUMBER_OF_BYTES: u64 = 1;
+    const BLOCK_BYTES: usize = 32;
+    let (mut compact, mut length) = (Compact(bytes), 0);
+    compact.fields(|compact, kind, field| match (kind, field) {
+        (I32, NUMBER_OF_BYTES) => compact.count().map(|count| length = count),
+        (kind, _) => compact.skip(kind, 0),
+    })?;
+    let is_whole = length > 0 && length % BLOCK_BYTES == 0 && length == compact.0.len();
+    is_whole.then_some(compact.0)
+}
+
 struct PageHeader {
     is_dictionary: bool,
     inflated: usize,

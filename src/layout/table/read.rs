@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::basic::Type as Physical;
+use parquet::bloom_filter::Sbbf;
 use parquet::column::reader::{get_column_reader, get_typed_column_reader};
 use parquet::data_type::{AsBytes as _, ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{
-    ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy,
+    ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy, RowGroupMetaData,
 };
 use parquet::file::reader::SerializedPageReader;
 
@@ -42,6 +43,10 @@ impl Table {
 
     pub fn footer(&self) -> Result<String> {
         self.end.footer()
+    }
+
+    pub fn has(&self, column: &str) -> bool {
+        self.end.column(column).is_some()
     }
 
     pub fn groups(&self) -> usize {
@@ -235,10 +240,30 @@ impl End {
         values.next().ok_or_else(|| unreadable(&self.name, format_args!("its footer has no `{FOOTER}`")))
     }
 
+    fn column(&self, column: &str) -> Option<usize> {
+        let columns = self.metadata.file_metadata().schema_descr().columns();
+        columns.iter().position(|found| found.name() == column)
+    }
+
+    /// Whether a text may be in a column, by the Bloom filters. `end`: the last bytes of the file, of `file_bytes`. A filter that
+    /// is not among them, or that no writer of ours wrote, tells nothing.
+    pub fn may_have(&self, column: &str, text: &str, end: &[u8], file_bytes: u64) -> bool {
+        let Some(index) = self.column(column) else { return false };
+        let begin = file_bytes.saturating_sub(end.len() as u64);
+        let bits = |group: &RowGroupMetaData| {
+            let column = group.columns().get(index)?;
+            let offset = u64::try_from(column.bloom_filter_offset()?).ok()?.checked_sub(begin)?;
+            let offset = usize::try_from(offset).ok()?;
+            let length = usize::try_from(column.bloom_filter_length()?).ok()?;
+            check::filter(end.get(offset..offset.checked_add(length)?)?)
+        };
+        let mut groups = self.metadata.row_groups().iter();
+        groups.any(|group| bits(group).is_none_or(|bits| Sbbf::new(bits).check(text)))
+    }
+
     /// The greatest text in a column, as far as the file has statistics that tell.
     pub fn greatest(&self, column: &str) -> Option<String> {
-        let columns = self.metadata.file_metadata().schema_descr().columns();
-        let index = columns.iter().position(|found| found.name() == column)?;
+        let index = self.column(column)?;
         let groups = self.metadata.row_groups().iter();
         let greatest =
             groups.filter_map(|group| group.columns().get(index)?.statistics()?.max_bytes_opt()).max()?;

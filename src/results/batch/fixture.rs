@@ -102,6 +102,7 @@ impl<'a> Made<'a> {
             refused: None,
             source_line: Some(number),
             input: None,
+            key: None,
         };
         self.records(&(first..=last).map(record).collect::<Vec<_>>()).await;
     }

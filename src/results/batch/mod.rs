@@ -1,5 +1,6 @@
 //! Reads batches: the progress of one, a row of one, a call of one.
 
+mod by_key;
 pub mod call;
 #[cfg(test)]
 pub(super) mod fixture;
@@ -12,6 +13,7 @@ pub mod view;
 use std::time::Duration;
 
 pub use crate::outcomes::{BatchStatus, app_of};
+pub use by_key::find_by_key;
 pub use progress::{BatchMonitor, ProgressReport, wait};
 pub use row::BatchRow;
 pub use view::BatchView;

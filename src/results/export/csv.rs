@@ -7,8 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::super::rows::ResultRow;
 use super::columns::{Cell, TableColumns};
-use super::{BUFFER_BYTES, CsvText, RowWriter, failed, members};
+use super::{BUFFER_BYTES, CsvText, RowWriter, failed};
 use crate::error::Result;
+use crate::model::json_object;
 
 pub struct Csv<W: Write> {
     out: BufWriter<W>,
@@ -35,7 +36,7 @@ impl<W: Write> Csv<W> {
                 Some(Cell::Number(number)) => write!(self.out, "{number}")?,
                 Some(Cell::Time(time)) => write!(self.out, "{time}")?,
                 Some(Cell::Text(text)) => self.field(&text)?,
-                Some(Cell::Member(value)) => self.field(&members::text(&value))?,
+                Some(Cell::Member(json)) => self.field(&json_object::text(json))?,
                 Some(Cell::Body(bytes)) => match std::str::from_utf8(bytes) {
                     // A command ends its answer with a line feed. In a table that would make a field of two lines.
                     Ok(text) => match text.strip_suffix('\n') {

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use tempfile::TempDir;
 
 use super::super::rows::ResultRow;
-use super::file::{cannot, exists, folder_of};
+use super::file::{cannot, check_parent, exists, folder_of};
 use super::jsonl::{Body, JsonLines};
 use super::{RowWriter, answer};
 use crate::error::{Error, Result};
@@ -28,13 +28,24 @@ pub struct Folder {
     failures: Option<JsonLines<BufWriter<File>>>,
 }
 
+/// Checks before any work that the folder can be written, as [`file::check`](super::file::check) does for a file.
+pub(super) fn check(path: &Path, force: bool) -> Result<()> {
+    let used = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+    if used && !force {
+        return Err(Error::conflict(format!("the folder {} is not empty", path.display()))
+            .with_hint("`--force` replaces it, with all that is in it"));
+    }
+    check_parent(path)?;
+    Folder::create(path, force).map(drop)
+}
+
 impl Folder {
     /// An empty folder may be there already.
     pub fn create(path: &Path, force: bool) -> Result<Folder> {
-        if !force && fs::symlink_metadata(path).is_ok() && !is_empty_folder(path) {
-            return Err(exists(path));
-        }
         let plain: PathBuf = path.components().collect();
+        if !force && fs::symlink_metadata(&plain).is_ok() && !is_empty_folder(&plain) {
+            return Err(exists(&plain));
+        }
         let name = plain.file_name().ok_or_else(|| {
             Error::invalid(format!("`{}` is not the name of a folder", path.display()))
                 .with_hint("name one that is made for the results")

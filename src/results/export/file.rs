@@ -2,10 +2,11 @@
 //! request.
 
 use std::fs::{self, File, Permissions};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
 use tempfile::NamedTempFile;
 
 use crate::error::{Code, Error, Result};
@@ -22,13 +23,18 @@ enum To {
     Stream(BufWriter<File>),
 }
 
-/// Checks before any work that the file can be written.
+/// Checks before any work that the file can be written, as far as that can be known: it makes a temporary file beside it.
 pub fn check(path: &Path, force: bool) -> Result<()> {
     if path.is_dir() {
-        return Err(Error::conflict(format!("{} is a folder", path.display())));
+        return Err(Error::conflict(format!("{} is a folder", path.display())).with_hint("name a file"));
     }
     refuse_existing(path, force)?;
-    check_parent(path)
+    check_parent(path)?;
+    if is_stream(path) {
+        // Opening a pipe would wait for its reader.
+        return access(path, Access::WRITE_OK).map_err(|error| cannot(path, &error.into()));
+    }
+    Output::create(path, force).map(drop)
 }
 
 fn refuse_existing(path: &Path, force: bool) -> Result<()> {
@@ -38,22 +44,20 @@ fn refuse_existing(path: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
-/// Checks before any work that the folder can be written.
-pub(super) fn check_folder(path: &Path, force: bool) -> Result<()> {
-    let used = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-    if used && !force {
-        return Err(Error::conflict(format!("the folder {} is not empty", path.display()))
-            .with_hint("`--force` replaces it, with all that is in it"));
-    }
-    check_parent(path)
-}
-
-fn check_parent(path: &Path) -> Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.is_dir() => {
-            Err(Error::not_found(format!("there is no folder {}", parent.display())))
+pub(super) fn check_parent(path: &Path) -> Result<()> {
+    let folder = folder_of(path);
+    match fs::metadata(folder) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(Error::conflict(format!(
+            "{} cannot be written: {} is a file, not a folder",
+            path.display(),
+            folder.display()
+        ))),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(Error::not_found(format!("there is no folder {}", folder.display()))
+                .with_hint(format!("`mkdir -p {}` makes it", folder.display())))
         }
-        _ => Ok(()),
+        Err(error) => Err(cannot(path, &error)),
     }
 }
 
@@ -111,9 +115,7 @@ impl Output {
                 };
                 match named {
                     Ok(_) => Ok(()),
-                    Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
-                        Err(exists(&self.path))
-                    }
+                    Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Err(exists(&self.path)),
                     Err(error) => Err(cannot(error.error)),
                 }
             }

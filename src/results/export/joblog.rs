@@ -110,6 +110,7 @@ mod tests {
             status,
             outcome: Some(outcome),
             source: None,
+            key: None,
             input: None,
         }
     }

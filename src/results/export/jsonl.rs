@@ -2,19 +2,24 @@
 //!
 //! The answer of a call is in `result`: as it is if it is JSON, else as a string. Bytes that are not text are in
 //! `result_base64`. The same for `input`. JSON is copied, not parsed and written again, which would change its numbers.
+//!
+//! A row is I-JSON (RFC 7493) where it is not such a copy. A flattened number that a double does not give back digit by digit
+//! is a string, because many readers have no other numbers. JSON with half a surrogate pair is copied as text.
 
 use std::io::{self, BufWriter, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use serde::de::IgnoredAny;
 
 use super::super::rows::ResultRow;
 use super::columns::{Cell, cells};
+use super::members::MembersOf;
+use super::number::{Number, is_number};
 use super::row_columns::COLUMNS;
-use super::{BUFFER_BYTES, RowWriter, failed, members};
+use super::{BUFFER_BYTES, RowWriter, failed};
 use crate::error::Result;
+use crate::model::json_object::{is_json, members, one_line};
 
 pub struct JsonLines<W: Write> {
     out: BufWriter<W>,
@@ -22,7 +27,8 @@ pub struct JsonLines<W: Write> {
 }
 
 impl<W: Write> JsonLines<W> {
-    /// `flatten`: members of results that are objects are beside the other fields instead of under `result`.
+    /// `flatten`: members of results and payloads that are objects are beside the other fields instead of under `result` and
+    /// `input`.
     pub fn new(out: W, flatten: bool) -> JsonLines<W> {
         JsonLines { out: BufWriter::with_capacity(BUFFER_BYTES, out), flatten }
     }
@@ -31,13 +37,13 @@ impl<W: Write> JsonLines<W> {
         for (index, ((name, _), cell)) in COLUMNS.into_iter().zip(cells(row)).enumerate() {
             let Some(cell) = cell else { continue };
             if let Cell::Body(body) = cell
-                && name == "result"
                 && self.flatten
-                && let Some(members) = members::members(body)
+                && let Some(of) = MembersOf::column_of(name)
+                && let Some(members) = members(body)
             {
-                for (name, value) in members {
+                for member in members {
                     self.out.write_all(b",")?;
-                    self.value(&members::column(&name), &value)?;
+                    self.member(&of.column(&member.name), member.json)?;
                 }
                 continue;
             }
@@ -47,15 +53,10 @@ impl<W: Write> JsonLines<W> {
                 Cell::Number(number) => write!(self.out, "\"{name}\":{number}")?,
                 Cell::Time(time) => write!(self.out, "\"{name}\":\"{time}\"")?,
                 Cell::Text(text) => self.value(name, &text)?,
-                Cell::Member(value) => self.value(name, &value)?,
+                Cell::Member(json) => self.member(name, json)?,
                 Cell::Body(body) => match Body::of(body) {
                     Body::Json(json) => {
-                        write!(self.out, "\"{name}\":")?;
-                        // Line ends are white space here: in its strings JSON has none.
-                        for (index, line) in json.split(|byte| matches!(byte, b'\n' | b'\r')).enumerate() {
-                            self.out.write_all(if index == 0 { b"" } else { b" " })?;
-                            self.out.write_all(line)?;
-                        }
+                        write!(self.out, "\"{name}\":{}", one_line(json))?;
                     }
                     Body::Text(text) => self.value(name, text)?,
                     Body::Binary(bytes) => {
@@ -65,6 +66,14 @@ impl<W: Write> JsonLines<W> {
             }
         }
         self.out.write_all(b"}\n")
+    }
+
+    fn member(&mut self, name: &str, json: &str) -> io::Result<()> {
+        serde_json::to_writer(&mut self.out, name)?;
+        match is_number(json) && !Number::of(json).is_some_and(|number| number.is_double()) {
+            true => write!(self.out, ":\"{json}\""),
+            false => write!(self.out, ":{}", one_line(json)),
+        }
     }
 
     fn value(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
@@ -87,7 +96,7 @@ impl<W: Write + Send> RowWriter for JsonLines<W> {
 /// How JSON can hold a body.
 pub enum Body<'a> {
     /// Without the white space around it.
-    Json(&'a [u8]),
+    Json(&'a str),
     Text(&'a str),
     Binary(&'a [u8]),
 }
@@ -95,9 +104,9 @@ pub enum Body<'a> {
 impl Body<'_> {
     pub fn of(bytes: &[u8]) -> Body<'_> {
         let Ok(text) = std::str::from_utf8(bytes) else { return Body::Binary(bytes) };
-        match serde_json::from_str::<IgnoredAny>(text) {
-            Ok(_) => Body::Json(bytes.trim_ascii()),
-            Err(_) => Body::Text(text),
+        match is_json(text) {
+            true => Body::Json(text.trim_ascii()),
+            false => Body::Text(text),
         }
     }
 }

@@ -4,10 +4,15 @@
 mod columns;
 mod csv;
 mod dir;
+mod failed_inputs;
 pub mod file;
+#[cfg(test)]
+mod flat_tests;
 pub mod joblog;
 mod jsonl;
 mod members;
+mod number;
+mod openai;
 mod parquet;
 mod row_columns;
 #[cfg(test)]
@@ -23,9 +28,12 @@ use tokio::sync::Semaphore;
 use self::columns::TableColumns;
 use self::csv::Csv;
 use self::dir::Folder;
+pub use self::failed_inputs::{FailedInputs, write_inputs};
 use self::file::Output;
 use self::jsonl::JsonLines;
 use self::members::Members;
+use self::openai::OpenAi;
+pub use self::openai::errors_path;
 use self::parquet::ParquetFile;
 use super::body::Pages;
 use super::rows::{ResultRow, Rows};
@@ -97,14 +105,28 @@ pub enum CsvText {
 words!(CsvText, "text in CSV": Escaped = "escaped", Raw = "raw");
 text_json!(CsvText);
 
+/// What a row looks like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RowForm {
+    /// The columns of afn.
+    #[default]
+    Rows,
+    /// The lines of OpenAI's batch API: a file of responses, and a file of errors.
+    OpenAi,
+}
+
+words!(RowForm, "form of rows": Rows = "rows", OpenAi = "openai");
+text_json!(RowForm);
+
 /// How results are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Columns of the members of results that are JSON objects.
+    /// Columns of the members of results, and of payloads, that are JSON objects.
     pub flatten: bool,
     /// Replaces an existing file or folder.
     pub force: bool,
     pub csv: CsvText,
+    pub form: RowForm,
 }
 
 /// What was written.
@@ -117,9 +139,22 @@ pub struct Exported {
 }
 
 /// Checks before any work that a path can be written and that no existing file is lost.
-pub fn check(path: &Path, force: bool) -> Result<()> {
-    match Format::of(path)? {
-        Format::Folder => file::check_folder(path, force),
+pub fn check(path: &Path, form: RowForm, force: bool) -> Result<()> {
+    let format = Format::of(path)?;
+    if form == RowForm::OpenAi {
+        if format != Format::JsonLines {
+            return Err(Error::invalid(format!(
+                "`--as openai` writes lines of JSON, not {}",
+                path.display()
+            ))
+            .with_hint("end the name in .jsonl"));
+        }
+        if !file::is_stream(path) {
+            file::check(&errors_path(path), force)?;
+        }
+    }
+    match format {
+        Format::Folder => dir::check(path, force),
         Format::JsonLines | Format::Csv | Format::Parquet => file::check(path, force),
     }
 }
@@ -138,6 +173,17 @@ pub async fn to_path(
         folder.commit()?;
         return Ok(exported);
     }
+    if options.form == RowForm::OpenAi && !file::is_stream(path) {
+        check_keys(&rows)?;
+        let mut responses = Output::create(path, options.force)?;
+        let mut errors = Output::create(&errors_path(path), options.force)?;
+        let mut writer = OpenAi::new(responses.writer(), Some(errors.writer()));
+        let exported = write(deps, rows, &mut writer).await?;
+        drop(writer);
+        errors.commit()?;
+        responses.commit()?;
+        return Ok(exported);
+    }
     let mut output = Output::create(path, options.force)?;
     let exported = to_writer(deps, rows, output.writer(), format, options).await?;
     output.commit()?;
@@ -152,10 +198,14 @@ pub async fn to_writer(
     format: Format,
     options: Options,
 ) -> Result<Exported> {
+    if options.form == RowForm::OpenAi {
+        check_keys(&rows)?;
+        return write(deps, rows, &mut OpenAi::new(out, None)).await;
+    }
     // A table needs all its columns before the first row.
     let members = match format {
-        Format::Csv | Format::Parquet if options.flatten => Some(Members::gather(deps, rows.again()).await?),
-        _ => None,
+        Format::Csv | Format::Parquet if options.flatten => Members::gather(deps, rows.again()).await?,
+        _ => Vec::new(),
     };
     let columns = TableColumns::new(&rows, members);
     match format {
@@ -164,6 +214,17 @@ pub async fn to_writer(
         Format::Parquet => write(deps, rows, &mut ParquetFile::new(out, columns)?).await,
         Format::Folder => Err(Error::invalid("a folder of results needs a path, not a stream")),
     }
+}
+
+fn check_keys(rows: &Rows) -> Result<()> {
+    if rows.has_keys() {
+        return Ok(());
+    }
+    Err(Error::conflict(format!(
+        "the records of batch `{}` have no keys, which `custom_id` is",
+        rows.batch()
+    ))
+    .with_hint("submit them with `--format openai`, or with `--key FIELD`"))
 }
 
 /// Writes every row with its bodies.

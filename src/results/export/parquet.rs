@@ -2,14 +2,16 @@
 
 use std::io::Write;
 
-use ::parquet::data_type::ByteArray;
+use ::parquet::data_type::{ByteArray, FixedLenByteArray};
 use bytes::Bytes;
 
 use super::super::rows::ResultRow;
 use super::columns::{Cell, TableColumns};
-use super::{RowWriter, answer, failed, members};
+use super::number::Number;
+use super::{RowWriter, answer, failed};
 use crate::error::{Error, Result};
 use crate::layout::table::{Column, ColumnKind, GroupWriter, TableWriter};
+use crate::model::json_object;
 
 const GROUP_ROWS: usize = 16 * 1024;
 const GROUP_BYTES: usize = 16 * 1024 * 1024;
@@ -54,22 +56,30 @@ fn write<'a, W: Write + Send>(
         ColumnKind::Int64 | ColumnKind::Time => group.column(cells.map(int64)),
         ColumnKind::Text if column.required => group.column(cells.filter_map(bytes)),
         ColumnKind::Text | ColumnKind::Binary => group.column(cells.map(bytes)),
-        ColumnKind::Boolean => group.column(cells.map(|cell| match cell {
-            Some(Cell::Member(value)) => value.as_bool(),
-            _ => None,
-        })),
-        ColumnKind::Double => group.column(cells.map(|cell| match cell {
-            Some(Cell::Member(value)) => value.as_f64(),
-            _ => None,
-        })),
+        ColumnKind::Boolean => group.column(cells.map(|cell| member(cell).map(|json| json == "true"))),
+        ColumnKind::Double => group.column(cells.map(|cell| member(cell)?.parse::<f64>().ok())),
+        ColumnKind::Decimal { scale } => group.column(cells.map(|cell| decimal(member(cell)?, scale))),
     }
+}
+
+fn member<'a>(cell: Option<&Cell<'a>>) -> Option<&'a str> {
+    match cell? {
+        Cell::Member(json) => Some(json),
+        _ => None,
+    }
+}
+
+/// As Parquet has it: big-endian, in two's complement.
+fn decimal(json: &str, scale: u8) -> Option<FixedLenByteArray> {
+    let unscaled = Number::of(json)?.unscaled(scale.into())?;
+    Some(ByteArray::from(unscaled.to_be_bytes().to_vec()).into())
 }
 
 fn int64(cell: Option<&Cell<'_>>) -> Option<i64> {
     match cell? {
         Cell::Number(number) => Some(*number as i64),
         Cell::Time(time) => Some(time.0 as i64),
-        Cell::Member(value) => value.as_i64(),
+        Cell::Member(json) => json.parse().ok(),
         Cell::Text(_) | Cell::Body(_) => None,
     }
 }
@@ -78,7 +88,7 @@ fn bytes(cell: Option<&Cell<'_>>) -> Option<ByteArray> {
     match cell? {
         Cell::Text(text) => Some((&**text).into()),
         Cell::Body(bytes) => Some((*bytes).clone().into()),
-        Cell::Member(value) => Some(members::text(value).into_bytes().into()),
+        Cell::Member(json) => Some(json_object::text(json).into_owned().into_bytes().into()),
         Cell::Number(_) | Cell::Time(_) => None,
     }
 }

@@ -3,7 +3,7 @@
 use crate::layout::table::ColumnKind;
 
 /// A body has the kind `Binary`.
-pub(super) const COLUMNS: [(&str, ColumnKind); 14] = {
+pub(super) const COLUMNS: [(&str, ColumnKind); 15] = {
     use ColumnKind::{Binary, Int64, Text, Time};
     [
         ("number", Int64),
@@ -17,6 +17,7 @@ pub(super) const COLUMNS: [(&str, ColumnKind); 14] = {
         ("completed_at", Time),
         ("worker", Text),
         ("source", Text),
+        ("key", Text),
         ("result", Binary),
         ("error", Text),
         ("input", Binary),

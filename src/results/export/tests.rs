@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::layout::batch::BatchSource;
 use crate::layout::chunk::Record;
-use crate::layout::table::{ColumnKind, Table};
+use crate::layout::table::Table;
 use crate::results::batch::fixture::{Made, batch_at, row};
 use crate::results::fixture::{NOW, World, attempt};
 use crate::results::rows;
@@ -28,6 +28,7 @@ fn record(number: u64, name: &str) -> Record {
         refused: None,
         source_line: None,
         input: None,
+        key: None,
     }
 }
 
@@ -211,30 +212,6 @@ async fn rows_of_files_tell_which() {
     let table = Table::open("out", written(Format::Parquet, true, false).await.into()).expect("a table");
     let sources = table.group(0).expect("rows").optional_texts("source").expect("sources");
     assert_eq!(sources, [Some("a.jpg".to_owned()), Some("b/é".to_owned())]);
-    assert_eq!(members::column("source"), "result_source");
-}
-
-#[test]
-fn a_columns_type_holds_all_its_values() {
-    let mut columns = Members::default();
-    let results = [
-        json!({"i": 1, "d": 1, "b": true, "mixed": 1, "null": null, "deep": {"x": [1]}, "a\"b, c": 1, "result_x": 1}),
-        json!({"i": -2, "d": 0.5, "b": false, "mixed": "x", "null": null, "deep": 1, "error": 1, "x": 9007199254740993u64}),
-    ];
-    for result in &results {
-        columns.add(result.as_object().expect("an object")).expect("few columns");
-    }
-    let names: Vec<String> = columns.columns().map(|column| column.name).collect();
-    let own = ["i", "d", "b", "mixed", "null", "deep", "a\"b, c", "result_result_x", "result_error", "x"];
-    assert_eq!(names, own);
-    use ColumnKind::{Boolean, Double, Int64, Text};
-    let kinds = [Int64, Double, Boolean, Text, Text, Text, Int64, Int64, Int64, Int64];
-    assert_eq!(columns.columns().map(|column| column.kind).collect::<Vec<_>>(), kinds);
-    let values = columns.of(results[1].as_object().cloned());
-    assert_eq!((&values[3], &values[4], &values[6]), (&Some(json!("x")), &None, &None));
-    assert_eq!(members::text(values[9].as_ref().expect("there")), "9007199254740993");
-    let many: serde_json::Map<String, Value> = (0..1_001).map(|n| (n.to_string(), json!(n))).collect();
-    assert!(Members::default().add(&many).expect_err("too many").message().contains("more than 1000"));
 }
 
 #[tokio::test]
@@ -325,7 +302,7 @@ proptest! {
         outcome.result = RowResult::Inline(body.clone().into());
         outcome.error = error.clone();
         let call = batch_at(NOW, 1).call(1);
-        let row = ResultRow { number: 1, call, status: State::Success, outcome: Some(outcome), source: None, input: None };
+        let row = ResultRow { number: 1, call, status: State::Success, outcome: Some(outcome), source: None, key: None, input: None };
         let mut out = Vec::new();
         let mut writer = JsonLines::new(&mut out, flatten);
         writer.row(&row).expect("in memory");
@@ -347,7 +324,7 @@ proptest! {
 #[test]
 fn what_exists_is_refused_unless_it_is_to_be_replaced() {
     let dir = tempfile::tempdir().unwrap();
-    let check = |name: &str, force| check(&dir.path().join(name), force);
+    let check = |name: &str, force| check(&dir.path().join(name), RowForm::Rows, force);
     check("x.csv", false).unwrap();
     std::fs::write(dir.path().join("x.csv"), "").unwrap();
     assert!(check("x.csv", false).is_err());

@@ -40,7 +40,15 @@ fn check_markup(page: &str) {
 
 fn decided(number: u64, outcome: Row) -> ResultRow {
     let call = batch_at(NOW, 1).call(number);
-    ResultRow { number, call, status: outcome.status, outcome: Some(outcome), source: None, input: None }
+    ResultRow {
+        number,
+        call,
+        status: outcome.status,
+        outcome: Some(outcome),
+        source: None,
+        key: None,
+        input: None,
+    }
 }
 
 #[tokio::test]

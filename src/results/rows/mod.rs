@@ -5,6 +5,7 @@ mod plan;
 mod read;
 #[cfg(test)]
 mod tests;
+mod top;
 
 use std::sync::Arc;
 
@@ -13,12 +14,15 @@ use tokio::task::JoinSet;
 
 use super::view::Unreadable;
 use crate::error::{Error, Result};
+use crate::layout::batch::BatchSource;
 use crate::layout::chunk::Record;
 use crate::layout::part::Row;
+use crate::limits;
 use crate::model::{AppName, BatchId, CallId, State};
 use crate::seam::Deps;
 
 use plan::ReadPlan;
+pub use top::SortColumn;
 
 /// Objects that an error names.
 const NAMED_MAX: usize = 5;
@@ -28,13 +32,19 @@ const NAMED_MAX: usize = 5;
 pub struct Options {
     /// What each call was sent with; costs a read of every chunk.
     pub input: bool,
-    /// Which file or object each call is of, where the source has such; costs a read of every chunk then.
+    /// Which file or object each call is of, and which key it has, where the source has such; costs a read of every chunk then.
     pub names: bool,
     /// Only calls that ended, or stand, so; all if there is none.
     pub statuses: Vec<State>,
     /// In place of a call that failed its latest retry.
     pub latest: bool,
     pub finished: Finished,
+    /// Only this call.
+    pub number: Option<u64>,
+    /// The largest values of this column first; then `count` is the number of rows that are kept in memory.
+    pub sort: Option<SortColumn>,
+    /// No more rows than this.
+    pub count: Option<u64>,
 }
 
 /// What is known of the batch's end.
@@ -61,6 +71,8 @@ pub struct ResultRow {
     pub outcome: Option<Row>,
     /// The file or object that it is of, if that was asked for.
     pub source: Option<String>,
+    /// The key of its record, if that was asked for.
+    pub key: Option<String>,
     /// What it was sent with, if that was asked for.
     pub input: Option<Record>,
 }
@@ -71,6 +83,10 @@ pub struct Rows {
     blocks: mpsc::Receiver<Vec<ResultRow>>,
     reader: JoinSet<Result<Gaps>>,
     gaps: Gaps,
+    /// Rows that may still come.
+    left: u64,
+    /// All rows, if they are in memory.
+    kept: Option<Arc<Vec<ResultRow>>>,
 }
 
 /// What could not be read.
@@ -83,19 +99,29 @@ struct Gaps {
 
 impl Rows {
     pub async fn open(deps: &Deps, batch: BatchId, options: Options) -> Result<Rows> {
-        Ok(Rows::start(Arc::new(ReadPlan::make(deps, batch, options).await?)))
+        let (sort, count) = (options.sort, options.count);
+        let plan = Arc::new(ReadPlan::make(deps, batch, options).await?);
+        match sort {
+            Some(by) => Rows::start(plan).top(by, count.unwrap_or(limits::SORTED_ROWS_MAX)).await,
+            None => Ok(Rows { left: count.unwrap_or(u64::MAX), ..Rows::start(plan) }),
+        }
     }
 
     fn start(plan: Arc<ReadPlan>) -> Rows {
         let (sender, blocks) = mpsc::channel(1);
         let mut reader = JoinSet::new();
         reader.spawn(read::read(plan.clone(), sender));
-        Rows { plan, blocks, reader, gaps: Gaps::default() }
+        Rows { plan, blocks, reader, gaps: Gaps::default(), left: u64::MAX, kept: None }
     }
 
     /// The same rows once more from the beginning, also if others were decided meanwhile.
     pub fn again(&self) -> Rows {
-        Rows::start(self.plan.clone())
+        match &self.kept {
+            Some(kept) => Rows::of_kept(self.plan.clone(), kept.clone()),
+            None => {
+                Rows { left: self.plan.options.count.unwrap_or(u64::MAX), ..Rows::start(self.plan.clone()) }
+            }
+        }
     }
 
     pub fn app(&self) -> &AppName {
@@ -106,6 +132,11 @@ impl Rows {
         self.plan.batch
     }
 
+    /// Where the records came from; those of a retry, from where the first batch had them. `None` if no names were asked for.
+    pub fn source(&self) -> Option<&BatchSource> {
+        self.plan.source.as_ref()
+    }
+
     /// Whether rows have what was sent.
     pub fn has_input(&self) -> bool {
         self.plan.options.input
@@ -114,6 +145,11 @@ impl Rows {
     /// Whether rows have the name of a file or object.
     pub fn has_names(&self) -> bool {
         self.plan.names
+    }
+
+    /// Whether rows have the key of a record.
+    pub fn has_keys(&self) -> bool {
+        self.plan.keys
     }
 
     /// The next rows, never empty; `None` after the last. After an error the rows are not to be trusted. Objects that
@@ -128,7 +164,13 @@ impl Rows {
 
     /// As [`Rows::next`], without the error: after the last row [`Rows::check_complete`] gives it.
     pub(super) async fn next_readable(&mut self) -> Result<Option<Vec<ResultRow>>> {
-        if let Some(rows) = self.blocks.recv().await {
+        if self.left == 0 {
+            // What else would come is not asked for.
+            return Ok(None);
+        }
+        if let Some(mut rows) = self.blocks.recv().await {
+            rows.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+            self.left -= rows.len() as u64;
             return Ok(Some(rows));
         }
         match self.reader.join_next().await {

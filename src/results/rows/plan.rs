@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::{Finished, Options};
 use crate::error::{Error, Result};
 use crate::layout::Key;
-use crate::layout::batch::{Batch, Sealed};
+use crate::layout::batch::{Batch, BatchSource, Sealed};
 use crate::model::{AppName, BatchId, BatchRef};
-use crate::outcomes::{BatchFacts, Logs, app_of, listing};
+use crate::outcomes::listing::{self, Listing};
+use crate::outcomes::{BatchFacts, Logs, app_of};
 use crate::seam::{Deps, StoreExt as _};
 
 pub struct ReadPlan {
@@ -24,6 +25,10 @@ pub struct ReadPlan {
     pub(super) overlay: Option<Arc<ReadPlan>>,
     /// Rows get the names of their files or objects: the source has names, and they are requested.
     pub(super) names: bool,
+    /// Where the records came from first, if names were asked for.
+    pub(super) source: Option<BatchSource>,
+    /// The same of keys.
+    pub(super) keys: bool,
     /// Rows need the line of their source: for a retry it is the number in the retried batch.
     pub(super) lines: bool,
 }
@@ -67,15 +72,7 @@ impl ReadPlan {
             facts.refuse_deleted(store, &of).await?;
             let is_over = facts.summary.is_there();
             if !facts.definition.is_there() {
-                return Err(match is_over {
-                    true => {
-                        Error::not_found(format!("batch `{batch}` was deleted, its summary alone is left"))
-                            .with_hint(format!("`afn batch status {batch}` shows it"))
-                    }
-                    false => Error::not_found(format!(
-                        "batch `{batch}` was never begun: its submitter stopped before"
-                    )),
-                });
+                return Err(absent(batch, is_over));
             }
             let is_judged = options.finished == Finished::Must && !is_over;
             let definition = match is_judged || options.names {
@@ -91,33 +88,41 @@ impl ReadPlan {
                     return Err(unfinished(batch, count, sealed.as_deref().map(Sealed::calls)));
                 }
             }
-            let names = match &definition {
-                Some(definition) if options.names => has_names(&deps, &of.app, definition).await?,
-                _ => false,
+            let source = match &definition {
+                Some(definition) if options.names => Some(first_source(&deps, &of.app, definition).await?),
+                _ => None,
             };
+            let names = source.as_ref().is_some_and(BatchSource::has_names);
+            let keys = source.as_ref().is_some_and(|source| source.key_field().is_some());
             let end = sealed.as_ref().map_or(u64::MAX, |sealed| sealed.last);
-            let mut first = 1;
-            let chunks: Vec<ChunkPlan> = listing
-                .chunks
-                .range(..=end)
-                .map(|(last, _)| {
-                    let parts = listing.logs.get(last).map(|parts| parts.sizes.clone()).unwrap_or_default();
-                    ChunkPlan { first: std::mem::replace(&mut first, last + 1), last: *last, parts }
-                })
-                .collect();
+            let mut chunks = chunk_plans(&listing, end);
+            let stored = chunks.last().map_or(0, |chunk| chunk.last);
+            chunks.retain(|chunk| options.number.is_none_or(|n| (chunk.first..=chunk.last).contains(&n)));
             let mut overlay = None;
             if let Some(mut retry) = facts.retries.first_entry().filter(|_| options.latest) {
                 let id = (of.clone(), *retry.key());
                 if let Some(retry) = retry.get_mut().read(store, &id).await? {
                     // Every row of the retry is needed.
-                    let options =
-                        Options { input: false, names: false, statuses: Vec::new(), ..options.clone() };
+                    let options = Options { latest: true, finished: options.finished, ..Options::default() };
                     let plan = ReadPlan::of(deps.clone(), of.app.clone(), retry.batch, options, true).await?;
                     overlay = Some(Arc::new(plan));
                 }
             }
-            let rows = sealed.as_deref().map_or(first - 1, Sealed::calls);
-            Ok(ReadPlan { deps, app: of.app, batch, options, chunks, facts, rows, overlay, names, lines })
+            let rows = sealed.as_deref().map_or(stored, Sealed::calls);
+            Ok(ReadPlan {
+                deps,
+                app: of.app,
+                batch,
+                options,
+                chunks,
+                facts,
+                rows,
+                overlay,
+                names,
+                source,
+                keys,
+                lines,
+            })
         })
     }
 
@@ -133,7 +138,7 @@ impl ReadPlan {
     /// The objects of one chunk, in the order in which they are read.
     pub(super) fn objects(&self, chunk: &ChunkPlan) -> Vec<ChunkObject> {
         let mut objects = Vec::new();
-        if self.keeps_records() || self.names {
+        if self.keeps_records() || self.names || self.keys {
             objects.push(ChunkObject::Payloads(Key::Chunk(self.app.clone(), self.batch, chunk.last)));
         }
         objects.extend(chunk.parts.iter().enumerate().map(|(part, bytes)| {
@@ -144,15 +149,34 @@ impl ReadPlan {
     }
 }
 
-/// A retry's records have the names of the batch that it retries.
-async fn has_names(deps: &Deps, app: &AppName, definition: &Batch) -> Result<bool> {
+/// The chunks up to a number, and the parts of their logs.
+fn chunk_plans(listing: &Listing, end: u64) -> Vec<ChunkPlan> {
+    let mut first = 1;
+    let plan = |last: &u64| {
+        let parts = listing.logs.get(last).map(|parts| parts.sizes.clone()).unwrap_or_default();
+        ChunkPlan { first: std::mem::replace(&mut first, last + 1), last: *last, parts }
+    };
+    listing.chunks.range(..=end).map(|(last, _)| last).map(plan).collect()
+}
+
+/// Why there is no definition of a batch.
+fn absent(batch: BatchId, is_over: bool) -> Error {
+    match is_over {
+        true => Error::not_found(format!("batch `{batch}` was deleted, its summary alone is left"))
+            .with_hint(format!("`afn batch status {batch}` shows it")),
+        false => Error::not_found(format!("batch `{batch}` was never begun: its submitter stopped before")),
+    }
+}
+
+/// A retry's records have the names and keys of the batch that it retries.
+async fn first_source(deps: &Deps, app: &AppName, definition: &Batch) -> Result<BatchSource> {
     let (mut source, mut parent) = (definition.source.clone(), definition.retry_of);
     while let Some(batch) = parent {
         let before: Option<Batch> = deps.store.find_fact(&BatchRef::new(app, batch)).await?;
         let Some(before) = before else { break };
         (source, parent) = (before.source, before.retry_of);
     }
-    Ok(source.has_names())
+    Ok(source)
 }
 
 fn unfinished(batch: BatchId, decided: u64, calls: Option<u64>) -> Error {

@@ -46,7 +46,11 @@ pub(super) async fn read(plan: Arc<ReadPlan>, sender: mpsc::Sender<Vec<ResultRow
             block = overlay.apply(block).await?;
         }
         let wanted = &plan.options.statuses;
-        block.retain(|row| wanted.is_empty() || wanted.contains(&row.status));
+        let number = plan.options.number;
+        block.retain(|row| {
+            (wanted.is_empty() || wanted.contains(&row.status))
+                && number.is_none_or(|number| number == row.number)
+        });
         if !block.is_empty() {
             permit.send(block);
         }
@@ -86,6 +90,7 @@ async fn fetch(plan: Arc<ReadPlan>, memory: Arc<Semaphore>, object: ChunkObject)
 #[derive(Default)]
 struct ChunkContents {
     names: BTreeMap<u64, String>,
+    keys: BTreeMap<u64, String>,
     records: BTreeMap<u64, Record>,
     /// In the order of the log.
     rows: Vec<Row>,
@@ -106,6 +111,9 @@ impl ChunkContents {
         for record in chunk::decode(&key, body?)? {
             if plan.names {
                 self.names.extend(record.name().map(|name| (record.number, name.into_owned())));
+            }
+            if plan.keys {
+                self.keys.extend(record.key.clone().map(|key| (record.number, key)));
             }
             if plan.keeps_records() {
                 self.records.insert(record.number, record);
@@ -158,6 +166,7 @@ fn merge(
             status: outcome.as_ref().map_or(undecided, |row| row.status),
             outcome,
             source: contents.names.remove(&number),
+            key: contents.keys.remove(&number),
             input: contents.records.remove(&number),
         });
     }

@@ -13,6 +13,8 @@ pub enum Kind {
     Jsonl,
     /// JSON values one after another, however they are laid out; or one array at the top, whose elements are the records.
     Json,
+    /// Requests of OpenAI's batch files, one a line: the payload is the body of each.
+    OpenAi,
     /// RFC 4180 with a header line; each record becomes a JSON object of strings. An empty line is no record.
     Csv,
     /// CSV whose fields tabs separate.
@@ -31,12 +33,12 @@ pub enum Kind {
     Failures,
 }
 
-words!(Kind, "format": Jsonl = "jsonl", Json = "json", Csv = "csv", Tsv = "tsv", Parquet = "parquet", Lines = "lines", Files = "files", Objects = "objects", Array = "array", Failures = "failures");
+words!(Kind, "format": Jsonl = "jsonl", Json = "json", OpenAi = "openai", Csv = "csv", Tsv = "tsv", Parquet = "parquet", Lines = "lines", Files = "files", Objects = "objects", Array = "array", Failures = "failures");
 
 impl Kind {
     /// Many records in one text.
     pub fn is_text(self) -> bool {
-        matches!(self, Kind::Jsonl | Kind::Json | Kind::Csv | Kind::Tsv | Kind::Lines)
+        matches!(self, Kind::Jsonl | Kind::Json | Kind::OpenAi | Kind::Csv | Kind::Tsv | Kind::Lines)
     }
 
     /// A text of fields with a header.

@@ -15,9 +15,13 @@ mod head;
 mod identify;
 mod input;
 mod json;
+mod key_set;
+mod keyed;
 mod line_end;
 mod objects;
+mod openai;
 mod parquet;
+mod record_key;
 mod records;
 #[cfg(test)]
 mod tests;
@@ -34,6 +38,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use format::{Compression, Delimiter, Format, Kind, Pass};
+pub use keyed::keyed;
 
 use crate::error::{Error, Result};
 pub use crate::layout::chunk::NAME_HEADER;
@@ -69,6 +74,8 @@ pub struct SourceRecord {
     /// The line of the source that it begins on, from 1.
     pub line: Option<u64>,
     pub bad: Option<Box<BadRecord>>,
+    /// Its name in the user's own words, which no other record of the source has.
+    pub key: Option<String>,
 }
 
 /// Why a record cannot be a call.
@@ -106,15 +113,22 @@ pub struct Origin {
     pub pass: Pass,
     /// What was said to separate the fields.
     pub delimiter: Option<Delimiter>,
+    /// The field that was said to have the keys.
+    pub key: Option<String>,
 }
 
 impl Origin {
     pub(super) fn new(location: impl Into<String>, format: Format, pass: Pass) -> Origin {
-        Origin { location: location.into(), format: format.to_string(), pass, delimiter: None }
+        Origin { location: location.into(), format: format.to_string(), pass, delimiter: None, key: None }
     }
 }
 
 impl Origin {
+    /// Whether the records have keys.
+    pub fn has_keys(&self) -> bool {
+        self.key.is_some() || self.format.parse::<Format>().is_ok_and(|format| format.kind == Kind::OpenAi)
+    }
+
     /// The range of an array.
     pub(super) fn array(&self) -> Option<IndexRange> {
         let is_array = self.format == Format::plain(Kind::Array).to_string();
@@ -266,7 +280,7 @@ fn check_text(format: Format, subject: &str) -> Result<Format> {
             .with_hint("Parquet is read from its end: name a file or an S3 object"));
     }
     Err(Error::invalid(format!("{subject} cannot be read as `{format}`"))
-        .with_hint("take jsonl, json, csv, tsv or lines"))
+        .with_hint("take jsonl, json, openai, csv, tsv or lines"))
 }
 
 /// Records of a text that is read from a file, an object or the standard input.
@@ -281,7 +295,11 @@ fn records(
         delimiter: options.delimiter,
         ..Origin::new(location, format, pass_of_records(options.pass)?)
     };
-    Ok(Box::new(records::Records::new(input, format, name.to_owned(), origin)))
+    let records = Box::new(records::Records::new(input, format, name.to_owned(), origin));
+    Ok(match format.kind {
+        Kind::OpenAi => keyed::openai_requests(records, name),
+        _ => records,
+    })
 }
 
 /// A call for each index.

@@ -56,7 +56,7 @@ impl Records {
         self.origin.format = format.to_string();
         let (name, tab) = (&self.name, (format.kind == Kind::Tsv).then_some(Delimiter::TAB));
         Ok(match format.kind {
-            Kind::Jsonl => Parser::Jsonl(Frames::new(text, name, Lines)),
+            Kind::Jsonl | Kind::OpenAi => Parser::Jsonl(Frames::new(text, name, Lines)),
             Kind::Json => Parser::Json(Frames::new(text, name, JsonFraming::default())),
             Kind::Csv | Kind::Tsv => {
                 Parser::Csv(Frames::new(text, name, CsvFraming::new(self.origin.delimiter.or(tab))), None)

@@ -208,7 +208,12 @@ impl Range {
         self.addition.executions_ms += ended.busy.as_millis() as u64;
         self.note_starts(ended.executions, ended.not_started);
         for row in ended.rows {
-            self.shared.emit(Event::BatchCallEnded { batch: self.message.batch, status: row.status });
+            self.shared.emit(Event::BatchCallEnded {
+                batch: self.message.batch,
+                number: row.number,
+                status: row.status,
+                reason: row.error.clone(),
+            });
             self.push(row);
         }
         let now = self.shared.deps.clock.monotonic();

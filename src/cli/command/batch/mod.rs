@@ -66,7 +66,8 @@ pub enum BatchCommand {
     /// End a batch whose source ended early with the calls that are stored.
     Seal(BatchArgs),
 
-    /// Make a batch of the calls that failed or were cancelled. Repeated, it shows the batch that was made.
+    /// Make a batch of the calls that failed or were cancelled. Repeated, it goes on with the batch that was made. For a batch of
+    /// `batch run` it also works, waits, and writes the run's output again, with what the retry changed.
     Retry(BatchRetryArgs),
 
     /// Write a report: one HTML file with plots of calls, durations, failures and cost.
@@ -88,6 +89,7 @@ pub async fn run(session: &Session, command: BatchCommand) -> Result<ExitCode> {
     let done = match command {
         BatchCommand::Run(args) => return run::run(session, *args).await,
         BatchCommand::Resume(args) => return resume::run(session, args).await,
+        BatchCommand::Retry(args) => return retry::run(session, args).await,
         BatchCommand::Watch(args) => return wait::watch(session, args).await,
         BatchCommand::Wait(args) => return wait::batch(session, args).await,
         BatchCommand::Submit(args) => submit::batch(session, args).await,
@@ -97,7 +99,6 @@ pub async fn run(session: &Session, command: BatchCommand) -> Result<ExitCode> {
         BatchCommand::Unpause(args) => control::unpause(session, args).await,
         BatchCommand::Limit(args) => control::limit(session, args).await,
         BatchCommand::Seal(args) => resume::seal(session, args).await,
-        BatchCommand::Retry(args) => retry::run(session, args).await,
         BatchCommand::Report(args) => report::run(session, args).await,
         BatchCommand::Results(args) => results::run(session, args).await,
         BatchCommand::Delete(args) => erase::batch(session, args).await,

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::cli::batch::Job;
 use crate::cli::batch::follow::{self, LocalEvents};
+use crate::cli::batch::outputs::RunInputs;
 use crate::cli::batch::receipt::{Receipt, Receipts};
 use crate::cli::command::submit::{open_source, reopenable};
 use crate::cli::exit::ExitCode;
@@ -53,6 +54,7 @@ pub async fn run(session: &Session, args: BatchResumeArgs) -> Result<ExitCode> {
         None => (None, None),
     };
     let records = open_records(session, &view, args.input, source.clone()).await?;
+    let origin = records.as_deref().map(Source::origin);
     let source = records.as_deref().and_then(reopenable).or(source);
     let request = ResumeRequest { batch, source: records };
     let Some(mut run) = run else {
@@ -73,7 +75,10 @@ pub async fn run(session: &Session, args: BatchResumeArgs) -> Result<ExitCode> {
     run.force |= args.work.force;
     run.concurrency = args.work.concurrency.or(run.concurrency);
     if let (Some(destination), false) = (run.destination(), run.collected) {
-        destination.check(run.force)?;
+        destination.check(run.form, run.force)?;
+        if let Some(origin) = &origin {
+            RunInputs::new(&origin.location, None).check(&run)?;
+        }
     }
     let (Some(function), Some(version)) = (&view.function, &view.version) else {
         return Err(deleted(&view));
@@ -121,7 +126,7 @@ async fn open_records(
     let pass = Some(begun.pass.parse()?).filter(|pass| *pass != Pass::Record);
     let delimiter = begun.delimiter.as_deref().map(str::parse).transpose()?;
     let format = Some(begun.format.parse()?);
-    let flags = SourceFlags { format, pass, delimiter, ..SourceFlags::default() };
+    let flags = SourceFlags { format, pass, delimiter, key: begun.key.clone(), ..SourceFlags::default() };
     let opened = open_source(session, &input, &flags).await;
     opened.map(Some).map_err(|error| error.context(format!("batch {} cannot be resumed", view.batch)))
 }

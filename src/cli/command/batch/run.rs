@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::cli::batch::Job;
 use crate::cli::batch::follow::{self, LocalEvents};
+use crate::cli::batch::outputs::RunInputs;
 use crate::cli::batch::receipt::RunReceipt;
 use crate::cli::command::deploy::deploy_folder;
 use crate::cli::command::submit::{batch_options, dry_run, open_source, reopenable};
@@ -23,7 +24,7 @@ use crate::embedded::Engine;
 use crate::error::{Error, Result};
 use crate::limits::ms;
 use crate::model::AppName;
-use crate::results::export::file;
+use crate::results::export::{RowForm, file};
 use crate::submit::batch::{BatchOptions, BatchRequest, submit_noted};
 use crate::submit::source;
 
@@ -111,6 +112,12 @@ pub async fn run(session: &Session, args: BatchRunArgs) -> Result<ExitCode> {
         Some(range) => source::array(range.clone()),
         None => open_source(session, &input_of(&args)?, &args.source).await?,
     };
+    if run.form == RowForm::OpenAi && !records.origin().has_keys() {
+        return Err(Error::invalid("`--as openai` needs records with keys: they become `custom_id`")
+            .with_hint("read them with `--format openai`, or with `--key FIELD`"));
+    }
+    RunInputs::new(&records.origin().location, Some(args.dir.as_deref().unwrap_or(Path::new("."))))
+        .check(&run)?;
     if args.dry_run {
         let printed = dry_run(session, records, args.source.on_bad_record.unwrap_or_default());
         return signal::or_interrupted(printed).await.map(|()| ExitCode::Success);
@@ -169,7 +176,7 @@ fn input_of(args: &BatchRunArgs) -> Result<String> {
 fn run_receipt(args: &BatchRunArgs) -> Result<RunReceipt> {
     let destination = args.output.clone().and_then(Output::into_destination);
     if let Some(destination) = &destination {
-        destination.check(args.work.force)?;
+        destination.check(args.shape.form, args.work.force)?;
     }
     let joblog = args.joblog.as_deref().map(absolute).transpose()?;
     let report = args.report.as_deref().map(absolute).transpose()?;
@@ -180,6 +187,7 @@ fn run_receipt(args: &BatchRunArgs) -> Result<RunReceipt> {
         include_input: args.shape.include_input,
         flatten: args.shape.flatten,
         csv: args.shape.csv,
+        form: args.shape.form,
         force: args.work.force,
         joblog,
         report,
