@@ -109,8 +109,12 @@ pub const IDEMPOTENCY_KEY: Duration = days(1);
 /// A repetition under a key sends a call again that is older, by the store's clock, and of which no worker has left
 /// anything: whoever stored it has sent it by then, or never will.
 pub const UNSENT_AFTER: Duration = Duration::from_secs(90);
-/// What an S3 key may have.
+/// What an S3 key may have, and what the other names of an object in a user's bucket may.
 pub const OBJECT_KEY_BYTES_MAX: usize = 1024;
+pub const BUCKET_NAME_BYTES_MAX: usize = 255;
+pub const REGION_BYTES_MAX: usize = 64;
+pub const ETAG_BYTES_MAX: usize = 256;
+pub const VERSION_ID_BYTES_MAX: usize = 1024;
 
 // ---- What a function may ask for.
 
@@ -379,6 +383,8 @@ pub const SECRET_FRESH: Duration = minutes(1);
 pub const SECRET_FAILURE_FRESH: Duration = Duration::from_secs(5);
 /// Secrets that a worker keeps in memory.
 pub const SECRETS_KEPT_MAX: usize = 1_000;
+/// Buckets of users that a worker has open.
+pub const DATA_BUCKETS_OPEN_MAX: usize = 64;
 /// Keys in one page of a list, and in one delete.
 pub const LIST_PAGE_MAX: usize = 1_000;
 

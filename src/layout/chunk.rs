@@ -6,16 +6,17 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use parquet::data_type::ByteArray;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use super::table::{Layout, Table, TableWriter, fill};
+use super::table::{Group, GroupWriter, Layout, Table, TableWriter, fill};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::model::Digest;
 use crate::model::checked::{checked, within};
 use crate::model::id::NUMBER_MAX;
+use crate::model::{BucketName, Digest, SourceObject};
 
+/// All records have their payloads in the chunk, or beside it.
 const LAYOUT: Layout = Layout { schema: SCHEMA, bulk: &["payload", "headers", "refused"], alike: &[] };
 
 const SCHEMA: &str = "message chunk {
@@ -27,6 +28,38 @@ const SCHEMA: &str = "message chunk {
     optional int64 source_line;
     optional binary input_sha256 (UTF8);
 }";
+
+/// Payloads of some records are objects of the user. `payload` has gaps here, so an afn that knows only version 1 cannot read
+/// the chunk: it would run these calls on empty payloads.
+const FETCH_LAYOUT: Layout = Layout {
+    schema: FETCH_SCHEMA,
+    bulk: &["payload", "headers", "refused", "object_etag"],
+    alike: &["object_bucket", "object_key"],
+};
+
+const FETCH_SCHEMA: &str = "message chunk {
+    required int64 number;
+    optional binary payload;
+    optional binary content_type (UTF8);
+    optional binary headers (UTF8);
+    optional binary refused (UTF8);
+    optional int64 source_line;
+    optional binary input_sha256 (UTF8);
+    optional binary object_bucket (UTF8);
+    optional binary object_key (UTF8);
+    optional int64 object_bytes;
+    optional binary object_etag (UTF8);
+    optional binary object_version (UTF8);
+}";
+
+/// In the footer.
+#[derive(Serialize, Deserialize)]
+struct Footer {
+    v: u32,
+}
+
+const VERSION: u32 = 1;
+const FETCH_VERSION: u32 = 2;
 
 const GROUP_ROWS: usize = 1_024;
 
@@ -42,6 +75,8 @@ pub struct Record {
     pub source_line: Option<u64>,
     /// The payload is too big for the chunk and lies under `inputs/{number}`; this is its digest, `payload` is empty.
     pub input: Option<Digest>,
+    /// The payload is this object, which the worker reads; `payload` is empty.
+    pub object: Option<SourceObject>,
 }
 
 /// The header that names the file or object that a record is of; percent-encoded where it is not ASCII.
@@ -50,9 +85,34 @@ pub const NAME_HEADER: &str = "Afn-Name";
 impl Record {
     /// The file or object that it is of.
     pub fn name(&self) -> Option<Cow<'_, str>> {
+        if let Some(object) = &self.object {
+            return Some(Cow::Borrowed(&object.key));
+        }
         let mut named = self.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(NAME_HEADER));
         named.next().and_then(|(_, name)| percent_decode_str(name).decode_utf8().ok())
     }
+
+    /// What the function gets. An object has its name in the chunk once, as its key.
+    pub fn all_headers(&self) -> BTreeMap<String, String> {
+        let mut headers = self.headers.clone();
+        // A key that is too long for a header is left out.
+        if let Some(Ok(name)) = self.object.as_ref().map(|object| name_header(&object.key)) {
+            headers.insert(NAME_HEADER.to_owned(), name);
+        }
+        headers
+    }
+}
+
+/// The value of [`NAME_HEADER`] for a name, or why it has none.
+pub fn name_header(name: &str) -> Result<String, String> {
+    const PLAIN: &AsciiSet = &CONTROLS.add(b'%');
+    let header = utf8_percent_encode(name, PLAIN).to_string();
+    let bytes = header.len() + NAME_HEADER.len();
+    if bytes as u64 > limits::HEADERS_BYTES_MAX {
+        let most = limits::HEADERS_BYTES_MAX;
+        return Err(format!("its name takes {bytes} bytes as a header, the most is {most}"));
+    }
+    Ok(header)
 }
 
 /// The metadata of a chunk's object.
@@ -88,31 +148,69 @@ pub struct InputFacts {
 /// Numbers ascend; there are no gaps.
 pub fn encode(records: &[Record]) -> Result<Bytes> {
     let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
+    if records.iter().any(|record| record.object.is_some()) {
+        return encode_fetch(records, bytes);
+    }
     let mut table = TableWriter::new(&LAYOUT, bytes)?;
     for rows in records.chunks(GROUP_ROWS) {
         table.group(|group| {
             group.column(rows.iter().map(|row| row.number as i64))?;
             group.column(rows.iter().map(|row| ByteArray::from(row.payload.clone())))?;
-            group.column(rows.iter().map(|row| row.content_type.as_deref().map(ByteArray::from)))?;
-            group.column(rows.iter().map(|row| {
-                let headers = &row.headers;
-                (!headers.is_empty())
-                    .then(|| ByteArray::from(serde_json::to_vec(headers).expect("text keys")))
-            }))?;
-            group.column(rows.iter().map(|row| row.refused.as_deref().map(ByteArray::from)))?;
-            group.column(rows.iter().map(|row| row.source_line.map(|line| line as i64)))?;
-            group.column(
-                rows.iter().map(|row| row.input.as_ref().map(|input| ByteArray::from(input.as_str()))),
-            )
+            common_columns(group, rows)
         })?;
     }
-    table.finish("{\"v\":1}".to_owned())
+    table.finish(footer(VERSION))
+}
+
+fn encode_fetch(records: &[Record], bytes: u64) -> Result<Bytes> {
+    let keys: u64 = records.iter().filter_map(|row| row.object.as_ref()).map(|of| of.key.len() as u64).sum();
+    let mut table = TableWriter::new(&FETCH_LAYOUT, bytes + keys)?;
+    for rows in records.chunks(GROUP_ROWS) {
+        let text = |of: fn(&SourceObject) -> Option<&str>| {
+            rows.iter().map(move |row| row.object.as_ref().and_then(of).map(ByteArray::from))
+        };
+        table.group(|group| {
+            group.column(rows.iter().map(|row| row.number as i64))?;
+            group.column(
+                rows.iter().map(|row| row.object.is_none().then(|| ByteArray::from(row.payload.clone()))),
+            )?;
+            common_columns(group, rows)?;
+            group.column(text(|object| Some(object.bucket.as_str())))?;
+            group.column(text(|object| Some(&object.key)))?;
+            group.column(rows.iter().map(|row| row.object.as_ref().map(|object| object.bytes as i64)))?;
+            group.column(text(|object| Some(&object.etag)))?;
+            group.column(text(|object| object.version.as_deref()))
+        })?;
+    }
+    table.finish(footer(FETCH_VERSION))
+}
+
+/// The columns behind `payload` that both layouts have.
+fn common_columns(group: &mut GroupWriter<'_>, rows: &[Record]) -> Result<()> {
+    group.column(rows.iter().map(|row| row.content_type.as_deref().map(ByteArray::from)))?;
+    group.column(rows.iter().map(|row| {
+        let headers = &row.headers;
+        (!headers.is_empty()).then(|| ByteArray::from(serde_json::to_vec(headers).expect("text keys")))
+    }))?;
+    group.column(rows.iter().map(|row| row.refused.as_deref().map(ByteArray::from)))?;
+    group.column(rows.iter().map(|row| row.source_line.map(|line| line as i64)))?;
+    group.column(rows.iter().map(|row| row.input.as_ref().map(|input| ByteArray::from(input.as_str()))))
+}
+
+fn footer(v: u32) -> String {
+    serde_json::to_string(&Footer { v }).expect("a number")
 }
 
 pub fn decode(name: impl Display, file: Bytes) -> Result<Vec<Record>> {
     let table = Table::open(&name, file)?;
     let mut records: Vec<Record> = Vec::new();
     let unreadable = |why: String| Error::internal(format!("object `{name}` cannot be read: {why}"));
+    let Footer { v } =
+        serde_json::from_str(&table.footer()?).map_err(|error| unreadable(format!("footer: {error}")))?;
+    if !(VERSION..=FETCH_VERSION).contains(&v) {
+        let what = format!("object `{name}` has version {v}, this afn reads versions up to {FETCH_VERSION}");
+        return Err(Error::internal(what).with_hint("a newer afn wrote it: upgrade this one"));
+    }
     let mut bytes = 0;
     for index in 0..table.groups() {
         let group = table.group(index)?;
@@ -125,23 +223,11 @@ pub fn decode(name: impl Display, file: Bytes) -> Result<Vec<Record>> {
             records.push(Record { number, ..Record::default() });
         }
         let rows = &mut records[begin..];
-        fill(rows, group.bytes("payload")?, |record, payload| {
-            bytes += payload.len() as u64;
-            record.payload = payload;
-        });
-        fill(rows, group.optional_texts("content_type")?, |record, text| record.content_type = text);
-        fill(rows, group.optional_texts("refused")?, |record, text| record.refused = text);
-        fill(rows, group.optional_numbers("source_line", u64::MAX)?, |record, n| record.source_line = n);
-        let headers = group.optional_bytes("headers")?;
-        let inputs = group.optional_texts("input_sha256")?;
-        for ((record, headers), input) in rows.iter_mut().zip(headers).zip(inputs) {
-            if let Some(json) = headers {
-                bytes += json.len() as u64;
-                record.headers =
-                    serde_json::from_slice(&json).map_err(|error| unreadable(format!("headers: {error}")))?;
-            }
-            record.input = input.map(|digest| digest.parse()).transpose()?;
-        }
+        bytes += decode_common(&group, rows, &unreadable)?;
+        bytes += match v {
+            FETCH_VERSION => decode_objects(&group, rows, &unreadable)?,
+            _ => decode_payloads(&group, rows)?,
+        };
         if bytes > limits::CHUNK_OBJECT_BYTES_MAX {
             let most = limits::CHUNK_OBJECT_BYTES_MAX;
             return Err(unreadable(format!("its records have more than {most} bytes")));
@@ -150,39 +236,202 @@ pub fn decode(name: impl Display, file: Bytes) -> Result<Vec<Record>> {
     Ok(records)
 }
 
+/// Returns the bytes of the headers.
+fn decode_common(
+    group: &Group<'_>,
+    rows: &mut [Record],
+    unreadable: &dyn Fn(String) -> Error,
+) -> Result<u64> {
+    let mut bytes = 0;
+    fill(rows, group.optional_texts("content_type")?, |record, text| record.content_type = text);
+    fill(rows, group.optional_texts("refused")?, |record, text| record.refused = text);
+    fill(rows, group.optional_numbers("source_line", u64::MAX)?, |record, n| record.source_line = n);
+    let headers = group.optional_bytes("headers")?;
+    let inputs = group.optional_texts("input_sha256")?;
+    for ((record, headers), input) in rows.iter_mut().zip(headers).zip(inputs) {
+        if let Some(json) = headers {
+            bytes += json.len() as u64;
+            record.headers =
+                serde_json::from_slice(&json).map_err(|error| unreadable(format!("headers: {error}")))?;
+        }
+        record.input = input.map(|digest| digest.parse()).transpose()?;
+    }
+    Ok(bytes)
+}
+
+/// Returns the bytes of the payloads.
+fn decode_payloads(group: &Group<'_>, rows: &mut [Record]) -> Result<u64> {
+    let payloads = group.bytes("payload")?;
+    let bytes = payloads.iter().map(|payload| payload.len() as u64).sum();
+    fill(rows, payloads, |record, payload| record.payload = payload);
+    Ok(bytes)
+}
+
+/// Returns the bytes of payloads and of what names objects. A record has a payload or names an object, never both.
+fn decode_objects(
+    group: &Group<'_>,
+    rows: &mut [Record],
+    unreadable: &dyn Fn(String) -> Error,
+) -> Result<u64> {
+    let (mut buckets, mut keys) =
+        (group.optional_texts("object_bucket")?.into_iter(), group.optional_texts("object_key")?.into_iter());
+    let mut sizes = group.optional_numbers("object_bytes", limits::BODY_BYTES_MAX)?.into_iter();
+    let mut etags = group.optional_texts("object_etag")?.into_iter();
+    let mut versions = group.optional_texts("object_version")?.into_iter();
+    let mut bytes = 0;
+    let mut last: Option<BucketName> = None;
+    for (record, payload) in rows.iter_mut().zip(group.optional_bytes("payload")?) {
+        let number = record.number;
+        let bad = |why: String| unreadable(format!("record {number}: {why}"));
+        let named = (buckets.next(), keys.next(), sizes.next(), etags.next(), versions.next());
+        let named =
+            (named.0.flatten(), named.1.flatten(), named.2.flatten(), named.3.flatten(), named.4.flatten());
+        match (payload, named) {
+            (Some(payload), (None, None, None, None, None)) => {
+                bytes += payload.len() as u64;
+                record.payload = payload;
+            }
+            (None, (Some(bucket), Some(key), Some(size), Some(etag), version)) => {
+                let bucket = match last.take().filter(|last| last.as_str() == bucket) {
+                    Some(same) => same,
+                    None => bucket.parse().map_err(|error: Error| bad(error.message().to_owned()))?,
+                };
+                last = Some(bucket.clone());
+                bytes += (key.len() + etag.len()) as u64;
+                let object = SourceObject { bucket, key, bytes: size, etag, version };
+                object.check().map_err(bad)?;
+                if record.input.is_some() || record.refused.is_some() {
+                    return Err(bad("it names an object beside another payload".to_owned()));
+                }
+                record.object = Some(object);
+            }
+            _ => return Err(bad("it has to have either a payload or an object".to_owned())),
+        }
+    }
+    Ok(bytes)
+}
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn record() -> impl Strategy<Value = Record> {
+    fn object() -> impl Strategy<Value = SourceObject> {
+        let version = proptest::option::of("[!-~]{1,32}");
+        (
+            "[a-z0-9.-]{1,8}",
+            "\\PC{1,20}|[\\x00-\\x20/.]{1,9}",
+            0..=limits::BODY_BYTES_MAX,
+            "[!-~]{1,40}",
+            version,
+        )
+            .prop_map(|(bucket, key, bytes, etag, version)| SourceObject {
+                bucket: bucket.parse().unwrap(),
+                key,
+                bytes,
+                etag,
+                version,
+            })
+    }
+
+    fn record(objects: bool) -> impl Strategy<Value = Record> {
         let text = || proptest::option::of(".{0,12}");
         let headers = proptest::collection::btree_map("[a-z-]{1,8}", ".{0,8}", 0..3);
         let payload = proptest::collection::vec(any::<u8>(), 0..40);
         let input = proptest::option::of(any::<u64>().prop_map(|n| Digest::of(&n.to_le_bytes())));
-        (payload, text(), headers, text(), proptest::option::of(0u64..1_000_000), input).prop_map(
-            |(payload, content_type, headers, refused, source_line, input)| Record {
-                number: 0,
-                payload: payload.into(),
-                content_type,
-                headers,
-                refused,
-                source_line,
-                input,
+        let object = if objects { proptest::option::of(object()).boxed() } else { Just(None).boxed() };
+        (payload, text(), headers, text(), proptest::option::of(0u64..1_000_000), input, object).prop_map(
+            |(payload, content_type, headers, refused, source_line, input, object)| {
+                let record = Record { content_type, headers, source_line, ..Record::default() };
+                match object {
+                    Some(object) => Record { object: Some(object), ..record },
+                    None => Record { payload: payload.into(), refused, input, ..record },
+                }
             },
         )
+    }
+
+    fn numbered(mut records: Vec<Record>, first: u64) -> Vec<Record> {
+        for (number, record) in (first..).zip(&mut records) {
+            record.number = number;
+        }
+        records
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn reads_back_as_written(records in proptest::collection::vec(record(), 1..150), first in 1u64..1_000_000_000) {
-            let mut records = records;
-            for (number, record) in (first..).zip(&mut records) {
-                record.number = number;
+        fn reads_back_as_written(
+            records in proptest::collection::vec(record(false), 1..150),
+            fetched in proptest::collection::vec(record(true), 1..150),
+            first in 1u64..1_000_000_000,
+        ) {
+            for records in [numbered(records, first), numbered(fetched, first)] {
+                prop_assert_eq!(decode("chunk", encode(&records).unwrap()).unwrap(), records);
             }
-            prop_assert_eq!(decode("chunk", encode(&records).unwrap()).unwrap(), records);
         }
+    }
+
+    fn fetched(object: SourceObject) -> Record {
+        Record { number: 1, object: Some(object), ..Record::default() }
+    }
+
+    fn an_object() -> SourceObject {
+        SourceObject {
+            bucket: "b".parse().unwrap(),
+            key: "k".into(),
+            bytes: 1,
+            etag: "\"e\"".into(),
+            version: None,
+        }
+    }
+
+    /// What read the chunks of version 1: a payload that has gaps is an error to it, not an empty payload.
+    #[test]
+    fn a_reader_of_version_1_refuses_a_chunk_of_objects() {
+        let old = |records: &[Record]| {
+            let table = Table::open("chunk", encode(records).unwrap()).unwrap();
+            table
+                .group(0)
+                .unwrap()
+                .bytes("payload")
+                .map(|payloads| payloads.len())
+                .map_err(|error| error.message().to_owned())
+        };
+        let record = Record { number: 1, payload: "x".into(), ..Record::default() };
+        assert_eq!(old(&[record]), Ok(1));
+        let refused = old(&[fetched(an_object())]).unwrap_err();
+        assert_eq!(refused, "object `chunk` cannot be read: column payload has gaps");
+    }
+
+    #[test]
+    fn a_record_that_names_no_whole_object_is_refused() {
+        let read =
+            |records: &[Record]| decode("c", encode(records).unwrap()).map_err(|e| e.message().to_owned());
+        let long = SourceObject { key: "x".repeat(2_000), ..an_object() };
+        assert_eq!(
+            read(&[fetched(long)]).unwrap_err(),
+            "object `c` cannot be read: record 1: an object's key has 1 to 1024 bytes, not 2000"
+        );
+        let large = SourceObject { bytes: limits::BODY_BYTES_MAX + 1, ..an_object() };
+        assert!(read(&[fetched(large)]).unwrap_err().contains("object_bytes has a number outside"));
+        let odd = SourceObject { etag: "a\nb".into(), ..an_object() };
+        assert!(read(&[fetched(odd)]).unwrap_err().contains("ETag"));
+        let both = Record { refused: Some("bad".into()), ..fetched(an_object()) };
+        assert!(read(&[both]).unwrap_err().contains("beside another payload"));
+    }
+
+    #[test]
+    fn a_chunk_of_a_newer_version_says_so() {
+        let mut table = TableWriter::new(&LAYOUT, 0).unwrap();
+        table
+            .group(|group| {
+                group.column([1_i64].into_iter())?;
+                group.column([ByteArray::from("x")].into_iter())?;
+                common_columns(group, &[Record::default()])
+            })
+            .unwrap();
+        let error = decode("c", table.finish(footer(3)).unwrap()).unwrap_err();
+        assert_eq!(error.message(), "object `c` has version 3, this afn reads versions up to 2");
     }
 }

@@ -11,6 +11,7 @@ mod context;
 mod damage;
 mod definitions;
 mod doctor;
+mod fetch;
 mod fleet;
 mod hostile_text;
 mod operate;

@@ -79,6 +79,7 @@ impl<'a> Made<'a> {
             retention: None,
             array: None,
             retry_of: None,
+            fetch: None,
             created_at: id.time(),
             nonce: world.deps.nonce(),
         };
@@ -102,6 +103,7 @@ impl<'a> Made<'a> {
             refused: None,
             source_line: Some(number),
             input: None,
+            object: None,
         };
         self.records(&(first..=last).map(record).collect::<Vec<_>>()).await;
     }

@@ -28,6 +28,7 @@ fn record(number: u64, name: &str) -> Record {
         refused: None,
         source_line: None,
         input: None,
+        object: None,
     }
 }
 

@@ -192,6 +192,7 @@ async fn retries_lie_over_what_failed() {
         refused: None,
         source_line: Some(line),
         input: None,
+        object: None,
     };
     let first = made(1, None).await;
     first.chunk(1, 6).await;

@@ -66,7 +66,13 @@ struct Slow(u64);
 #[async_trait]
 impl Source for Slow {
     fn origin(&self) -> Origin {
-        Origin { location: "-".to_owned(), format: "lines".to_owned(), pass: Pass::Record, delimiter: None }
+        Origin {
+            location: "-".to_owned(),
+            format: "lines".to_owned(),
+            pass: Pass::Record,
+            delimiter: None,
+            fetch: None,
+        }
     }
 
     async fn next(&mut self) -> afn::Result<Vec<SourceRecord>> {

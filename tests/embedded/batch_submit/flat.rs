@@ -49,7 +49,13 @@ struct Counting {
 #[async_trait]
 impl Source for Counting {
     fn origin(&self) -> Origin {
-        Origin { location: "x".to_owned(), format: "lines".to_owned(), pass: Pass::Record, delimiter: None }
+        Origin {
+            location: "x".to_owned(),
+            format: "lines".to_owned(),
+            pass: Pass::Record,
+            delimiter: None,
+            fetch: None,
+        }
     }
 
     async fn next(&mut self) -> afn::Result<Vec<SourceRecord>> {
