@@ -33,7 +33,7 @@ fn main() {
 async fn run(folder: &std::path::Path, objects: u64) {
     let World { deps, counts } = world::open(folder);
     let app: AppName = "bench".parse().expect("a name");
-    let nothing = Source::Archive { sha256: Digest::of(b""), bytes: 0 };
+    let nothing = Source::Image { reference: "nothing".to_owned(), digest: None };
     world::publish(&deps, &app, nothing, Format::Default, &["true"]).await;
     let before = counts.snapshot();
     let started = deps.clock.monotonic();

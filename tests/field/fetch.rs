@@ -358,8 +358,8 @@ impl Store for Endless {
     }
 }
 
-/// `cargo bench --bench listing` does it with a million. Chunks of 2,000 calls and ten messages a request make 5.5
-/// requests for 10,000 objects; those at the beginning are smaller.
+/// `cargo bench --bench listing` does it with a million. A chunk of 2,000 calls takes one request, so 10,000 objects take five;
+/// the chunks at the beginning are smaller.
 #[tokio::test(start_paused = true)]
 async fn what_a_long_list_costs() {
     const OBJECTS: u64 = 100_000;
@@ -379,6 +379,6 @@ async fn what_a_long_list_costs() {
     let now = world.counts.snapshot();
     assert_eq!(now.list.requests - before.list.requests, OBJECTS / 1_000);
     let others = now.requests() - before.requests() - OBJECTS / 1_000;
-    // 40 chunks up to 15,872 calls and 43 of 2,000: with their messages 92, and what each batch has.
+    // 40 chunks up to 15,872 calls and 43 of 2,000, the first messages, and what each batch has.
     assert!(others <= 105, "{others} requests: {:?}", world.spent(before));
 }
