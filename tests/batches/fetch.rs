@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::facts::one_outcome_each;
 use super::harness;
 use super::sources::bucket_of;
-use super::world::{APP, World, batch_of, rows};
+use super::world::{APP, World, rows};
 use crate::support::Running;
 use crate::support::command::{self, Ran};
 
@@ -165,12 +165,9 @@ async fn a_batch_of_many_objects(world: World) {
         });
         futures_util::future::try_join_all(puts).await.expect("objects");
     }
-    let source = format!("s3://{bucket}/in/");
-    let args =
-        ["batch", "run", "--app", APP, "--input", &source, "-j", "8", "--progress", "none", "--", "true"];
-    let ran = afn(&world, &args).await;
-    assert_eq!(ran.code, 0, "{ran:#?}");
-    let batch = batch_of(&ran.stderr);
+    world.deploy("cat", "cat").await;
+    let batch = submit(&world, &format!("s3://{bucket}/in/")).await;
+    let _worker = worker(&world, &format!("-j 8 --data-bucket {bucket}")).await;
     let view = world.over(batch).await;
     assert_eq!(super::world::count(&view, State::Success), objects);
     let summary = view.summary.expect("it is over");
