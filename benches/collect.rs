@@ -72,6 +72,7 @@ async fn fill(deps: &Deps, rows: u64) -> BatchId {
         retention: None,
         array: None,
         retry_of: None,
+        fetch: None,
         created_at: deps.now(),
         nonce: Nonce::new(1),
     };

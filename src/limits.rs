@@ -111,8 +111,6 @@ pub const IDEMPOTENCY_KEY: Duration = days(1);
 /// A repetition under a key sends a call again that is older, by the store's clock, and of which no worker has left
 /// anything: whoever stored it has sent it by then, or never will.
 pub const UNSENT_AFTER: Duration = Duration::from_secs(90);
-/// What an S3 key may have.
-pub const OBJECT_KEY_BYTES_MAX: usize = 1024;
 
 // ---- What a function may ask for.
 
@@ -383,6 +381,8 @@ pub const SECRET_FRESH: Duration = minutes(1);
 pub const SECRET_FAILURE_FRESH: Duration = Duration::from_secs(5);
 /// Secrets that a worker keeps in memory.
 pub const SECRETS_KEPT_MAX: usize = 1_000;
+/// Buckets of users that a worker has open.
+pub const DATA_BUCKETS_OPEN_MAX: usize = 64;
 /// Keys in one page of a list, and in one delete.
 pub const LIST_PAGE_MAX: usize = 1_000;
 

@@ -12,6 +12,9 @@ fuzz_target!(|data: &[u8]| {
     let file = Bytes::copy_from_slice(data);
     if let Ok(records) = chunk::decode("x", file.clone()) {
         assert!(records.windows(2).all(|two| two[0].number + 1 == two[1].number));
+        for object in records.iter().filter_map(|record| record.object.as_ref()) {
+            assert_eq!(object.check(), Ok(()));
+        }
     }
     let _ = chunk::may_have_key("x", data, data.len() as u64, "k");
     if let Ok(part) = Part::open("x", file) {

@@ -12,7 +12,9 @@ use crate::embedded::{AllowedImages, Choice, ExecutorChoice, FunctionUids, Machi
 use crate::error::{Error, Result};
 use crate::layout::batch::{MaxFailures, Then};
 use crate::limits::ATTEMPTS_MAX;
-use crate::model::{self, AppName, BatchId, BatchLimits, IndexRange, Kind, Rate, Retention};
+use crate::model::{
+    self, AppName, BatchId, BatchLimits, BucketName, IndexRange, Kind, Rate, Region, Retention,
+};
 use crate::results::export::{CsvText, RowForm};
 use crate::submit::batch::OnBadRecord;
 use crate::submit::source::{Delimiter, Format, Pass};
@@ -104,6 +106,17 @@ pub struct WorkerFlags {
     /// deploy can read it. In a local context, all files unless some are named.
     #[arg(long, value_name = "PATH", hide_short_help = true, value_parser = parse::existing)]
     pub allow_file: Vec<PathBuf>,
+
+    /// Read objects of this bucket for batches that name them (`--pass fetch`), with the worker's own keys. Repeatable. By
+    /// default those of the context's bucket alone; AFN_DATA_BUCKETS counts too.
+    #[arg(
+        long = "data-bucket",
+        value_name = "NAME",
+        env = env::DATA_BUCKETS.name,
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    pub data_buckets: Vec<BucketName>,
 
     /// How long running calls may go on after SIGTERM or Ctrl-C, before they go back to the queue.
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
@@ -209,10 +222,20 @@ pub struct SourceFlags {
     #[arg(long, value_name = "FIELD")]
     pub key: Option<String>,
 
-    /// What a call gets of a file or object: the content (body, the default), or its location (ref), for those over 256 MiB
+    /// What a call gets of a file or object: the content, which the worker reads from the bucket (fetch, the default for
+    /// objects) or which is copied into the batch (body, the default for files); or its location (ref), for those over 256 MiB
     /// or on a disk that workers share.
     #[arg(long, value_name = "WHAT")]
     pub pass: Option<Pass>,
+
+    /// The region of an s3:// source, if it is not the context's. Workers read the objects there too.
+    #[arg(long, value_name = "REGION")]
+    pub source_region: Option<Region>,
+
+    /// A profile of the AWS files that may read an s3:// source, if it is not the context's. `batch run` reads the objects
+    /// with it too; other workers have keys of their own.
+    #[arg(long, value_name = "NAME")]
+    pub source_profile: Option<String>,
 
     /// A record that cannot be a call is recorded as failed (record, the default), or ends the batch before it (stop).
     #[arg(long, value_name = "WHAT")]

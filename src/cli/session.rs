@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::log::LogWriter;
 use super::options::Global;
 use super::printer::Printer;
-use crate::context::{self, Context, Contexts, Env, Flags};
+use crate::context::{self, Context, Contexts, DataBucket, Env, Flags};
 use crate::embedded::{Engine, Executors};
 use crate::error::Result;
 use crate::event::{Event, Listener};
@@ -69,8 +69,9 @@ impl Session {
     }
 
     /// A bucket to read from. It need not be the context's own.
-    pub async fn open_bucket(&self, bucket: &str) -> Result<Arc<dyn Store>> {
-        context::open_bucket(&self.context()?, &self.env, bucket, self.listener()).await
+    pub async fn open_bucket(&self, bucket: &DataBucket) -> Result<Arc<dyn Store>> {
+        let counts = Arc::default();
+        context::open_bucket(&self.context()?, &self.env, bucket, counts, self.listener()).await
     }
 
     fn listener(&self) -> Arc<dyn Listener> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::machine::Machine;
-use super::{Context, Env, Resource, Whereabouts};
+use super::{Context, DataBucket, Env, Resource, Whereabouts};
 use crate::error::{Error, Result};
 use crate::model::AwsSecret;
 use crate::seam::{Queues, SecretError, Secrets, Store};
@@ -16,8 +16,9 @@ pub(super) async fn open(context: &Context, _machine: &Machine) -> Result<(Arc<d
     Err(absent(context))
 }
 
-pub(super) async fn bucket(_: &Context, _: &Env, bucket: &str, _: &Machine) -> Result<Arc<dyn Store>> {
-    Err(without(format!("`s3://{bucket}` needs S3, which this afn was built without")))
+pub(super) async fn bucket(_: &Context, _: &Env, bucket: &DataBucket, _: &Machine) -> Result<Arc<dyn Store>> {
+    let name = &bucket.name;
+    Err(without(format!("`s3://{name}` needs S3, which this afn was built without")))
 }
 
 struct NoSecrets;

@@ -32,6 +32,7 @@ variables! {
     ENDPOINT = "AFN_ENDPOINT", "URL of all services of AWS, instead of the context's or AWS's own";
     REGION = "AFN_REGION", "the region, instead of the context's; else AWS_REGION counts";
     PROFILE = "AFN_PROFILE", "profile of the AWS files, instead of the context's; else AWS_PROFILE counts";
+    DATA_BUCKETS = "AFN_DATA_BUCKETS", "buckets whose objects a worker reads for batches, separated by commas";
     REGISTRY = "AFN_REGISTRY", "what stands before the names of images, like registry.example.com/team";
     EXECUTOR = "AFN_EXECUTOR", "what workers run functions in: docker, process or auto";
     FUNCTION_UIDS = "AFN_FUNCTION_UIDS", "whom root runs functions without an image as: FIRST-LAST, or none for root";

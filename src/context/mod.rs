@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Error, Result};
 use crate::model::checked::is_default;
 use crate::model::text::{text_types, words};
+use crate::model::{BucketName, Region};
 
 pub use create::create;
 pub use env::Env;
@@ -43,6 +44,16 @@ pub struct Resource {
     pub what: String,
     /// Made now; false when it was there.
     pub made: bool,
+}
+
+/// A bucket that is not the context's own, to be read.
+#[derive(Debug, Clone)]
+pub struct DataBucket {
+    pub name: BucketName,
+    /// Instead of the context's.
+    pub region: Option<Region>,
+    /// Whose keys sign the requests, instead of the context's.
+    pub profile: Option<String>,
 }
 
 /// Where commands of a remote context act. What cannot be told is the error that says why.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::machine::Machine;
-use super::{Context, Env, Kind, QueueNames, remote};
+use super::{Context, DataBucket, Env, Kind, QueueNames, remote};
 use crate::backend::sqlite::Sqlite;
 use crate::error::{Error, Result};
 use crate::event::Listener;
@@ -37,14 +37,15 @@ pub async fn open(context: &Context, events: Arc<dyn Listener>) -> Result<Opened
     Ok(Opened { deps: Deps { store, queues, clock, rng, events }, counts })
 }
 
-/// Opens a bucket that is not the context's own, to be read.
+/// Opens a bucket. Its requests are counted with those of `counts`.
 pub async fn open_bucket(
     context: &Context,
     env: &Env,
-    bucket: &str,
+    bucket: &DataBucket,
+    counts: Arc<Counts>,
     events: Arc<dyn Listener>,
 ) -> Result<Arc<dyn Store>> {
-    remote::bucket(context, env, bucket, &Machine::new(events)).await
+    remote::bucket(context, env, bucket, &Machine { counts, ..Machine::new(events) }).await
 }
 
 /// The secrets of AWS that config values may name.

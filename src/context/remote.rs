@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::machine::Machine;
-use super::{Context, Env, Kind, QueueNames, Resource, Whereabouts, env};
+use super::{Context, DataBucket, Env, Kind, QueueNames, Resource, Whereabouts, env};
 use crate::backend::aws::make;
 use crate::backend::aws::{AwsSecrets, Connection, ConnectionOptions, S3Store, SqsQueue};
 use crate::error::{Error, Result};
@@ -31,34 +31,49 @@ pub(super) async fn open(context: &Context, machine: &Machine) -> Result<(Arc<dy
     Ok((machine.store(Arc::new(store)), queues))
 }
 
-/// Any bucket, reached as the context's own is; by the SDK's environment from a context that has none.
+/// Any bucket, reached as the context's own is; as the environment says from a context that has none.
 pub(super) async fn bucket(
     context: &Context,
     env: &Env,
-    bucket: &str,
+    bucket: &DataBucket,
     machine: &Machine,
 ) -> Result<Arc<dyn Store>> {
-    let options = match context.kind {
-        // The SDK would look for the bucket in the host name of this one.
+    let mut options = match context.kind {
         Kind::Local => {
-            ConnectionOptions { endpoint: env.text("AWS_ENDPOINT_URL_S3")?, ..ConnectionOptions::default() }
+            let options = environment(env)?;
+            // The SDK would look for the bucket in the host name of AWS_ENDPOINT_URL_S3.
+            let endpoint =
+                options.endpoint.map_or_else(|| env.text("AWS_ENDPOINT_URL_S3"), |url| Ok(Some(url)));
+            ConnectionOptions { endpoint: endpoint?, ..options }
         }
         Kind::Localstack | Kind::Aws => options(context),
     };
+    if let Some(region) = &bucket.region {
+        options.region = Some(region.to_string());
+    }
+    if let Some(profile) = &bucket.profile {
+        // Made-up keys are for LocalStack's own account.
+        (options.profile, options.is_localstack) = (Some(profile.clone()), false);
+    }
     let connection = Connection::open(&options).await?;
-    Ok(machine.store(Arc::new(S3Store::new(&connection, bucket, ""))))
+    Ok(machine.store(Arc::new(S3Store::new(&connection, bucket.name.as_str(), ""))))
+}
+
+/// What the environment says of AWS, for contexts that have nothing to do with it.
+fn environment(env: &Env) -> Result<ConnectionOptions> {
+    Ok(ConnectionOptions {
+        endpoint: env.get(env::ENDPOINT)?,
+        region: env.get(env::REGION)?,
+        profile: env.get(env::PROFILE)?,
+        is_localstack: false,
+    })
 }
 
 /// The secrets of the context's region and account; for a local context, of those that the environment names. Connects
 /// at the first request.
 pub(super) fn secrets(context: &Context, env: &Env, machine: &Machine) -> Result<Arc<dyn Secrets>> {
     let options = match context.kind {
-        Kind::Local => ConnectionOptions {
-            endpoint: env.get(env::ENDPOINT)?,
-            region: env.get(env::REGION)?,
-            profile: env.get(env::PROFILE)?,
-            is_localstack: false,
-        },
+        Kind::Local => environment(env)?,
         Kind::Localstack | Kind::Aws => options(context),
     };
     Ok(machine.secrets(Arc::new(AwsSecrets::new(options, machine.clock.clone()))))

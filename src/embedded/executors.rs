@@ -266,6 +266,11 @@ fn docker_options(env: &Env) -> Result<DockerOptions, String> {
 pub(super) fn config(engine: &Engine, slots: usize) -> Result<Config> {
     let mut config = Config::new(worker_name(), slots);
     config.counts = Some(engine.counts.clone());
+    config.buckets = Some(engine.buckets(None));
+    if engine.context.kind.is_remote() {
+        // A name that no bucket can have fails at the context's own first request.
+        config.data_buckets.extend(engine.context.bucket().ok().and_then(|bucket| bucket.parse().ok()));
+    }
     if engine.context.kind == Kind::Localstack {
         config.last_poll = limits::LONG_POLL_LOCALSTACK + limits::LAST_POLL;
     }

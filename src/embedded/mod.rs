@@ -1,6 +1,7 @@
 //! The engine in one process: an opened context, and a worker with its executor on top of it, for every command that runs
 //! calls. Must not know arguments, and must not print.
 
+mod data_buckets;
 mod executors;
 pub mod memory;
 mod webhook;

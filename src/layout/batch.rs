@@ -10,8 +10,8 @@ use crate::limits;
 use crate::model::checked::{checked, within};
 use crate::model::id::NUMBER_MAX;
 use crate::model::{
-    AppName, ArrayJob, BatchId, BatchLimits, CallId, FunctionName, Nonce, Retention, Route, State, Time,
-    VersionId,
+    AppName, ArrayJob, BatchId, BatchLimits, CallId, FetchSource, FunctionName, Nonce, Retention, Route,
+    State, Time, VersionId,
 };
 
 /// `batches/{batch}`: which app an id belongs to. A batch's first object.
@@ -54,6 +54,9 @@ pub struct Batch {
     /// Made of that batch's failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<BatchId>,
+    /// Its payloads are objects that workers read, and where these are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<FetchSource>,
     pub created_at: Time,
     pub nonce: Nonce,
 }
@@ -71,7 +74,7 @@ pub struct BatchSource {
     /// The field of each record that has its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// `record`, `body`, `ref`.
+    /// `record`, `body`, `fetch`, `ref`.
     pub pass: String,
     /// What becomes of a bad record: `record` or `stop`.
     pub on_bad_record: String,
@@ -84,6 +87,9 @@ fn all_calls() -> u64 {
 }
 
 impl Batch {
+    /// The version of a batch whose payloads are objects that workers read.
+    pub const FETCH_VERSION: u32 = 2;
+
     /// Whether its failures are to be told soon: it stops at a number of them, and is young.
     pub fn brakes_soon(&self, now: Time) -> bool {
         self.max_failures.is_some() && now.since_ms(self.created_at) < limits::ms(limits::BRAKE_YOUNG)

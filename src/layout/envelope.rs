@@ -1,6 +1,7 @@
 //! The envelope of every persisted JSON body and of all metadata: the version `v` beside the body's own fields. It is written
 //! and checked here alone. Persisted, keep stable: a field may be added when older readers may ignore it, anything else
-//! raises [`VERSION`].
+//! raises the version: that of all bodies, or, where only some bodies of one kind have what older readers must not ignore,
+//! that of these ([`Fact::version`](super::Fact::version)).
 
 use std::fmt::Display;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The version that is written, and the greatest that is read.
+/// The version that is written, and the greatest that is read, unless the kind of body says otherwise.
 pub const VERSION: u32 = 1;
 
 /// A body with its version in front.
@@ -26,8 +27,8 @@ impl<T: Serialize> Envelope<'_, T> {
     }
 }
 
-/// `what` names the object in errors.
-pub fn open<T: DeserializeOwned>(what: impl Display, json: &[u8]) -> Result<T> {
+/// `what` names the object in errors, `version_max` is the greatest version that its kind has.
+pub fn open<T: DeserializeOwned>(what: impl Display, json: &[u8], version_max: u32) -> Result<T> {
     #[derive(Deserialize)]
     struct Version {
         v: u32,
@@ -39,9 +40,9 @@ pub fn open<T: DeserializeOwned>(what: impl Display, json: &[u8]) -> Result<T> {
     let Version { v } = serde_json::from_slice(json).map_err(unreadable)?;
     match v {
         0 => Err(Error::internal(format!("{what} cannot be read: there is no version 0"))),
-        1..=VERSION => serde_json::from_slice(json).map_err(unreadable),
+        v if v <= version_max => serde_json::from_slice(json).map_err(unreadable),
         newer => Err(Error::internal(format!(
-            "{what} has version {newer}, this afn reads versions up to {VERSION}"
+            "{what} has version {newer}, this afn reads versions up to {version_max}"
         ))
         .with_hint("a newer afn wrote it: upgrade this one")),
     }
@@ -83,7 +84,7 @@ mod tests {
         #[test]
         fn reads_back_as_written_and_is_written_as_before(body in body()) {
             let json = serde_json::to_string_pretty(&Envelope::of(&body)).unwrap();
-            prop_assert_eq!(open::<Body>("it", json.as_bytes()).unwrap(), body.clone());
+            prop_assert_eq!(open::<Body>("it", json.as_bytes(), VERSION).unwrap(), body.clone());
             let Body { name, count, by_number } = body;
             prop_assert_eq!(json, serde_json::to_string_pretty(&Before { v: 1, name, count, by_number }).unwrap());
         }
@@ -94,14 +95,14 @@ mod tests {
             json["v"] = newer.into();
             // Whatever else it holds by then.
             json["name"] = 7.into();
-            let error = open::<Body>("object `k`", json.to_string().as_bytes()).unwrap_err();
+            let error = open::<Body>("object `k`", json.to_string().as_bytes(), VERSION).unwrap_err();
             let says = format!("object `k` has version {newer}, this afn reads versions up to 1");
             prop_assert_eq!(error.message(), says);
         }
 
         #[test]
         fn strange_bytes_are_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
-            prop_assert!(open::<Body>("it", &bytes).is_err());
+            prop_assert!(open::<Body>("it", &bytes, VERSION).is_err());
         }
     }
 
@@ -109,7 +110,7 @@ mod tests {
     fn a_body_without_its_version_is_an_error() {
         for json in [r#"{"name":"x","by_number":{}}"#, r#"{"v":0,"name":"x","by_number":{}}"#, r#"{"v":"1"}"#]
         {
-            let error = open::<Body>("object `k`", json.as_bytes()).unwrap_err();
+            let error = open::<Body>("object `k`", json.as_bytes(), VERSION).unwrap_err();
             assert!(error.message().starts_with("object `k` cannot be read: "), "{error}");
         }
     }

@@ -1,15 +1,18 @@
 //! The JSON bodies that are persisted, each with its key: facts, and definitions: of the catalog, and of how a batch runs.
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Key;
 use super::batch::{Batch, Cancelled, Deleted, Dispatched, Fired, Mark, Pointer, Retry, Sealed, Summary};
 use super::control::{Control, Shares};
+use super::envelope;
 use super::object::{
-    IdempotencyKey, Reconciled, RouteTarget, Settings, Started, StoreIdentity, TaskPanic, Unsuited,
+    self, IdempotencyKey, Reconciled, RouteTarget, Settings, Started, StoreIdentity, TaskPanic, Unsuited,
 };
 use super::watermarks::Watermarks;
+use crate::error::Result;
 use crate::limits;
 use crate::model::{
     App, AppName, BatchId, BatchRef, CallRef, DeliveryId, Digest, Function, FunctionName, MarkId, MessageId,
@@ -22,8 +25,24 @@ pub trait Fact: Serialize + DeserializeOwned + PartialEq + Send + Sync {
     const CONTENT_TYPE: &'static str = "application/json";
     /// The most bytes that are written, and that a reader takes.
     const BYTES_MAX: u64 = limits::FACT_BYTES_MAX;
+    /// The greatest version that is read.
+    const VERSION_MAX: u32 = envelope::VERSION;
 
     fn key(id: &Self::Id) -> Key;
+
+    /// The version that this body is written with. A greater one than [`envelope::VERSION`] keeps older readers from a body of
+    /// which they must not ignore a part.
+    fn version(&self) -> u32 {
+        envelope::VERSION
+    }
+}
+
+pub fn encode<T: Fact>(fact: &T) -> Bytes {
+    object::encode_as(fact.version(), fact)
+}
+
+pub fn decode<T: Fact>(key: &Key, body: &[u8]) -> Result<T> {
+    object::decode_up_to(T::VERSION_MAX, key, body)
 }
 
 /// A body that may be changed, by compare-and-swap. Its nonce is the identity of a write: after a lost answer it tells the own
@@ -86,7 +105,6 @@ facts! {
     Unsuited { (CallRef, MessageId) } (of, message) => Key::Unsuited(of.app.clone(), of.call, *message);
     Outcome { CallRef } of => Key::Status(of.app.clone(), of.call);
     Pointer { BatchId } batch => Key::Pointer(*batch);
-    Batch { BatchRef } of => Key::Batch(of.app.clone(), of.batch);
     Sealed { BatchRef } of => Key::Sealed(of.app.clone(), of.batch), limits::SEALED_BYTES_MAX;
     Dispatched { (BatchRef, u32) } (of, entry) => Key::Dispatched(of.app.clone(), of.batch, *entry), limits::SEALED_BYTES_MAX;
     Cancelled { BatchRef } of => Key::Cancelled(of.app.clone(), of.batch);
@@ -102,4 +120,18 @@ facts! {
     Reconciled { u64 } hour => Key::Reconciled(*hour);
     Watermarks { WatermarksId } id => Key::Watermarks(*id), limits::WATERMARKS_BYTES_MAX;
     TaskPanic { PanicId } panic => Key::Panic(*panic), limits::PANIC_BYTES_MAX;
+}
+
+impl Fact for Batch {
+    type Id = BatchRef;
+    const VERSION_MAX: u32 = Batch::FETCH_VERSION;
+
+    fn key(of: &BatchRef) -> Key {
+        Key::Batch(of.app.clone(), of.batch)
+    }
+
+    /// An afn that does not know that the payloads are elsewhere would run the calls on empty ones.
+    fn version(&self) -> u32 {
+        if self.fetch.is_some() { Batch::FETCH_VERSION } else { envelope::VERSION }
+    }
 }

@@ -36,5 +36,5 @@ pub fn encode<T: Serialize>(facts: &T) -> Result<String> {
 }
 
 pub fn decode<T: DeserializeOwned>(what: impl Display, metadata: &str) -> Result<T> {
-    envelope::open(format_args!("the metadata of {what}"), metadata.as_bytes())
+    envelope::open(format_args!("the metadata of {what}"), metadata.as_bytes(), envelope::VERSION)
 }

@@ -192,13 +192,26 @@ impl TaskPanic {
 
 /// Pretty JSON, since people read these with `aws s3 cp`.
 pub fn encode<T: Serialize>(body: &T) -> bytes::Bytes {
-    let mut json = serde_json::to_vec_pretty(&Envelope::of(body)).expect("persisted types have string keys");
+    encode_as(envelope::VERSION, body)
+}
+
+pub(super) fn encode_as<T: Serialize>(v: u32, body: &T) -> bytes::Bytes {
+    let envelope = Envelope { v, body };
+    let mut json = serde_json::to_vec_pretty(&envelope).expect("persisted types have string keys");
     json.push(b'\n');
     json.into()
 }
 
 pub fn decode<T: DeserializeOwned>(key: impl Display, body: &[u8]) -> Result<T> {
-    envelope::open(format_args!("object `{key}`"), body)
+    decode_up_to(envelope::VERSION, key, body)
+}
+
+pub(super) fn decode_up_to<T: DeserializeOwned>(
+    version_max: u32,
+    key: impl Display,
+    body: &[u8],
+) -> Result<T> {
+    envelope::open(format_args!("object `{key}`"), body, version_max)
 }
 
 #[cfg(test)]

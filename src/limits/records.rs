@@ -1,4 +1,4 @@
-//! Keys of records, how a chunk is asked for one, and how many rows are read or kept for a person.
+//! Keys of records and names of objects, how a chunk is asked for one, and how many rows are read or kept for a person.
 
 use super::{KIB, MIB};
 
@@ -19,3 +19,9 @@ pub const SORTED_ROWS_MAX: u64 = 10_000;
 pub const SORTED_BYTES_MAX: u64 = 64 * MIB;
 /// Calls whose outcomes are read to show what most failed for.
 pub const REASON_ROWS_MAX: u64 = 20_000;
+/// What an S3 key may have, and what the other names of an object in a user's bucket may.
+pub const OBJECT_KEY_BYTES_MAX: usize = 1024;
+pub const BUCKET_NAME_BYTES_MAX: usize = 255;
+pub const REGION_BYTES_MAX: usize = 64;
+pub const ETAG_BYTES_MAX: usize = 256;
+pub const VERSION_ID_BYTES_MAX: usize = 1024;

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 use super::queue::{Depth, EntryAnswers, Outgoing, Queue, QueueResult, Receipt, Received};
-use super::store::{ByteRange, ETag, List, ListPage, Object, ObjectInfo, PutObject, Store, StoreError};
+use super::store::{
+    ByteRange, ETag, List, ListPage, Object, ObjectInfo, ObjectVersion, PutObject, Store, StoreError,
+};
 use crate::layout::Key;
 
 macro_rules! operations {
@@ -115,6 +117,16 @@ impl Store for CountStore {
 
     async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
         self.counts.get.count(self.inner.get(key, range), |object| object.body.len() as u64).await
+    }
+
+    async fn get_version(
+        &self,
+        key: &Key,
+        version: &ObjectVersion,
+        range: ByteRange,
+    ) -> Result<Object, StoreError> {
+        let get = self.inner.get_version(key, version, range);
+        self.counts.get.count(get, |object| object.body.len() as u64).await
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {

@@ -2,6 +2,7 @@
 //! and decorators around them, one file each. Everything else is plain code.
 
 pub mod body;
+pub mod buckets;
 pub mod clock;
 pub mod count;
 mod definition;
@@ -21,6 +22,7 @@ pub mod webhook;
 use std::sync::Arc;
 
 pub use body::Body;
+pub use buckets::Buckets;
 pub use clock::Clock;
 pub use definition::Changed;
 pub use execution_log::ExecutionLog;

@@ -14,7 +14,9 @@ use super::failure::{RequestError, RequestFailure, Unreached};
 use super::queue::{Depth, EntryAnswers, Outgoing, Queue, QueueError, QueueResult, Receipt, Received};
 use super::rng::{Rng, RngExt as _};
 use super::secrets::{SecretError, Secrets};
-use super::store::{ByteRange, ETag, List, ListPage, Object, ObjectInfo, PutObject, Store, StoreError};
+use super::store::{
+    ByteRange, ETag, List, ListPage, Object, ObjectInfo, ObjectVersion, PutObject, Store, StoreError,
+};
 use crate::event::{Event, Listener, Silent};
 use crate::layout::Key;
 use crate::limits;
@@ -205,6 +207,15 @@ impl Store for RetryStore {
 
     async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
         self.retry.run(|| format!("get `{key}`"), || self.inner.get(key, range)).await
+    }
+
+    async fn get_version(
+        &self,
+        key: &Key,
+        version: &ObjectVersion,
+        range: ByteRange,
+    ) -> Result<Object, StoreError> {
+        self.retry.run(|| format!("get `{key}`"), || self.inner.get_version(key, version, range)).await
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {

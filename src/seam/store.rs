@@ -33,6 +33,18 @@ pub trait Store: Send + Sync {
     /// begins at or past the end gives an empty body. [`StoreError::TooLarge`] comes before any of the body is read.
     async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError>;
 
+    /// Reads an object, or a part of it, only while it is the one that `version` names; [`StoreError::Changed`] if there is
+    /// another.
+    async fn get_version(
+        &self,
+        key: &Key,
+        version: &ObjectVersion,
+        range: ByteRange,
+    ) -> Result<Object, StoreError> {
+        let object = self.get(key, range).await?;
+        if object.info.etag == version.etag { Ok(object) } else { Err(StoreError::Changed) }
+    }
+
     /// What [`Store::get`] says of an object, without its body.
     async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError>;
 
@@ -55,6 +67,14 @@ pub trait Store: Send + Sync {
 /// Opaque; differs whenever the bytes differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ETag(pub String);
+
+/// One of the objects that a key names in the course of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectVersion {
+    pub etag: ETag,
+    /// In a bucket with versions: it can be read also when it is no longer the latest.
+    pub id: Option<String>,
+}
 
 /// An object to be written.
 #[derive(Debug, Clone)]

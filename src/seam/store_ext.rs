@@ -6,10 +6,11 @@ use serde::de::DeserializeOwned;
 
 use super::body::{Body, BodyWriter, BodyWriterError};
 use super::store::{
-    ByteRange, ETag, List, ListPage, Object, ObjectInfo, PutObject, Store, StoreError, check_bytes,
+    ByteRange, ETag, List, ListPage, Object, ObjectInfo, ObjectVersion, PutObject, Store, StoreError,
+    check_bytes,
 };
 use crate::error::{Error, Result};
-use crate::layout::{Fact, Key, metadata, object};
+use crate::layout::{Fact, Key, fact, metadata};
 use crate::limits;
 
 /// What a fact that was to be created meets.
@@ -79,7 +80,7 @@ pub trait StoreExt: Store {
         let key = T::key(id);
         let found = self.find(&key, T::BYTES_MAX).await;
         let found = found.map_err(|error| Error::from(error).context(format!("read `{key}`")))?;
-        found.map(|found| object::decode(&key, &found.body)).transpose()
+        found.map(|found| fact::decode(&key, &found.body)).transpose()
     }
 
     /// A fact that is known to be there.
@@ -152,6 +153,40 @@ pub trait StoreExt: Store {
         }
     }
 
+    /// As [`StoreExt::stream`], of the object that was `bytes` long under this version, and no other.
+    async fn stream_version(
+        &self,
+        key: &Key,
+        version: &ObjectVersion,
+        bytes: u64,
+    ) -> Result<Body, StoreError> {
+        let mut writer = BodyWriter::new(bytes);
+        let mut offset = 0;
+        loop {
+            let range = match bytes {
+                // S3 refuses a range of an empty object.
+                0 => ByteRange::Whole(0),
+                _ => ByteRange::Part { offset, length: limits::READ_PAGE_BYTES },
+            };
+            let Object { body, info } = self.get_version(key, version, range).await?;
+            if info.bytes != bytes {
+                return Err(StoreError::Changed);
+            }
+            writer.write(&body).map_err(|error| match error {
+                BodyWriterError::TooLarge { .. } => StoreError::Changed,
+                // It says nothing about the object, and a later try may find room.
+                BodyWriterError::Io(error) => StoreError::Busy(format!("cannot spool `{key}` here: {error}")),
+            })?;
+            offset += body.len() as u64;
+            if offset >= bytes {
+                return Ok(writer.finish());
+            }
+            if body.is_empty() {
+                return Err(StoreError::Lost(format!("the body ended after {offset} of {bytes} bytes")));
+            }
+        }
+    }
+
     /// The next page of what is left to list; `None` after the last.
     async fn next_page(&self, left: &mut Option<List>) -> Result<Option<ListPage>, StoreError> {
         let Some(request) = left.take() else { return Ok(None) };
@@ -174,7 +209,7 @@ pub trait StoreExt: Store {
 impl<S: Store + ?Sized> StoreExt for S {}
 
 fn body<T: Fact>(key: &Key, fact: &T) -> Result<Bytes, StoreError> {
-    let body = object::encode(fact);
+    let body = fact::encode(fact);
     check_bytes(key, body.len() as u64, T::BYTES_MAX)?;
     Ok(body)
 }

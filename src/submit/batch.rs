@@ -141,6 +141,7 @@ pub(super) fn definition(
         retry_backoff_ms: options.retry_backoff_ms,
         retention: options.retention,
         retry_of,
+        fetch: origin.fetch,
         created_at: deps.now(),
         nonce: deps.nonce(),
     }

@@ -154,7 +154,9 @@ impl Chunker {
 /// The bytes that a record adds to its chunk.
 fn record_bytes(item: &SourceRecord) -> u64 {
     let headers: usize = item.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    item.payload.len() + (headers + item.key.as_ref().map_or(0, String::len)) as u64
+    let object = item.object.as_ref().map_or(0, |object| object.key.len() + object.etag.len());
+    let key = item.key.as_ref().map_or(0, String::len);
+    item.payload.len() + (headers + object + key) as u64
 }
 
 impl Open {
@@ -171,6 +173,7 @@ impl Open {
             source_line: item.line,
             input: None,
             key: item.key,
+            object: item.object,
         };
         match sha256 {
             Some(sha256) => {
@@ -218,6 +221,12 @@ impl Open {
             part(b"key");
             part(key.as_bytes());
         }
+        if let Some(object) = &item.object {
+            part(object.location().as_bytes());
+            part(&object.bytes.to_le_bytes());
+            part(object.etag.as_bytes());
+            part(object.version.as_deref().unwrap_or_default().as_bytes());
+        }
         part(&[u8::MAX]);
         Ok(alone.map(|alone| Digest::from_bytes(alone.finalize().into())))
     }
@@ -228,6 +237,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::SourceObject;
 
     fn item(bytes: usize) -> SourceRecord {
         SourceRecord { payload: vec![b'x'; bytes].into(), ..SourceRecord::default() }
@@ -267,6 +277,27 @@ mod tests {
         assert_eq!(cuts[0].records[0].input, None);
         assert_eq!(cuts[0].records[1].input, Some(Digest::of(&vec![b'x'; big + 1])));
         assert_eq!((cuts[0].records[1].payload.len(), cuts[0].inputs[0].payload.len()), (0, big as u64 + 1));
+    }
+
+    #[test]
+    fn an_object_is_a_part_of_the_digest_and_takes_room_by_its_names() {
+        let object = |etag: &str| SourceObject {
+            bucket: "b".parse().unwrap(),
+            key: "k".repeat(10),
+            bytes: 1 << 20,
+            etag: etag.to_owned(),
+            version: None,
+        };
+        let of = |object| SourceRecord { object: Some(object), ..SourceRecord::default() };
+        let cuts = |etag: &str| cut(Chunker::new(SMALL).unwrap(), [of(object(etag)), of(object("e2"))]);
+        let (one, other) = (cuts("e1"), cuts("e9"));
+        assert_eq!(ranges(&one), [(1, 1), (2, 2)], "two keys and ETags have more than 20 bytes");
+        assert_eq!(one[0].records[0].object, Some(object("e1")));
+        assert_eq!((one[0].bytes, one[0].records[0].payload.len()), (12, 0));
+        assert_ne!(one[0].source, other[0].source);
+        assert_eq!(one[1].source, other[1].source);
+        let empty = cut(Chunker::new(SMALL).unwrap(), [item(0)]);
+        assert_ne!(one[0].source, empty[0].source);
     }
 
     #[test]

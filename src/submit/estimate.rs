@@ -19,6 +19,9 @@ pub struct Estimate {
     pub bytes: u64,
     /// Payloads that lie in objects of their own.
     pub inputs: u64,
+    /// Payloads that workers read where they are, and their bytes.
+    pub objects: u64,
+    pub object_bytes: u64,
     pub refused: u64,
     /// The first bad record.
     pub bad: Option<String>,
@@ -60,8 +63,8 @@ impl Estimate {
         [
             // Chunk and outcomes; what the batch itself has.
             ("put", 2 * self.chunks + self.inputs + BATCH_FACTS),
-            // Read by who runs them; outcomes by who supervises and who collects.
-            ("get", 3 * self.chunks + self.inputs + BATCH_FACTS),
+            // Chunks and payloads, read by who runs them; outcomes, by who supervises and who collects.
+            ("get", 3 * self.chunks + self.inputs + self.objects + BATCH_FACTS),
             ("list", 2 + self.chunks.div_ceil(limits::LIST_PAGE_MAX as u64)),
             ("send", messages),
             ("receive", self.chunks + 1),
@@ -77,5 +80,9 @@ impl Estimate {
         self.bytes += cut.bytes;
         self.inputs += cut.inputs.len() as u64;
         self.refused += cut.refused;
+        for object in cut.records.iter().filter_map(|record| record.object.as_ref()) {
+            self.objects += 1;
+            self.object_bytes += object.bytes;
+        }
     }
 }

@@ -24,7 +24,8 @@ pub(super) struct Failures {
 
 impl Failures {
     pub fn origin_of(parent: &BatchSnapshot) -> Origin {
-        Origin::new(parent.of.batch.to_string(), Format::plain(Kind::Failures), Pass::Record)
+        let origin = Origin::new(parent.of.batch.to_string(), Format::plain(Kind::Failures), Pass::Record);
+        Origin { fetch: parent.body.fetch.clone(), ..origin }
     }
 
     pub(super) async fn of(deps: &Deps, parent: BatchSnapshot) -> Result<Failures> {
@@ -76,6 +77,7 @@ impl Failures {
                 line: Some(record.number),
                 bad: None,
                 key: record.key,
+                object: record.object,
             });
         }
         Ok(items)

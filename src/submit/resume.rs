@@ -15,7 +15,7 @@ use super::stream::{StoredChunks, Stream};
 use super::supervisor::supervise;
 use crate::error::{Error, Result};
 use crate::layout::Message;
-use crate::layout::batch::BatchSource;
+use crate::layout::batch::{BatchSource, Dispatched};
 use crate::limits;
 use crate::model::BatchId;
 use crate::outcomes::{chunks, dispatched};
@@ -105,11 +105,14 @@ async fn send_again(deps: &Deps, snapshot: &BatchSnapshot, chunks: &[(u64, u64)]
         Some((_, last)) if *last > first_calls => dispatched::last(&*deps.store, &snapshot.of).await?.0,
         _ => None,
     };
-    let was_sent = |last: u64| {
-        last <= first_calls || dispatched.as_ref().is_some_and(|dispatched| dispatched.sent.contains(last))
+    // What has a part was sent, though the entry may have been written before.
+    let was_sent = |last: u64, parts: u64| {
+        let by_supervisor = |dispatched: &Dispatched| {
+            dispatched.sent.contains(last) || (last <= dispatched.through && parts > 0)
+        };
+        last <= first_calls || dispatched.as_ref().is_some_and(by_supervisor)
     };
-    let chunks: Vec<_> = chunks.iter().copied().filter(|(_, last)| was_sent(*last)).collect();
-    let undecided = planted!(snapshot.undecided(deps, &chunks).await?, NoResume => Vec::new());
+    let undecided = planted!(snapshot.undecided(deps, chunks, was_sent).await?, NoResume => Vec::new());
     let messages =
         undecided.iter().map(|(first, last)| send::chunk_message(deps, &snapshot.of, *first, *last, true));
     let messages: Vec<Message> = messages.collect();

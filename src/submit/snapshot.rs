@@ -81,9 +81,17 @@ impl BatchSnapshot {
         Chunk::of(&self.of.app, self.of.batch, &self.body, last)
     }
 
-    /// Those of these chunks, first number and last, of which not every call is decided.
-    pub(super) async fn undecided(&self, deps: &Deps, chunks: &[(u64, u64)]) -> Result<Vec<(u64, u64)>> {
+    /// Those of these chunks, first number and last, of which not every call is decided. `is_wanted`: of a chunk's last number
+    /// and the number of its log's parts.
+    pub(super) async fn undecided(
+        &self,
+        deps: &Deps,
+        chunks: &[(u64, u64)],
+        is_wanted: impl Fn(u64, u64) -> bool,
+    ) -> Result<Vec<(u64, u64)>> {
         let parts = self.parts(deps).await?;
+        let is_wanted = |last| is_wanted(last, parts.get(&last).copied().unwrap_or(0));
+        let chunks: Vec<_> = chunks.iter().copied().filter(|(_, last)| is_wanted(*last)).collect();
         let mut undecided = Vec::new();
         for some in chunks.chunks(limits::READ_AHEAD_MAX) {
             let looks = some.iter().map(|(first, last)| async {

@@ -7,6 +7,7 @@ mod attempt;
 mod batches;
 mod calls_first;
 mod chunk_queue_idle;
+mod data_buckets;
 mod definitions;
 pub mod delete;
 mod dispatch;
@@ -49,7 +50,7 @@ pub mod upkeep;
 mod walk;
 mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -60,10 +61,10 @@ use self::phase::Phases;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::limits;
-use crate::model::{PerQueue, QueueName, Time};
+use crate::model::{BucketName, PerQueue, QueueName, Time};
 use crate::seam::count::{Counts, Snapshot};
 use crate::seam::queue::QueueError;
-use crate::seam::{Deps, Executor, StoreError, Webhook};
+use crate::seam::{Buckets, Deps, Executor, StoreError, Webhook};
 use crate::store_clock;
 
 /// How a worker works.
@@ -88,6 +89,9 @@ pub struct Config {
     pub counts: Option<Arc<Counts>>,
     /// Delivers the webhooks of batches that this worker finishes.
     pub webhook: Option<Arc<dyn Webhook>>,
+    /// The buckets of users that payloads may be read from, and how they are opened.
+    pub data_buckets: BTreeSet<BucketName>,
+    pub buckets: Option<Arc<dyn Buckets>>,
 }
 
 impl Config {
@@ -102,6 +106,8 @@ impl Config {
             reconcile: true,
             counts: None,
             webhook: None,
+            data_buckets: BTreeSet::new(),
+            buckets: None,
         }
     }
 }
@@ -143,6 +149,7 @@ struct Shared {
     /// Requests counted already into some part.
     told: Mutex<Snapshot>,
     definitions: definitions::Definitions,
+    data_buckets: data_buckets::DataBuckets,
     quarantine: quarantine::Quarantine,
     pace: pace::Pace,
     health: health::Health,
@@ -165,6 +172,7 @@ impl Worker {
             written: Arc::default(),
             told: Mutex::default(),
             definitions: definitions::Definitions::new(deps.clone()),
+            data_buckets: data_buckets::DataBuckets::new(config.data_buckets.clone(), config.buckets.clone()),
             quarantine: quarantine::Quarantine::default(),
             pace: pace::Pace::default(),
             health: health::Health::default(),

@@ -33,6 +33,7 @@ mod world;
 mod datasets;
 mod ends;
 mod fairness;
+mod fetch;
 mod follow_ups;
 mod large;
 mod limits;

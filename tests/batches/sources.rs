@@ -120,7 +120,7 @@ async fn every_format(world: World) {
 }
 
 /// A bucket of somebody's.
-async fn bucket_of(objects: &[(&str, Vec<u8>)]) -> (aws_sdk_s3::Client, String) {
+pub async fn bucket_of(objects: &[(&str, Vec<u8>)]) -> (aws_sdk_s3::Client, String) {
     let s3 = harness::connect(&harness::draft("source")).await.s3;
     let bucket = harness::unique("source");
     s3.create_bucket().bucket(&bucket).send().await.expect("a bucket");
@@ -138,7 +138,7 @@ async fn objects_of_a_bucket(world: World) {
     objects.extend([("in/", Vec::new()), ("other", b"x".to_vec())]);
     let (s3, bucket) = bucket_of(&objects).await;
 
-    let few = answers(cat(&world, &format!("--input s3://{bucket}/in/000"), "").await);
+    let few = answers(cat(&world, &format!("--input s3://{bucket}/in/000 --pass body"), "").await);
     assert_eq!(few, (0..10).map(|n| format!("at in/{n:04}")).collect::<Vec<_>>());
     // More than a page, and none of them run.
     let mut command = world.command();

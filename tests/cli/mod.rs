@@ -11,6 +11,7 @@ mod context;
 mod damage;
 mod definitions;
 mod doctor;
+mod fetch;
 mod flat_cases;
 mod fleet;
 mod hostile_text;

@@ -91,6 +91,7 @@ Environment variables:
   AFN_ENDPOINT        URL of all services of AWS, instead of the context's or AWS's own
   AFN_REGION          the region, instead of the context's; else AWS_REGION counts
   AFN_PROFILE         profile of the AWS files, instead of the context's; else AWS_PROFILE counts
+  AFN_DATA_BUCKETS    buckets whose objects a worker reads for batches, separated by commas
   AFN_REGISTRY        what stands before the names of images, like registry.example.com/team
   AFN_EXECUTOR        what workers run functions in: docker, process or auto
   AFN_FUNCTION_UIDS   whom root runs functions without an image as: FIRST-LAST, or none for root

@@ -24,6 +24,7 @@ mod script;
 mod world;
 
 mod failures;
+mod fetch;
 mod histories;
 mod limits;
 mod losses;

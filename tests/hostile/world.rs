@@ -15,15 +15,15 @@ use afn::layout::object::{self, MarkKind, Reconciled, Settings, Started, TaskPan
 use afn::layout::watermarks::Watermarks;
 use afn::layout::{CallMessage, Key, Message, RangeMessage, Runs, SuperviseMessage};
 use afn::model::{
-    AppName, AttemptHistory, BatchId, BatchLimits, BatchRef, CallId, CallRef, DeliveryId, Digest, Kind,
-    Limits, MarkId, MessageId, PanicId, Retention, Source, Time, Version, WatermarksId,
+    AppName, AttemptHistory, BatchId, BatchLimits, BatchRef, BucketName, CallId, CallRef, DeliveryId, Digest,
+    Kind, Limits, MarkId, MessageId, PanicId, Region, Retention, Source, Time, Version, WatermarksId,
 };
 use afn::outcomes::{Chunk, Log};
 use afn::seam::executor::Invocation;
 use afn::seam::queue::{Outgoing, QueuePair, Queues};
 use afn::seam::rng::SeededRng;
 use afn::seam::store::{ByteRange, List, PutObject};
-use afn::seam::{Clock, Deps, Queue, StoreExt as _};
+use afn::seam::{Buckets, Clock, Deps, Queue, Store, StoreExt as _};
 use afn::submit::batch::{BatchOptions, BatchRequest, submit};
 use afn::submit::call::{self, Request};
 use afn::submit::source;
@@ -107,6 +107,19 @@ pub struct World {
     pub batches: Vec<BatchId>,
     ahead_ms: Arc<AtomicU64>,
     events: Events,
+    /// A bucket with objects that are payloads.
+    data: Data,
+}
+
+/// Any bucket that a worker opens.
+#[derive(Clone)]
+struct Data(MemoryStore);
+
+#[async_trait]
+impl Buckets for Data {
+    async fn open(&self, _: &BucketName, _: Option<&Region>) -> afn::Result<Arc<dyn Store>> {
+        Ok(Arc::new(self.0.clone()))
+    }
 }
 
 struct HandClock(tokio::time::Instant, Arc<AtomicU64>);
@@ -150,6 +163,7 @@ impl World {
         let queue = || Arc::new(MemoryQueue::new(clock.clone())) as Arc<dyn Queue>;
         let lane = || QueuePair { live: queue(), dead: queue() };
         let events = Events::default();
+        let data = Data(MemoryStore::new(clock.clone()));
         let deps = Deps {
             store: Arc::new(MemoryStore::new(clock.clone())),
             queues: Queues { calls: lane(), chunks: lane(), batches: lane() },
@@ -157,12 +171,19 @@ impl World {
             rng: Arc::new(SeededRng::new(7)),
             events: Arc::new(events.clone()),
         };
-        World { deps, app: name("victim"), calls: Vec::new(), batches: Vec::new(), ahead_ms, events }
+        World { deps, app: name("victim"), calls: Vec::new(), batches: Vec::new(), ahead_ms, events, data }
+    }
+
+    async fn put_data(&self) {
+        for key in ["in/1", "in/2", "in/3"] {
+            self.data.0.put(&Key::text(key), PutObject::create(key)).await.expect("put");
+        }
     }
 
     /// The honest store with this object in the place of the one under its key, and all messages once delivered before.
     pub async fn of(honest: &Honest, object: Option<&Object>) -> World {
         let mut world = World::new();
+        world.put_data().await;
         world.calls = honest.calls.clone();
         world.batches = honest.batches.clone();
         for honest in honest.objects.iter().chain(&honest.others) {
@@ -237,12 +258,19 @@ impl World {
             .map(|(key, line)| format!("{}\n", serde_json::json!({ "id": key, "x": line })));
         let records =
             source::text(records.collect::<String>(), "jsonl".parse().expect("a format"), "records");
-        let request = BatchRequest {
-            app: self.app.clone(),
-            route: "/f".parse().expect("a route"),
-            source: source::keyed(records, "id", "records").expect("JSON has fields"),
-            options,
-        };
+        self.batch_of(source::keyed(records, "id", "records").expect("JSON has fields"), options).await
+    }
+
+    /// Its payloads are objects of the bucket.
+    async fn batch_of_objects(&self) -> BatchId {
+        let store = Arc::new(self.data.0.clone());
+        let source = source::open("s3://data/in/", source::OpenOptions::default(), Some(store)).await;
+        self.batch_of(source.expect("a source"), BatchOptions::default()).await
+    }
+
+    async fn batch_of(&self, source: Box<dyn source::Source>, options: BatchOptions) -> BatchId {
+        let request =
+            BatchRequest { app: self.app.clone(), route: "/f".parse().expect("a route"), source, options };
         submit(&self.deps, request, &|_| {}).await.expect("submitted").batch
     }
 
@@ -259,7 +287,10 @@ impl World {
         };
         let executor = Scripted::new(self.deps.clock.clone(), script);
         let (stop, stopped) = watch::channel(Phase::Run);
-        let worker = Worker::new(self.deps.clone(), Arc::new(executor), Config::new("w", 2));
+        let mut config = Config::new("w", 2);
+        config.data_buckets = ["data".parse().expect("a bucket's name")].into();
+        config.buckets = Some(Arc::new(self.data.clone()));
+        let worker = Worker::new(self.deps.clone(), Arc::new(executor), config);
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(worker.run(stopped));
         let status = Key::Status(other, call);
@@ -286,6 +317,7 @@ impl Honest {
     /// A batch that is over and retried, one that is half done and cancelled, one that is open; calls likewise.
     pub async fn make() -> Honest {
         let mut world = World::new();
+        world.put_data().await;
         let Deps { store, clock, rng, .. } = &world.deps;
         afn::store_id::find_or_create(&**store, &**clock, &**rng).await.expect("an id");
         for app in [name("victim"), name(INNOCENT)] {
@@ -300,6 +332,7 @@ impl Honest {
         let lines: String = (1..=70).map(|line| format!("{line}\n")).collect();
         world.batches.push(world.batch(&lines, options).await);
         world.batches.push(world.batch(&lines, BatchOptions::default()).await);
+        world.batches.push(world.batch_of_objects().await);
         world.calls.push(world.call(&world.app, None).await);
         world.call(&name(INNOCENT), None).await;
         world.by_hand().await;

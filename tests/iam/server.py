@@ -31,6 +31,7 @@ SQS_ACTIONS = {
 # What S3 and SQS ask of a KMS key on behalf of the caller.
 KMS_ACTIONS = {
     "s3:GetObject": ["kms:Decrypt"],
+    "s3:GetObjectVersion": ["kms:Decrypt"],
     "s3:PutObject": ["kms:GenerateDataKey"],
     "sqs:ReceiveMessage": ["kms:Decrypt"],
     "sqs:SendMessage": ["kms:GenerateDataKey", "kms:Decrypt"],
@@ -99,7 +100,8 @@ class Request:
             listing = {"s3:prefix": prefix[0]} if prefix else {}
             return [("s3:ListBucket", arn, listing)] if self.method in ("GET", "HEAD") else [self.unknown()]
         if self.method in ("GET", "HEAD"):
-            return [("s3:GetObject", f"{arn}/{key}", {})]
+            action = "s3:GetObjectVersion" if "versionId" in self.query else "s3:GetObject"
+            return [(action, f"{arn}/{key}", {})]
         if self.method != "PUT" or "HTTP_X_AMZ_COPY_SOURCE" in self.environ:
             return [self.unknown()]
         headers = {"s3:if-none-match": "HTTP_IF_NONE_MATCH", "s3:if-match": "HTTP_IF_MATCH"}

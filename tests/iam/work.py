@@ -61,6 +61,9 @@ def submitter(world):
         batch(world, "s3://outputs/in/"),
         batch(world, "-", "--format", "jsonl", given=records("slow", "big", "fail")),
         batch(world, str(big)),
+        # The submitter reads the objects of these, and the worker those of the first two.
+        batch(world, "s3://sources/in/", "--pass", "body"),
+        batch(world, "s3://outputs/in/", "--pass", "body"),
     ]
     many = records("fail", *["slow"] * 20)
     stopped = [batch(world, "-", "--format", "jsonl", "--max-failures", "1", given=many)]
@@ -119,8 +122,8 @@ def worker(world):
     unsuited_batch = batch(world, "-", "--format", "jsonl", given=records("x"), route="/image")
     log = (world.home / "worker.log").open("w")
     process = world.start(
-        "worker", "worker", "--executor", "process", "-j", "4", "--visibility", "3s", stdin=subprocess.DEVNULL,
-        stdout=log, stderr=log,
+        "worker", "worker", "--executor", "process", "-j", "4", "--visibility", "3s", "--data-bucket", "sources",
+        "--data-bucket", "outputs", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
     )
     try:
         for call in calls:
@@ -186,9 +189,15 @@ def secrets(world):
 
 
 def outputs(world):
-    """A function with the worker's role on an instance reads a source and writes an output; `afn` hands it neither."""
+    """A function with the worker's role on an instance reads a source and writes an output; `afn` hands it neither. A worker
+    reads a version where a batch names one, which lists of S3 do not."""
     data = world.client("worker", "s3")
     for bucket in ("sources", "outputs"):
+        world.root("s3").put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        version = world.root("s3").put_object(Bucket=bucket, Key="in/a.jsonl", Body=b"old")["VersionId"]
+        world.root("s3").put_object(Bucket=bucket, Key="in/a.jsonl", Body=b"new")
+        old = data.get_object(Bucket=bucket, Key="in/a.jsonl", VersionId=version)["Body"].read()
+        assert old == b"old", old
         (entry,) = data.list_objects_v2(Bucket=bucket)["Contents"]
         body = data.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
         data.put_object(Bucket=bucket, Key=f"out/{entry['Key']}", Body=body)

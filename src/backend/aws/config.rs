@@ -123,7 +123,7 @@ async fn check_profile(profile: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(format!("there is no profile `{profile}` in the AWS files")).with_hint(
-        "`aws configure list-profiles` lists those there are; AFN_PROFILE, or the context, names this one",
+        "`aws configure list-profiles` lists those there are; AFN_PROFILE, the context or --source-profile names this one",
     ))
 }
 

@@ -245,6 +245,8 @@ pub(super) fn request_failure(answer: &Answer, place: &str) -> RequestFailure {
 pub(super) enum Wanted {
     Create,
     Replace,
+    /// To read one version of an object.
+    Version,
     /// To read, list or delete.
     Other,
 }
@@ -256,12 +258,20 @@ pub(super) fn store_error(failure: Failure, wanted: Wanted, bucket: &str) -> Sto
     };
     match (answer.status, answer.code.as_str(), wanted) {
         (412, _, Wanted::Create) => StoreError::Exists,
-        (412, _, Wanted::Replace) => StoreError::Changed,
+        (412, _, Wanted::Replace | Wanted::Version) => StoreError::Changed,
+        // The range lies behind the end of what is there now.
+        (416, _, Wanted::Version) => StoreError::Changed,
+        (404, "NoSuchBucket", Wanted::Version) => {
+            StoreError::Refused(format!("there is no bucket `{bucket}`"))
+        }
+        (403, "InvalidObjectState", _) => {
+            StoreError::Refused("it is archived, and has to be restored before it can be read".to_owned())
+        }
         (404, "NoSuchBucket", _) => missing(format!("there is no bucket `{bucket}`")).into(),
         (404, _, _) => StoreError::NotFound,
         (301, _, _) | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _) => {
             StoreError::Refused(format!(
-                "bucket `{bucket}` is in another region ({answer}); give the context its region"
+                "bucket `{bucket}` is in another region ({answer}); give the context its region, or that of a source by --source-region"
             ))
         }
         _ => request_failure(&answer, &format!("in bucket `{bucket}`")).into(),
@@ -317,6 +327,16 @@ mod tests {
         assert_eq!(store(412, "PreconditionFailed", Wanted::Create), StoreError::Exists);
         assert_eq!(store(412, "PreconditionFailed", Wanted::Replace), StoreError::Changed);
         assert_eq!(store(404, "NoSuchKey", Wanted::Replace), StoreError::NotFound);
+        assert_eq!(store(412, "PreconditionFailed", Wanted::Version), StoreError::Changed);
+        assert_eq!(store(416, "InvalidRange", Wanted::Version), StoreError::Changed);
+        assert_eq!(store(404, "NoSuchKey", Wanted::Version), StoreError::NotFound);
+        assert_eq!(store(404, "NoSuchVersion", Wanted::Version), StoreError::NotFound);
+        let refused = |why: &str| StoreError::Refused(why.to_owned());
+        assert_eq!(store(404, "NoSuchBucket", Wanted::Version), refused("there is no bucket `b`"));
+        assert_eq!(
+            store(403, "InvalidObjectState", Wanted::Version),
+            refused("it is archived, and has to be restored before it can be read")
+        );
     }
 
     #[test]

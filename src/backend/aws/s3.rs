@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, SdkBody};
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
+use percent_encoding::percent_decode_str;
 
 use super::config::{self, Connection};
 use super::errors::{Answer, Endpoint, Failure, Wanted, store_error};
@@ -14,8 +15,8 @@ use crate::layout::Key;
 use crate::model::Time;
 use crate::seam::Body;
 use crate::seam::store::{
-    ByteRange, ETag, List, ListEntry, ListPage, Object, ObjectInfo, Put, PutObject, Store, StoreError,
-    check_delete, past_prefix,
+    ByteRange, ETag, List, ListEntry, ListPage, Object, ObjectInfo, ObjectVersion, Put, PutObject, Store,
+    StoreError, check_delete, past_prefix,
 };
 
 /// The one entry of S3's metadata that carries ours: `x-amz-meta-afn`.
@@ -97,36 +98,16 @@ impl Store for S3Store {
     }
 
     async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
-        let header = match range {
-            ByteRange::Whole(_) => None,
-            // A header cannot name an empty range.
-            ByteRange::Part { length: 0, .. } | ByteRange::Last(0) => return self.empty(key).await,
-            ByteRange::Part { offset, length } => {
-                Some(format!("bytes={offset}-{}", offset.saturating_add(length - 1)))
-            }
-            ByteRange::Last(length) => Some(format!("bytes=-{length}")),
-        };
-        let request = self.client.get_object().bucket(&self.bucket).key(self.full(key)).set_range(header);
-        let got = match request.send().await.map_err(Failure::from) {
-            Ok(got) => got,
-            Err(Failure::Answer(Answer { status: 416, .. })) => return self.empty(key).await,
-            Err(failure) => return Err(self.error(failure, Wanted::Other).await),
-        };
-        let length = got.content_length.unwrap_or_default().max(0) as u64;
-        let info = ObjectInfo {
-            bytes: got.content_range.as_deref().and_then(size_of_whole).unwrap_or(length),
-            etag: etag(got.e_tag)?,
-            modified_at: time(got.last_modified),
-            content_type: typed(got.content_type),
-            metadata: got.metadata.and_then(|mut metadata| metadata.remove(METADATA)),
-        };
-        range.check(key, info.bytes)?;
-        let lost = |error: &dyn std::fmt::Display| StoreError::Lost(format!("the body broke off: {error}"));
-        let body = got.body.collect().await.map_err(|error| lost(&error))?.into_bytes();
-        if body.len() as u64 != length {
-            return Err(lost(&format_args!("{} of {length} bytes came", body.len())));
-        }
-        Ok(Object { body, info })
+        self.read(key, None, range).await
+    }
+
+    async fn get_version(
+        &self,
+        key: &Key,
+        version: &ObjectVersion,
+        range: ByteRange,
+    ) -> Result<Object, StoreError> {
+        self.read(key, Some(version), range).await
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
@@ -149,19 +130,21 @@ impl Store for S3Store {
             .prefix(self.full(&request.prefix))
             .set_start_after(request.start_after.as_ref().map(|key| self.full(key)))
             .set_delimiter(request.group.then(|| "/".to_owned()))
+            // XML has no way to write most control characters, which keys may have.
+            .encoding_type(EncodingType::Url)
             .max_keys(request.page() as i32);
         let listed = self.answer(request.send().await, Wanted::Other).await?;
         let mut page = ListPage::default();
         for object in listed.contents.unwrap_or_default() {
             page.entries.push(ListEntry {
-                key: self.bare(object.key.as_deref().unwrap_or_default())?,
+                key: self.bare(&decoded(object.key.as_deref().unwrap_or_default())?)?,
                 bytes: object.size.unwrap_or_default().max(0) as u64,
                 etag: etag(object.e_tag)?,
                 modified_at: time(object.last_modified),
             });
         }
         for prefix in listed.common_prefixes.unwrap_or_default() {
-            page.prefixes.push(self.bare(prefix.prefix.as_deref().unwrap_or_default())?);
+            page.prefixes.push(self.bare(&decoded(prefix.prefix.as_deref().unwrap_or_default())?)?);
         }
         if listed.is_truncated == Some(true) {
             let last_key = page.entries.last().map(|entry| entry.key.clone());
@@ -198,6 +181,54 @@ impl Store for S3Store {
 }
 
 impl S3Store {
+    async fn read(
+        &self,
+        key: &Key,
+        version: Option<&ObjectVersion>,
+        range: ByteRange,
+    ) -> Result<Object, StoreError> {
+        let header = match range {
+            ByteRange::Whole(_) => None,
+            // A header cannot name an empty range.
+            ByteRange::Part { length: 0, .. } | ByteRange::Last(0) => return self.empty(key).await,
+            ByteRange::Part { offset, length } => {
+                Some(format!("bytes={offset}-{}", offset.saturating_add(length - 1)))
+            }
+            ByteRange::Last(length) => Some(format!("bytes=-{length}")),
+        };
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            .set_range(header)
+            .set_if_match(version.map(|version| version.etag.0.clone()))
+            .set_version_id(version.and_then(|version| version.id.clone()));
+        let wanted = if version.is_some() { Wanted::Version } else { Wanted::Other };
+        let got = match request.send().await.map_err(Failure::from) {
+            Ok(got) => got,
+            Err(Failure::Answer(Answer { status: 416, .. })) if version.is_none() => {
+                return self.empty(key).await;
+            }
+            Err(failure) => return Err(self.error(failure, wanted).await),
+        };
+        let length = got.content_length.unwrap_or_default().max(0) as u64;
+        let info = ObjectInfo {
+            bytes: got.content_range.as_deref().and_then(size_of_whole).unwrap_or(length),
+            etag: etag(got.e_tag)?,
+            modified_at: time(got.last_modified),
+            content_type: typed(got.content_type),
+            metadata: got.metadata.and_then(|mut metadata| metadata.remove(METADATA)),
+        };
+        range.check(key, info.bytes)?;
+        let lost = |error: &dyn std::fmt::Display| StoreError::Lost(format!("the body broke off: {error}"));
+        let body = got.body.collect().await.map_err(|error| lost(&error))?.into_bytes();
+        if body.len() as u64 != length {
+            return Err(lost(&format_args!("{} of {length} bytes came", body.len())));
+        }
+        Ok(Object { body, info })
+    }
+
     /// Of a range that S3 has no bytes for.
     async fn empty(&self, key: &Key) -> Result<Object, StoreError> {
         Ok(Object { body: Bytes::new(), info: self.head(key).await? })
@@ -220,6 +251,14 @@ fn spooled(body: &Body) -> SdkBody {
     });
     // The SDK's chunked encoding polls again after the end.
     SdkBody::from_body_1_x(StreamBody::new(pieces.fuse()))
+}
+
+/// A key of a list with `encoding-type=url`, in which S3 writes a space as `+`.
+fn decoded(key: &str) -> Result<String, StoreError> {
+    let key = key.replace('+', " ");
+    let text = percent_decode_str(&key).decode_utf8();
+    let text = text.map_err(|_| StoreError::Refused(format!("S3 listed `{key}`, which is not UTF-8")))?;
+    Ok(text.into_owned())
 }
 
 fn etag(etag: Option<String>) -> Result<ETag, StoreError> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use self::follow::LocalEvents;
-use self::receipt::{Receipts, RunReceipt};
+use self::receipt::{Receipts, RunReceipt, SourceReceipt};
 use super::options::ProgressStyle;
 use super::session::Session;
 use crate::embedded::Engine;
@@ -30,7 +30,7 @@ pub struct Job<'a> {
     pub style: ProgressStyle,
     pub run: RunReceipt,
     /// How a resume opens the source again.
-    pub source: Option<String>,
+    pub source: Option<SourceReceipt>,
     pub begun: Duration,
     /// The batch's id, once it is known.
     pub batch: watch::Sender<Option<BatchId>>,

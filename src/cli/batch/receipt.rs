@@ -11,8 +11,9 @@ use crate::cli::parse::Destination;
 use crate::cli::session::Session;
 use crate::embedded::Engine;
 use crate::error::{Error, Result};
-use crate::model::{AppName, BatchId};
+use crate::model::{AppName, BatchId, BucketName, Region};
 use crate::results::export::{CsvText, RowForm, errors_path, file};
+use crate::submit::source::bucket_of;
 
 const FOLDER: &str = "receipts";
 /// Older receipts are deleted.
@@ -28,12 +29,39 @@ pub struct Receipt {
     /// The source, which a resume opens again. `None` for standard input and for a retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// How a bucket is reached that it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_region: Option<Region>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_profile: Option<String>,
     /// Of a batch of `batch run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunReceipt>,
     /// The source broke and its submitter ended: `seal` need not wait for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
+}
+
+/// A source that a resume opens again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceReceipt {
+    pub location: String,
+    pub region: Option<Region>,
+    pub profile: Option<String>,
+}
+
+impl Receipt {
+    pub fn source(&self) -> Option<SourceReceipt> {
+        let (region, profile) = (self.source_region.clone(), self.source_profile.clone());
+        self.source.clone().map(|location| SourceReceipt { location, region, profile })
+    }
+}
+
+impl SourceReceipt {
+    /// The bucket that it names, if it names one.
+    pub fn bucket(&self) -> Option<BucketName> {
+        bucket_of(&self.location).ok().flatten()
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +124,7 @@ impl Receipts {
         engine: &Engine,
         app: &AppName,
         batch: BatchId,
-        source: Option<String>,
+        source: Option<SourceReceipt>,
         run: Option<RunReceipt>,
     ) {
         let consequence = match run {
@@ -104,7 +132,11 @@ impl Receipts {
             None => "`last` does not name this batch, and a resume needs its `--input`",
         };
         let context = engine.context.name.as_str().to_owned();
-        let receipt = Receipt { v: 1, batch, app: app.clone(), context, source, run, ended: false };
+        let (source, source_region, source_profile) =
+            source.map_or((None, None, None), |of| (Some(of.location), of.region, of.profile));
+        let app = app.clone();
+        let receipt =
+            Receipt { v: 1, batch, app, context, source, source_region, source_profile, run, ended: false };
         if let Err(error) = Receipts::of(session).and_then(|receipts| receipts.write(&receipt)) {
             session.printer.warning(format!("{error}; {consequence}"));
         }
@@ -194,14 +226,27 @@ mod tests {
             app: "a".parse().unwrap(),
             context: context.to_owned(),
             source: None,
+            source_region: None,
+            source_profile: None,
             run: None,
             ended: false,
         };
-        for receipt in [receipt(2_000, "local"), receipt(1_000, "local"), receipt(3_000, "aws")] {
+        let (region, profile) = (Some("eu-west-1".parse().unwrap()), Some("somebody".to_owned()));
+        let location = "s3://b/in/".to_owned();
+        let of_bucket = Receipt {
+            source: Some(location.clone()),
+            source_region: region.clone(),
+            source_profile: profile.clone(),
+            ..receipt(2_000, "local")
+        };
+        let source = of_bucket.source().unwrap();
+        assert_eq!(source.bucket().unwrap().as_str(), "b");
+        assert_eq!(source, SourceReceipt { location, region, profile });
+        for receipt in [of_bucket, receipt(1_000, "local"), receipt(3_000, "aws")] {
             receipts.write(&receipt).unwrap();
         }
         let newest = receipts.newest("local").unwrap().unwrap();
-        assert_eq!(newest, receipt(2_000, "local"));
+        assert_eq!((newest.batch, newest.source()), (receipt(2_000, "local").batch, Some(source)));
         assert_eq!(receipts.find(newest.batch).unwrap(), Some(newest));
     }
 }

@@ -34,7 +34,14 @@ impl Job<'_> {
     ) -> Result<ExitCode> {
         let printer = &self.session.printer;
         let scope = Scope::AtLeast(&self.version);
-        let mut worker = LocalWorker::start(self.engine, scope, self.run.concurrency, |_| {}).await?;
+        let mut worker = LocalWorker::start(self.engine, scope, self.run.concurrency, |config| {
+            // Whoever names a source here has asked for it to be read from here.
+            if let Some(source) = &self.source {
+                config.data_buckets.extend(source.bucket());
+                config.buckets = Some(self.engine.buckets(source.profile.clone()));
+            }
+        })
+        .await?;
         self.session.print_risks(&worker.executors);
         let is_behind = self.is_behind_others().await;
         let mut submitting = pin!(submission);

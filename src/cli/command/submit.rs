@@ -4,12 +4,13 @@ use clap::Args;
 use serde_json::json;
 
 use super::call::{self, SubmissionArgs};
-use crate::cli::batch::receipt::Receipts;
+use crate::cli::batch::receipt::{Receipts, SourceReceipt};
 use crate::cli::find;
 use crate::cli::format::{bytes, plural};
 use crate::cli::options::{ArrayFlags, FunctionArgs, PolicyFlags, SourceFlags};
 use crate::cli::session::Session;
 use crate::cli::text::Text;
+use crate::context::DataBucket;
 use crate::error::{Code, Error, Result};
 use crate::layout::batch::Chunking;
 use crate::limits::ms;
@@ -85,7 +86,7 @@ pub async fn batch(session: &Session, args: BatchSubmitArgs) -> Result<()> {
     }
     let engine = session.open().await?;
     let app = &args.function.app;
-    let source = reopenable(&*records);
+    let source = reopenable(&*records, &args.source);
     let request = BatchRequest {
         app: app.clone(),
         route: find::route(&engine.catalog, &args.function).await?,
@@ -127,9 +128,10 @@ pub async fn dry_run(session: &Session, records: Box<dyn Source>, on_bad_record:
     if let Some(bad) = &estimate.bad {
         session.printer.warning(bad);
     }
+    let bytes_all = estimate.bytes + estimate.object_bytes;
     let (calls, chunks) = (plural(estimate.calls, "call"), plural(estimate.chunks, "chunk"));
     let (dollars, requests) = (cost::shown(cost.dollars.total), plural(cost.requests_total, "request"));
-    let mut text = Text::from_iter([format!("{calls} in {chunks}, {}", bytes(estimate.bytes))]);
+    let mut text = Text::from_iter([format!("{calls} in {chunks}, {}", bytes(bytes_all))]);
     if estimate.refused > 0 {
         text.line(format!("{} cannot be a call", plural(estimate.refused, "record")));
     }
@@ -138,7 +140,7 @@ pub async fn dry_run(session: &Session, records: Box<dyn Source>, on_bad_record:
     let record = json!({
         "calls": estimate.calls,
         "chunks": estimate.chunks,
-        "bytes": estimate.bytes,
+        "bytes": bytes_all,
         "refused": estimate.refused,
         "cost": cost,
     });
@@ -147,11 +149,20 @@ pub async fn dry_run(session: &Session, records: Box<dyn Source>, on_bad_record:
 
 /// Opens what `--input` names. The bucket of an `s3://` source need not be the context's own.
 pub async fn open_source(session: &Session, input: &str, flags: &SourceFlags) -> Result<Box<dyn Source>> {
+    let SourceFlags { format, pass, delimiter, source_region: region, source_profile: profile, .. } =
+        flags.clone();
     let bucket = match source::bucket_of(input)? {
-        Some(bucket) => Some(session.open_bucket(bucket).await?),
+        Some(name) => {
+            let region = region.clone();
+            Some(session.open_bucket(&DataBucket { name, region, profile }).await?)
+        }
+        None if region.is_some() || profile.is_some() => {
+            return Err(Error::invalid(format!("`{input}` is no object and no prefix of S3"))
+                .with_hint("`--source-region` and `--source-profile` are for s3:// sources"));
+        }
         None => None,
     };
-    let options = OpenOptions { format: flags.format, pass: flags.pass, delimiter: flags.delimiter };
+    let options = OpenOptions { format, pass, delimiter, region };
     let mut source = source::open(input, options, bucket).await?;
     if let Some(field) = &flags.key {
         source = source::keyed(source, field, input)?;
@@ -166,9 +177,11 @@ pub async fn open_source(session: &Session, input: &str, flags: &SourceFlags) ->
     Ok(source)
 }
 
-/// The location by which a resume on this machine opens a source again; `None` for standard input.
-pub fn reopenable(source: &dyn Source) -> Option<String> {
-    Some(source.origin().location).filter(|location| location != source::STDIN)
+/// By what a resume on this machine opens a source again; `None` for standard input.
+pub fn reopenable(source: &dyn Source, flags: &SourceFlags) -> Option<SourceReceipt> {
+    let (region, profile) = (flags.source_region.clone(), flags.source_profile.clone());
+    let location = Some(source.origin().location).filter(|location| location != source::STDIN);
+    location.map(|location| SourceReceipt { location, region, profile })
 }
 
 pub fn batch_options(flags: &SourceFlags, policy: PolicyFlags) -> BatchOptions {

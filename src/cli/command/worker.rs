@@ -89,6 +89,7 @@ async fn work(
     engine.webhook_allow.extend(flags.webhook_allow);
     let mut worker = LocalWorker::start(&engine, Scope::All(&choice), flags.concurrency, |config| {
         config.grace = flags.grace.unwrap_or(config.grace);
+        config.data_buckets.extend(flags.data_buckets.iter().cloned());
         configure(config);
     })
     .await?;

@@ -79,6 +79,7 @@ impl<'a> Made<'a> {
             retention: None,
             array: None,
             retry_of: None,
+            fetch: None,
             created_at: id.time(),
             nonce: world.deps.nonce(),
         };
@@ -103,6 +104,7 @@ impl<'a> Made<'a> {
             source_line: Some(number),
             input: None,
             key: None,
+            object: None,
         };
         self.records(&(first..=last).map(record).collect::<Vec<_>>()).await;
     }

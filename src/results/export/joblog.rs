@@ -38,7 +38,10 @@ pub async fn write(
 fn line(row: &ResultRow, command: &str) -> Option<String> {
     let outcome = row.outcome.as_ref()?;
     let started_at = outcome.started_at?;
-    let sent = row.input.as_ref().map_or(0, |record| record.payload.len());
+    let sent = row.input.as_ref().map_or(0, |record| match &record.object {
+        Some(object) => object.bytes,
+        None => record.payload.len() as u64,
+    });
     let (exit, signal) = ended(row.status, outcome);
     Some(format!(
         "{}\t{}\t{}.{:03}\t{}.{:03}\t{sent}\t{}\t{exit}\t{signal}\t{command}\n",

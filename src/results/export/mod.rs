@@ -298,6 +298,12 @@ async fn read_bodies(deps: &Deps, rows: &Rows, mut row: ResultRow) -> (ResultRow
         outcome.result = result;
         objects.push((key, read));
     }
+    // The object itself stays where it is.
+    if let Some(record) = &mut row.input
+        && let Some(object) = &record.object
+    {
+        record.payload = object.reference().to_string().into();
+    }
     if let Some(record) = &mut row.input
         && let Some(sha256) = record.input.take()
     {

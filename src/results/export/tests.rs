@@ -29,6 +29,7 @@ fn record(number: u64, name: &str) -> Record {
         source_line: None,
         input: None,
         key: None,
+        object: None,
     }
 }
 

@@ -193,6 +193,7 @@ async fn retries_lie_over_what_failed() {
         source_line: Some(line),
         input: None,
         key: None,
+        object: None,
     };
     let first = made(1, None).await;
     first.chunk(1, 6).await;

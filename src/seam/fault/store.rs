@@ -10,7 +10,8 @@ use crate::layout::Key;
 use crate::model::Time;
 use crate::seam::clock::Clock;
 use crate::seam::store::{
-    ByteRange, ETag, List, ListPage, Object, ObjectInfo, PutObject, Store, StoreError, StoreExt,
+    ByteRange, ETag, List, ListPage, Object, ObjectInfo, ObjectVersion, PutObject, Store, StoreError,
+    StoreExt,
 };
 
 pub struct FaultStore {
@@ -55,6 +56,16 @@ impl Store for FaultStore {
 
     async fn get(&self, key: &Key, range: ByteRange) -> Result<Object, StoreError> {
         let get = |_| self.inner.get(key, range);
+        self.injector.inject(Operation::Get, &key.to_string(), || None, get).await
+    }
+
+    async fn get_version(
+        &self,
+        key: &Key,
+        version: &ObjectVersion,
+        range: ByteRange,
+    ) -> Result<Object, StoreError> {
+        let get = |_| self.inner.get_version(key, version, range);
         self.injector.inject(Operation::Get, &key.to_string(), || None, get).await
     }
 

@@ -215,11 +215,13 @@ pub enum Pass {
     Record,
     /// The content.
     Body,
+    /// Of an object: the content, which the worker reads where it is. Nothing is copied.
+    Fetch,
     /// Where it lies: `{"bucket","key","size","etag"}` or `{"path","size"}`.
     Ref,
 }
 
-words!(Pass, "pass": Record = "record", Body = "body", Ref = "ref");
+words!(Pass, "pass": Record = "record", Body = "body", Fetch = "fetch", Ref = "ref");
 
 #[cfg(test)]
 mod tests {

@@ -42,8 +42,9 @@ pub use keyed::keyed;
 
 use crate::error::{Error, Result};
 pub use crate::layout::chunk::NAME_HEADER;
+use crate::layout::chunk::name_header;
 use crate::limits;
-use crate::model::IndexRange;
+use crate::model::{BucketName, FetchSource, IndexRange, Region, SourceObject};
 use crate::seam::{Body, Store};
 use input::Input;
 
@@ -76,6 +77,8 @@ pub struct SourceRecord {
     pub bad: Option<Box<BadRecord>>,
     /// Its name in the user's own words, which no other record of the source has.
     pub key: Option<String>,
+    /// The payload is this object, and `payload` is empty.
+    pub object: Option<SourceObject>,
 }
 
 /// Why a record cannot be a call.
@@ -115,11 +118,14 @@ pub struct Origin {
     pub delimiter: Option<Delimiter>,
     /// The field that was said to have the keys.
     pub key: Option<String>,
+    /// Where workers read the payloads, if these are objects.
+    pub fetch: Option<FetchSource>,
 }
 
 impl Origin {
     pub(super) fn new(location: impl Into<String>, format: Format, pass: Pass) -> Origin {
-        Origin { location: location.into(), format: format.to_string(), pass, delimiter: None, key: None }
+        let (format, location) = (format.to_string(), location.into());
+        Origin { location, format, pass, delimiter: None, key: None, fetch: None }
     }
 }
 
@@ -137,7 +143,7 @@ impl Origin {
 }
 
 /// How a source is to be read, as far as a person says it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenOptions {
     /// Else it follows from the suffix, and from the first bytes.
     pub format: Option<Format>,
@@ -145,19 +151,21 @@ pub struct OpenOptions {
     pub pass: Option<Pass>,
     /// Of the fields of a CSV.
     pub delimiter: Option<Delimiter>,
+    /// The region of a bucket, for the workers that read objects of it.
+    pub region: Option<Region>,
 }
 
 /// The standard input.
 pub const STDIN: &str = "-";
 
 /// The bucket that a location like `s3://bucket/prefix` names; `None` of any other.
-pub fn bucket_of(location: &str) -> Result<Option<&str>> {
+pub fn bucket_of(location: &str) -> Result<Option<BucketName>> {
     match split(location) {
         Some(("", _)) => {
             Err(Error::invalid(format!("`{location}` names no bucket"))
                 .with_hint("write `s3://bucket/prefix`"))
         }
-        Some((bucket, _)) => Ok(Some(bucket)),
+        Some((bucket, _)) => bucket.parse().map(Some),
         None => Ok(None),
     }
 }
@@ -181,11 +189,12 @@ pub async fn open(
         let store = bucket.ok_or_else(|| {
             Error::invalid(format!("`{location}` cannot be read without a connection to S3"))
         })?;
-        let (bucket, key) = (objects::Bucket { name: name.to_owned(), store }, key.to_owned());
+        let (bucket, key) = (objects::Bucket { name: name.parse()?, store }, key.to_owned());
         let format = options.format_of(&key, Kind::Objects, location)?;
         return match format.kind {
             Kind::Objects => {
-                Ok(Box::new(objects::Objects::new(bucket, key, pass_of_whole(options.pass, location)?)))
+                let pass = pass_of_whole(options.pass, Pass::Fetch, location)?;
+                Ok(Box::new(objects::Objects::new(bucket, key, pass, options.region)))
             }
             Kind::Files => Err(Error::invalid(format!("`{location}` is no folder of files"))
                 .with_hint("take `--format objects`")),
@@ -226,7 +235,7 @@ async fn open_path(location: &str, options: OpenOptions) -> Result<Box<dyn Sourc
             return Err(Error::invalid(format!("`{location}` is a folder, it cannot be read as `{format}`"))
                 .with_hint("name a file, or leave `--format` out to make a call of each file"));
         }
-        let pass = pass_of_whole(options.pass, location)?;
+        let pass = pass_of_whole(options.pass, Pass::Body, location)?;
         return Ok(Box::new(files::Files::new(Origin::new(absolute, Format::plain(Kind::Files), pass))));
     }
     let format = options.format_of(location, Kind::Lines, location)?;
@@ -330,9 +339,15 @@ fn pass_of_records(pass: Option<Pass>) -> Result<Pass> {
     }
 }
 
-fn pass_of_whole(pass: Option<Pass>, location: &str) -> Result<Pass> {
+fn pass_of_whole(pass: Option<Pass>, default: Pass, location: &str) -> Result<Pass> {
     match pass {
-        None => Ok(Pass::Body),
+        None => Ok(default),
+        Some(Pass::Fetch) if default != Pass::Fetch => {
+            Err(Error::invalid(format!("`{location}` is a folder, which workers elsewhere cannot read"))
+                .with_hint(
+                    "`--pass fetch` is for the objects of an s3:// source; `--pass body` copies each file",
+                ))
+        }
         Some(Pass::Record) => Err(Error::invalid(format!("`{location}` has no records to pass"))
             .with_hint("`--pass body` sends each content, `--pass ref` where it lies")),
         Some(pass) => Ok(pass),
@@ -345,21 +360,15 @@ fn is_full(items: &[SourceRecord], bytes: u64) -> bool {
 
 /// The name of a file or object, as it travels beside what is sent of it.
 fn headers(name: &str) -> Result<BTreeMap<String, String>, String> {
-    const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
-    let header = percent_encoding::utf8_percent_encode(name, PLAIN).to_string();
-    let bytes = header.len() + NAME_HEADER.len();
-    if bytes as u64 > limits::HEADERS_BYTES_MAX {
-        return Err(format!(
-            "its name takes {bytes} bytes as a header, the most is {}",
-            limits::HEADERS_BYTES_MAX
-        ));
-    }
-    Ok(BTreeMap::from([(NAME_HEADER.to_owned(), header)]))
+    Ok(BTreeMap::from([(NAME_HEADER.to_owned(), name_header(name)?)]))
 }
+
+/// Of the content of files and objects.
+const CONTENT_TYPE: Cow<'static, str> = Cow::Borrowed("application/octet-stream");
 
 /// A file or object whose content is the payload.
 fn whole(name: &str, payload: Body) -> Result<SourceRecord, String> {
-    let content_type = Some(Cow::Borrowed("application/octet-stream"));
+    let content_type = Some(CONTENT_TYPE);
     Ok(SourceRecord { payload, content_type, headers: headers(name)?, ..SourceRecord::default() })
 }
 

@@ -10,18 +10,20 @@ use futures_util::future::try_join_all;
 
 use super::input::Input;
 use super::{
-    Format, Kind, Origin, Pass, Source, SourceRecord, bad_whole, headers, reference, too_big, whole,
+    CONTENT_TYPE, Format, Kind, Origin, Pass, Source, SourceRecord, bad_whole, headers, reference, too_big,
+    whole,
 };
 use crate::error::{Error, Result};
 use crate::layout::Key;
 use crate::limits;
+use crate::model::{BucketName, FetchSource, Region, SourceObject};
 use crate::seam::store::{ByteRange, ETag, List, ListEntry, Object, ObjectInfo};
 use crate::seam::{Store, StoreError, StoreExt as _};
 
 /// A bucket of the user, as a store without a prefix.
 #[derive(Clone)]
 pub(super) struct Bucket {
-    pub(super) name: String,
+    pub(super) name: BucketName,
     pub(super) store: Arc<dyn Store>,
 }
 
@@ -54,14 +56,16 @@ pub(super) struct Objects {
     bucket: Bucket,
     prefix: String,
     pass: Pass,
+    /// Of the bucket, if it was named.
+    region: Option<Region>,
     listed: VecDeque<ListEntry>,
     after: Option<String>,
     ended: bool,
 }
 
 impl Objects {
-    pub(super) fn new(bucket: Bucket, prefix: String, pass: Pass) -> Objects {
-        Objects { bucket, prefix, pass, listed: VecDeque::new(), after: None, ended: false }
+    pub(super) fn new(bucket: Bucket, prefix: String, pass: Pass, region: Option<Region>) -> Objects {
+        Objects { bucket, prefix, pass, region, listed: VecDeque::new(), after: None, ended: false }
     }
 
     async fn list(&mut self) -> Result<()> {
@@ -78,21 +82,39 @@ impl Objects {
     }
 
     fn reference(&self, object: &ListEntry) -> SourceRecord {
-        let place = serde_json::json!({
-            "bucket": self.bucket.name,
-            "key": object.key,
-            "size": object.bytes,
-            // On the wire it has quotes around it.
-            "etag": object.etag.0.trim_matches('"'),
-        });
-        reference(&object.key, &place)
+        reference(&object.key, &self.named(object).reference())
+    }
+
+    fn named(&self, object: &ListEntry) -> SourceObject {
+        SourceObject {
+            bucket: self.bucket.name.clone(),
+            key: object.key.clone(),
+            bytes: object.bytes,
+            etag: object.etag.0.clone(),
+            version: None,
+        }
+    }
+
+    fn fetched(&self, object: &ListEntry) -> SourceRecord {
+        if object.bytes > limits::BODY_BYTES_MAX {
+            return self.bad(object, too_big("object", object.bytes));
+        }
+        let named = self.named(object);
+        if let Err(reason) = named.check() {
+            return self.bad(object, reason);
+        }
+        SourceRecord { content_type: Some(CONTENT_TYPE), object: Some(named), ..SourceRecord::default() }
+    }
+
+    fn bad(&self, object: &ListEntry, reason: String) -> SourceRecord {
+        SourceRecord {
+            headers: headers(&object.key).unwrap_or_default(),
+            ..bad_whole(&self.bucket.location(&object.key), object.bytes, reason)
+        }
     }
 
     async fn body(&self, object: ListEntry) -> Result<SourceRecord> {
-        let bad = |reason| SourceRecord {
-            headers: headers(&object.key).unwrap_or_default(),
-            ..bad_whole(&self.bucket.location(&object.key), object.bytes, reason)
-        };
+        let bad = |reason| self.bad(&object, reason);
         if object.bytes > limits::BODY_BYTES_MAX {
             return Ok(bad(too_big("object", object.bytes)));
         }
@@ -108,15 +130,22 @@ impl Objects {
 #[async_trait]
 impl Source for Objects {
     fn origin(&self) -> Origin {
-        Origin::new(self.bucket.location(&self.prefix), Format::plain(Kind::Objects), self.pass)
+        let location = self.bucket.location(&self.prefix);
+        let fetch = (self.pass == Pass::Fetch)
+            .then(|| FetchSource { bucket: self.bucket.name.clone(), region: self.region.clone() });
+        Origin { fetch, ..Origin::new(location, Format::plain(Kind::Objects), self.pass) }
     }
 
     async fn next(&mut self) -> Result<Vec<SourceRecord>> {
         self.list().await?;
-        if self.pass == Pass::Ref {
+        if self.pass == Pass::Ref || self.pass == Pass::Fetch {
             let count = self.listed.len().min(limits::SOURCE_ITEMS_MAX);
             let objects: Vec<ListEntry> = self.listed.drain(..count).collect();
-            return Ok(objects.iter().map(|object| self.reference(object)).collect());
+            let record = |object| match self.pass {
+                Pass::Fetch => self.fetched(object),
+                _ => self.reference(object),
+            };
+            return Ok(objects.iter().map(record).collect());
         }
         let (mut objects, mut bytes) = (Vec::new(), 0);
         while objects.len() < limits::OBJECTS_AHEAD_MAX && bytes < limits::OBJECTS_AHEAD_BYTES {
@@ -226,7 +255,7 @@ mod tests {
         let more = [("in/", Bytes::new()), ("in/large", large.clone()), ("out/1", Bytes::new())];
         let bucket = Small::with(small.chain(more)).await;
 
-        let bodies = all("s3://b/in/", None, &bucket).await.unwrap();
+        let bodies = all("s3://b/in/", Some(Pass::Body), &bucket).await.unwrap();
         assert_eq!(bodies.len(), 8);
         assert_eq!(
             (bodies[3].payload.to_bytes().unwrap(), &*bodies[3].headers[NAME_HEADER]),
@@ -241,6 +270,35 @@ mod tests {
         let expected = format!(r#"{{"bucket":"b","key":"in/0","size":12,"etag":"{etag}"}}"#);
         assert_eq!(refs[0].payload.to_bytes().unwrap(), expected);
         assert_eq!(refs[0].headers[NAME_HEADER], "in/0");
+    }
+
+    /// By default nothing but the list is read, whatever the keys are.
+    #[tokio::test]
+    async fn objects_are_named_and_not_read() {
+        let keys = ["/", " a b ", "../x", "a//b", "k\n\u{1}", "\u{e9}\u{1f600}", "100%+"];
+        let mut keys: Vec<String> = keys.into_iter().map(|key| format!("{key}.bin")).collect();
+        keys.sort_unstable();
+        let bucket = Small::with(keys.iter().map(|key| (key.as_str(), Bytes::from_static(b"body")))).await;
+        let region: Region = "eu-west-1".parse().unwrap();
+        let options = OpenOptions { region: Some(region.clone()), ..OpenOptions::default() };
+        let source = open("s3://b", options, Some(bucket.clone())).await.unwrap();
+        let place = FetchSource { bucket: "b".parse().unwrap(), region: Some(region) };
+        assert_eq!((source.origin().fetch, source.origin().pass), (Some(place), Pass::Fetch));
+        let records = super::super::tests::all(source).await.unwrap();
+        let named: Vec<&SourceObject> =
+            records.iter().map(|record| record.object.as_ref().unwrap()).collect();
+        assert_eq!(named.iter().map(|object| object.key.clone()).collect::<Vec<_>>(), keys);
+        let etag = bucket.head(&Key::text(&keys[0])).await.unwrap().etag.0;
+        assert!(named.iter().all(|object| (object.bytes, &object.etag) == (4, &etag)));
+        assert!(records.iter().all(|record| record.payload.is_empty() && record.headers.is_empty()));
+        assert_eq!(records[0].content_type.as_deref(), Some("application/octet-stream"));
+        let said = open(
+            "s3://b/x.jsonl",
+            OpenOptions { pass: Some(Pass::Fetch), ..OpenOptions::default() },
+            Some(bucket),
+        )
+        .await;
+        assert!(said.err().unwrap().message().contains("records cannot be passed as `fetch`"));
     }
 
     #[tokio::test]

@@ -161,7 +161,8 @@ proptest! {
             (source.origin(), items, end)
         });
         let (origin, items, end) = all(options);
-        let again = OpenOptions { format: Some(origin.format.parse().unwrap()), pass: None, delimiter: origin.delimiter };
+        let format = Some(origin.format.parse().unwrap());
+        let again = OpenOptions { format, delimiter: origin.delimiter, ..OpenOptions::default() };
         prop_assert_eq!(all(again), (origin, items, end));
     }
 }

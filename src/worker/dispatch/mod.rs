@@ -15,15 +15,15 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use self::ledger::{Ledger, SendState};
 use self::window::{Observation, Window};
-use super::{Abandoned, Shared};
+use super::{Abandoned, Shared, quarantine};
 use crate::error::Code;
 use crate::event::Event;
 use crate::layout::batch::Batch;
 use crate::layout::chunk::chunk_first_min;
-use crate::layout::{Key, Message};
+use crate::layout::{Key, Message, RangeMessage, Runs};
 use crate::limits;
-use crate::model::BatchRef;
 use crate::model::id::NUMBER_MAX;
+use crate::model::{AttemptHistory, BatchRef};
 use crate::outcomes::{BatchFacts, Log, Logs, chunks};
 use crate::seam::queue::Depth;
 use crate::submit::send;
@@ -187,7 +187,7 @@ impl Dispatcher {
         if !self.reserve(&chunks, &seen).await? {
             return Ok(Vec::new());
         }
-        let sent = self.send(chunks).await;
+        let sent = self.send(chunks).await?;
         self.window.sent(sent.len() as u64, &seen);
         Ok(sent)
     }
@@ -239,7 +239,8 @@ impl Dispatcher {
         let is_time = seen.now.saturating_sub(self.ledger.uncertain_since()) >= limits::UNCERTAIN;
         let waiting = if is_time { 0 } else { seen.depth.in_flight as usize };
         let again = uncertain.into_iter().skip(waiting).rev();
-        let is_turn = unsent.is_empty() && is_idle;
+        // A message may wait for a pause to end.
+        let is_turn = unsent.is_empty() && is_idle && seen.depth.delayed == 0;
         choose(unsent.into_iter().chain(again.filter(|_| is_turn)), calls)
     }
 
@@ -265,13 +266,10 @@ impl Dispatcher {
     }
 
     /// Only an acknowledged message is sent (H12).
-    async fn send(&mut self, chunks: Vec<Candidate>) -> Vec<(u64, u64)> {
-        let messages: Vec<Message> = chunks
-            .iter()
-            .map(|chunk| {
-                send::chunk_message(&self.shared.deps, &self.of, chunk.first, chunk.last, chunk.again)
-            })
-            .collect();
+    async fn send(&mut self, chunks: Vec<Candidate>) -> Result<Vec<(u64, u64)>, Abandoned> {
+        // Gathered first: a future that holds the closure cannot be sent to another thread.
+        let messages: Vec<_> = chunks.iter().map(|chunk| self.message(*chunk)).collect();
+        let messages: Vec<Message> = stream::iter(messages).buffered(REQUESTS_MAX).try_collect().await?;
         for Candidate { first, last, again } in &chunks {
             let (app, batch) = (self.of.app.clone(), self.of.batch);
             self.shared.emit(Event::ChunkDispatched {
@@ -296,7 +294,18 @@ impl Dispatcher {
                 sent.push((first, last));
             }
         }
-        sent
+        Ok(sent)
+    }
+
+    /// Calls that go again are as suspect as they were under a message that was lost, maybe by one of them: they run under a mark.
+    async fn message(&self, Candidate { first, last, again }: Candidate) -> Result<Message, Abandoned> {
+        let calls = Runs::one(first, last, AttemptHistory::default());
+        let losses = match again {
+            true => quarantine::losses(&self.shared, &self.of.app, self.of.batch, last, &calls).await?,
+            false => Runs::default(),
+        };
+        let message = send::range_message(&self.shared.deps, &self.of, last, calls);
+        Ok(Message::Range(RangeMessage { again, lost_before: again, losses, ..message }))
     }
 
     /// What the chunk says of itself: the chunk before it may be missing. One that cannot be read is sent all the same, so

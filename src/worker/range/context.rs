@@ -12,10 +12,11 @@ use crate::layout::chunk::Record;
 use crate::layout::part::{Row, RowResult};
 use crate::limits;
 use crate::model::{AppName, AttemptHistory, AttemptId, BatchId, DeliveryId, State, Time, Version};
-use crate::seam::executor::{Execution, Fault, Invocation, Verdict};
+use crate::seam::executor::{Execution, Fault, Invocation, Mismatch, Verdict};
 use crate::seam::store::PutObject;
 use crate::seam::{Body, ExecutionLog, StoreError, StoreExt as _};
 use crate::worker::attempt::{self, AttemptEnd, Next, Policy};
+use crate::worker::data_buckets::ObjectError;
 use crate::worker::definitions::Definition;
 use crate::worker::limiter::Permit;
 use crate::worker::outcome::{reason, status};
@@ -117,7 +118,7 @@ impl CallContext {
             call: self.batch_id.call(record.number),
             attempt,
             env: place(&self.batch, record),
-            headers: record.headers.clone(),
+            headers: record.all_headers(),
             content_type: record.content_type.clone().or_else(|| self.version.content_type.clone()),
             payload,
             execution_log: ExecutionLog::default(),
@@ -150,6 +151,10 @@ impl CallContext {
             Err(PayloadError::Unread(error)) => {
                 return CallEnd::Interrupted(open, Interruption::NotStored(error));
             }
+            Err(PayloadError::Busy(why)) => return self.read_later(shared, open, why),
+            Err(PayloadError::Mismatch(why)) => {
+                return CallEnd::Interrupted(open, Interruption::Mismatch(why.to_string()));
+            }
         };
         let work = self.invocation(&open.record, payload, open.history.next_attempt());
         let (taken_at, execution_log) = (shared.deps.now(), work.execution_log.clone());
@@ -158,8 +163,25 @@ impl CallContext {
         self.conclude(shared, open, CallExecution { taken_at, execution_log, run }).await
     }
 
-    /// The record's own, or what lies beside the chunk because it is too big for it.
+    /// The object gets as many tries as a function that asks for a later one. Each has repeated its requests for a minute.
+    fn read_later(&self, shared: &Shared, open: OpenCall, why: String) -> CallEnd {
+        let mut history = open.history;
+        match attempt::next(&mut history, AttemptEnd::Busy(None), &self.policy()) {
+            Next::Retry(wait) => CallEnd::Retry(OpenCall { history, ..open }, wait),
+            Next::Decide | Next::HandBack => {
+                let number = open.record.number;
+                let row = self.row_without_run(shared, number, State::Error, Some(why), history);
+                CallEnd::Unrunnable(Box::new(row))
+            }
+        }
+    }
+
+    /// The record's own, what lies beside the chunk because it is too big for it, or an object in a bucket of the user.
     async fn payload(&self, shared: &Shared, record: &Record) -> Result<Body, PayloadError> {
+        if let Some(object) = &record.object {
+            let region = self.batch.fetch.as_ref().and_then(|fetch| fetch.region.as_ref());
+            return Ok(shared.data_buckets.read(object, region).await?);
+        }
         let Some(sha256) = &record.input else { return Ok(record.payload.clone().into()) };
         let key = Key::Input(self.app.clone(), self.batch_id, record.number);
         let what = match shared.deps.store.stream(&key, limits::BODY_BYTES_MAX).await {
@@ -284,6 +306,21 @@ enum PayloadError {
     /// It will never be what was submitted.
     Bad(String),
     Unread(Error),
+    /// A later try may read it.
+    Busy(String),
+    /// Other workers may read it.
+    Mismatch(Mismatch),
+}
+
+impl From<ObjectError> for PayloadError {
+    fn from(error: ObjectError) -> PayloadError {
+        match error {
+            ObjectError::Bad(why) => PayloadError::Bad(why),
+            ObjectError::Busy(why) => PayloadError::Busy(why),
+            ObjectError::Unreached(error) => PayloadError::Unread(error.into()),
+            ObjectError::Mismatch(mismatch) => PayloadError::Mismatch(mismatch),
+        }
+    }
 }
 
 fn end_of_log(log: &Bytes) -> Option<String> {

@@ -17,7 +17,7 @@ use crate::layout::object::MarkKind;
 use crate::layout::part::Row;
 use crate::layout::{Key, RangeMessage};
 use crate::limits;
-use crate::model::{AttemptHistory, DeliveryId, MarkId, State, Time};
+use crate::model::{AttemptHistory, DeliveryId, MarkId, State, Time, Version};
 use crate::outcomes::log::Addition;
 use crate::outcomes::{Chunk, Log};
 use crate::planted::planted;
@@ -100,7 +100,7 @@ impl Preparation {
         let (app, batch) = (&self.message.app, &self.snapshot.batch);
         let resolved = self.shared.definitions.resolve(app, &batch.function, &batch.version).await?;
         if let Resolved::Ready(version, _) = &resolved {
-            if let Err(mismatch) = self.shared.executor.suits(version) {
+            if let Err(mismatch) = self.suits(version) {
                 return self.put_back_mismatched(mismatch).await.map(Prepared::Done);
             }
             match self.start_intake(version.limits.timeout_ms).await? {
@@ -153,6 +153,15 @@ impl Preparation {
             worker_version: env!("CARGO_PKG_VERSION").into(),
         });
         self.range(context, log, records, claim).await
+    }
+
+    /// Whether this worker can run the version, and read the payloads.
+    fn suits(&self, version: &Version) -> Result<(), Mismatch> {
+        self.shared.executor.suits(version)?;
+        match &self.snapshot.batch.fetch {
+            Some(fetch) => self.shared.data_buckets.check(&fetch.bucket),
+            None => Ok(()),
+        }
     }
 
     /// From the third delivery on (two lost workers may have had another reason), writes a `Reading` mark before the objects are

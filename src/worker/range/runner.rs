@@ -125,9 +125,9 @@ impl Runner<'_> {
         self.calls.take()
     }
 
-    /// `None`: its payload lies beside the chunk and is fetched first.
+    /// `None`: its payload lies beside the chunk, or in a bucket of the user, and is fetched first.
     fn begin(&mut self, open: OpenCall) -> Option<Invocation> {
-        if open.record.input.is_some() {
+        if open.record.input.is_some() || open.record.object.is_some() {
             self.rest = Some((open, None));
             return None;
         }

@@ -72,6 +72,7 @@ impl Source for Slow {
             pass: Pass::Record,
             delimiter: None,
             key: None,
+            fetch: None,
         }
     }
 

@@ -55,6 +55,7 @@ impl Source for Counting {
             pass: Pass::Record,
             delimiter: None,
             key: None,
+            fetch: None,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::cli::parse::Output;
 use crate::cli::session::Session;
 use crate::cli::signal::{self, StopSignals};
 use crate::error::{Error, Result};
-use crate::model::BatchRef;
+use crate::model::{BatchRef, Region};
 use crate::outcomes::deleted_error;
 use crate::results::{self, BatchView};
 use crate::submit::batch::{End, Submitted};
@@ -35,6 +35,14 @@ pub struct BatchResumeArgs {
     #[arg(long, short, value_name = "SOURCE")]
     pub input: Option<String>,
 
+    /// The region of an s3:// source, if it is not the context's and not what was said before.
+    #[arg(long, value_name = "REGION")]
+    pub source_region: Option<Region>,
+
+    /// A profile of the AWS files that may read an s3:// source, if it is not the context's and not what was said before.
+    #[arg(long, value_name = "NAME")]
+    pub source_profile: Option<String>,
+
     /// For a batch of `batch run`: where the results go, instead of where the run put them.
     #[arg(id = "output", long, short, value_name = "FILE")]
     pub output: Option<Output>,
@@ -50,12 +58,18 @@ pub async fn run(session: &Session, args: BatchResumeArgs) -> Result<ExitCode> {
     let batch = find::batch_in(session, &engine, args.of.batch)?;
     let view = results::batch::load(&engine.deps, batch).await?;
     let (source, run) = match Receipts::of(session)?.find(batch)? {
-        Some(receipt) => (receipt.source, receipt.run),
+        Some(receipt) => (receipt.source(), receipt.run),
         None => (None, None),
     };
-    let records = open_records(session, &view, args.input, source.clone()).await?;
+    let connection = SourceFlags {
+        source_region: args.source_region.or(source.as_ref().and_then(|source| source.region.clone())),
+        source_profile: args.source_profile.or(source.as_ref().and_then(|source| source.profile.clone())),
+        ..SourceFlags::default()
+    };
+    let location = source.as_ref().map(|source| source.location.clone());
+    let records = open_records(session, &view, args.input, location, &connection).await?;
     let origin = records.as_deref().map(Source::origin);
-    let source = records.as_deref().and_then(reopenable).or(source);
+    let source = records.as_deref().and_then(|records| reopenable(records, &connection)).or(source);
     let request = ResumeRequest { batch, source: records };
     let Some(mut run) = run else {
         let resumed = signal::or_interrupted(resume(&engine.deps, request, &|_| {})).await?;
@@ -112,6 +126,7 @@ async fn open_records(
     view: &BatchView,
     input: Option<String>,
     source: Option<String>,
+    connection: &SourceFlags,
 ) -> Result<Option<Box<dyn Source>>> {
     let input = match (input, source) {
         (Some(_), _) if view.source.is_none() => {
@@ -126,7 +141,7 @@ async fn open_records(
     let pass = Some(begun.pass.parse()?).filter(|pass| *pass != Pass::Record);
     let delimiter = begun.delimiter.as_deref().map(str::parse).transpose()?;
     let format = Some(begun.format.parse()?);
-    let flags = SourceFlags { format, pass, delimiter, key: begun.key.clone(), ..SourceFlags::default() };
+    let flags = SourceFlags { format, pass, delimiter, key: begun.key.clone(), ..connection.clone() };
     let opened = open_source(session, &input, &flags).await;
     opened.map(Some).map_err(|error| error.context(format!("batch {} cannot be resumed", view.batch)))
 }

@@ -134,7 +134,7 @@ pub async fn run(session: &Session, args: BatchRunArgs) -> Result<ExitCode> {
         events,
         style: follow::resolve(args.work.progress.progress, &session.printer),
         run,
-        source: reopenable(&*records),
+        source: reopenable(&*records, &args.source),
         begun: engine.deps.clock.monotonic(),
         batch: watch::Sender::new(None),
     };
