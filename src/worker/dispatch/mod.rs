@@ -187,7 +187,7 @@ impl Dispatcher {
         if !self.reserve(&chunks, &seen).await? {
             return Ok(Vec::new());
         }
-        let sent = self.send(chunks).await?;
+        let sent = self.send(chunks, seen.depth.is_dry()).await?;
         self.window.sent(sent.len() as u64, &seen);
         Ok(sent)
     }
@@ -266,10 +266,11 @@ impl Dispatcher {
     }
 
     /// Only an acknowledged message is sent (H12).
-    async fn send(&mut self, chunks: Vec<Candidate>) -> Result<Vec<(u64, u64)>, Abandoned> {
+    async fn send(&mut self, chunks: Vec<Candidate>, is_dry: bool) -> Result<Vec<(u64, u64)>, Abandoned> {
         // Gathered first: a future that holds the closure cannot be sent to another thread.
-        let messages: Vec<_> = chunks.iter().map(|chunk| self.message(*chunk)).collect();
-        let messages: Vec<Message> = stream::iter(messages).buffered(REQUESTS_MAX).try_collect().await?;
+        let messages: Vec<_> = chunks.iter().map(|chunk| self.message(*chunk, is_dry)).collect();
+        let messages: Vec<_> = stream::iter(messages).buffered(REQUESTS_MAX).try_collect().await?;
+        let (chunks, messages): (Vec<Candidate>, Vec<Message>) = messages.into_iter().flatten().unzip();
         for Candidate { first, last, again } in &chunks {
             let (app, batch) = (self.of.app.clone(), self.of.batch);
             self.shared.emit(Event::ChunkDispatched {
@@ -298,14 +299,23 @@ impl Dispatcher {
     }
 
     /// Calls that go again are as suspect as they were under a message that was lost, maybe by one of them: they run under a mark.
-    async fn message(&self, Candidate { first, last, again }: Candidate) -> Result<Message, Abandoned> {
+    /// None where a mark tells that a worker has had the chunk's message, and that message may still be somewhere.
+    async fn message(
+        &self,
+        chunk: Candidate,
+        is_dry: bool,
+    ) -> Result<Option<(Candidate, Message)>, Abandoned> {
+        let Candidate { first, last, again } = chunk;
         let calls = Runs::one(first, last, AttemptHistory::default());
         let losses = match again {
             true => quarantine::losses(&self.shared, &self.of.app, self.of.batch, last, &calls).await?,
             false => Runs::default(),
         };
+        if !losses.is_empty() && !is_dry {
+            return Ok(None);
+        }
         let message = send::range_message(&self.shared.deps, &self.of, last, calls);
-        Ok(Message::Range(RangeMessage { again, lost_before: again, losses, ..message }))
+        Ok(Some((chunk, Message::Range(RangeMessage { again, lost_before: again, losses, ..message }))))
     }
 
     /// What the chunk says of itself: the chunk before it may be missing. One that cannot be read is sent all the same, so

@@ -70,10 +70,16 @@ impl SingleCall {
         Ok((self.lease, id))
     }
 
-    /// A queue that delivers before the time is up (a re-sent message, a clock that runs ahead).
+    /// A queue that delivers before the time is up (a re-sent message, a clock that runs ahead). A message that a worker may have
+    /// been lost with is put back itself, or nobody would know of that.
     pub(super) async fn put_back_until(self, not_before: Time) -> Result<Done, Abandoned> {
         let wait_ms = not_before.since_ms(self.shared.deps.now()).min(limits::ms(limits::DELAY_MAX));
-        self.replace(Duration::from_millis(wait_ms), false).await
+        let wait = Duration::from_millis(wait_ms);
+        if (2..=limits::PUT_BACK_COUNT_MAX).contains(&self.lease.delivery) {
+            self.lease.give_back(wait).await?;
+            return Ok(Done::Left);
+        }
+        self.replace(wait, false).await
     }
 
     /// This version cannot run here. The message goes back for a moment: a mismatch never decides a call, unless it was not
