@@ -8,11 +8,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::chunker::{Chunker, Cut};
+use super::in_flight::{InFlight, changed};
 use super::seal::put_sealed;
 use super::source::{STDIN, Source, SourceRecord};
 use super::submission::{End, OnBadRecord, OnProgress, Progress, Submitted, resume_hint};
 use super::supervisor::call_supervisor;
-use super::window::{Window, changed};
 use crate::error::{Code, Error, Result};
 use crate::layout::batch::{Cancelled, SEALED_BY_SUBMITTER, Sealed};
 use crate::layout::chunk::ChunkFacts;
@@ -36,13 +36,13 @@ pub(super) struct Stream<'a> {
 /// The chunks of an earlier submission, by their first numbers.
 pub(super) type StoredChunks = BTreeMap<u64, ChunkFacts>;
 
-/// Chunks between the source and the window.
+/// Chunks between the source and those in flight.
 struct Intake {
     batch: BatchId,
     /// Stored chunks that the source has not come to. They are compared, not written.
     stored: StoredChunks,
     /// New chunks from the gaps between stored ones. They wait until every stored chunk was found to be the same. No more
-    /// than a window: an earlier submitter had begun to write them when it stopped.
+    /// than can be in flight: an earlier submitter had begun to write them when it stopped.
     held: VecDeque<Cut>,
     /// The last numbers of all chunks, where another submitter may have written some.
     lasts: Option<BTreeSet<u64>>,
@@ -74,9 +74,9 @@ impl Intake {
         }
     }
 
-    /// Chunks are compared without room in the window, because none of them is written meanwhile.
-    fn has_room(&self, window: &Window<'_>) -> bool {
-        !self.stored.is_empty() || (self.held.is_empty() && window.has_room())
+    /// Chunks are compared without room among those in flight, because none of them is written meanwhile.
+    fn has_room(&self, in_flight: &InFlight<'_>) -> bool {
+        !self.stored.is_empty() || (self.held.is_empty() && in_flight.has_room())
     }
 
     fn next_ready(&mut self) -> Option<Cut> {
@@ -118,21 +118,21 @@ impl Stream<'_> {
         let mut done = Progress::none(self.of.batch);
         (self.progress)(done);
         let mut intake = Intake::new(self.of.batch, stored);
-        let mut window = Window::new(self.deps, self.of.clone(), self.first_calls);
+        let mut in_flight = InFlight::new(self.deps, self.of.clone(), self.first_calls);
         let clock = &self.deps.clock;
         let mut next_look = clock.monotonic() + limits::SUBMIT_LOOK;
         let mut pause = Pause { stored_at: clock.monotonic(), was_long: false };
         let mut reading = true;
         loop {
-            while window.has_room()
+            while in_flight.has_room()
                 && let Some(cut) = intake.next_ready()
             {
                 pause.end(clock.monotonic());
-                window.put(cut);
+                in_flight.put(cut);
             }
             if !reading && (!intake.stored.is_empty() || intake.held.is_empty()) {
-                window.end();
-                if window.is_empty() {
+                in_flight.end();
+                if in_flight.is_empty() {
                     break;
                 }
             }
@@ -141,22 +141,22 @@ impl Stream<'_> {
                 () = clock.sleep(next_look.saturating_sub(clock.monotonic())) => {
                     if self.deps.store.fact_exists::<Cancelled>(self.of).await? {
                         // Chunks in flight still get their messages: without one a chunk waits until a worker resends it.
-                        window.end();
-                        while !window.is_empty() {
-                            done.add(window.turn().await?);
+                        in_flight.end();
+                        while !in_flight.is_empty() {
+                            done.add(in_flight.turn().await?);
                         }
                         return Ok(submitted(done, done.calls, End::Cancelled));
                     }
                     next_look = clock.monotonic() + limits::SUBMIT_LOOK;
                 }
-                cut = next.recv(), if reading && intake.has_room(&window) => match cut {
+                cut = next.recv(), if reading && intake.has_room(&in_flight) => match cut {
                     None => reading = false,
                     Some(cut) => if let Some(stored) = intake.add(cut)? {
                         done.add(stored);
                         (self.progress)(done);
                     }
                 },
-                acknowledged = window.turn(), if !window.is_empty() => {
+                acknowledged = in_flight.turn(), if !in_flight.is_empty() => {
                     let acknowledged = acknowledged?;
                     if acknowledged.chunks > 0 && std::mem::take(&mut pause.was_long) {
                         call_supervisor(self.deps, self.of).await?;

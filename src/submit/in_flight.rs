@@ -1,6 +1,6 @@
-//! Chunks in flight: written to the store in parallel, the messages of the first ones sent ten to a request, both bounded by a
-//! window. A chunk leaves the window when its message is acknowledged, so that a submission that stops leaves at most a window
-//! of stored chunks without a message (H22). One that the supervisor sends leaves it when it is stored.
+//! Chunks in flight: written to the store in parallel, the messages of the first ones sent ten to a request; both bounded. A
+//! chunk stays until its message is acknowledged, so that a submission that stops leaves a bounded number of stored chunks
+//! without a message (H22). One that the supervisor sends stays until it is stored.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::outcomes::chunks::read_facts;
 use crate::seam::store::PutObject;
 use crate::seam::{Deps, StoreExt as _};
 
-/// Beside what is in the window, a chunk is being cut and one waits to enter.
+/// Beside what is in flight, a chunk is being cut and one waits to enter.
 const BYTES_MAX: u64 = limits::SUBMIT_BYTES_IN_FLIGHT - 2 * limits::CHUNK_BYTES_MAX;
 
-pub(super) struct Window<'a> {
+pub(super) struct InFlight<'a> {
     deps: &'a Deps,
     of: BatchRef,
     /// Chunks that end past this number are the supervisor's to send.
@@ -48,9 +48,9 @@ enum Done {
     Sent(Progress),
 }
 
-impl<'a> Window<'a> {
-    pub(super) fn new(deps: &'a Deps, of: BatchRef, first_calls: u64) -> Window<'a> {
-        Window {
+impl<'a> InFlight<'a> {
+    pub(super) fn new(deps: &'a Deps, of: BatchRef, first_calls: u64) -> InFlight<'a> {
+        InFlight {
             deps,
             of,
             first_calls,
@@ -93,7 +93,7 @@ impl<'a> Window<'a> {
     }
 
     /// Waits until a chunk is stored or messages are acknowledged, and returns the progress by acknowledged messages.
-    /// Cancel safe. Never returns while the window is empty.
+    /// Cancel safe. Never returns while nothing is in flight.
     pub(super) async fn turn(&mut self) -> Result<Progress> {
         loop {
             let wait = self.wait_before_send();
