@@ -21,7 +21,7 @@ pub const DISPATCH_LASTS_MIN: Duration = Duration::from_secs(10);
 pub const DISPATCH_LASTS_MAX: Duration = Duration::from_secs(40);
 /// The most calls that are sent at once, unless the batch is faster: 64 full chunks.
 pub const DISPATCH_CALLS_MAX: u64 = 64 * CHUNK_CALLS_MAX;
-/// It is no more than this by the rate at which calls are decided.
+/// It is no more than this by the rate at which calls are decided; of a batch with limits so much waits.
 pub const DISPATCH_AHEAD_MAX: Duration = minutes(5);
 /// By that rate, so much work is kept waiting. It bridges the lease of a lost supervisor.
 pub const DISPATCH_AHEAD: Duration = Duration::from_secs(30);

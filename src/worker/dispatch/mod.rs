@@ -40,6 +40,8 @@ pub(super) struct Dispatcher {
     begun: Duration,
     /// By last number: the first one of the chunks that were sent here.
     firsts: BTreeMap<u64, u64>,
+    /// By last number: when a mark was found of a chunk whose message may be somewhere.
+    marked_at: BTreeMap<u64, Duration>,
     newest: Option<Newest>,
     looked_at: Duration,
     /// When to look at the queue next, while chunks are unsent.
@@ -94,6 +96,7 @@ impl Dispatcher {
             window: Window::new(batch.chunking.first_calls),
             begun,
             firsts: BTreeMap::new(),
+            marked_at: BTreeMap::new(),
             newest: None,
             looked_at: begun,
             next_look: None,
@@ -203,6 +206,12 @@ impl Dispatcher {
         depth.unwrap_or(Depth { visible: 1, ..Depth::default() })
     }
 
+    /// Whether a mark of the chunk was found a short time ago.
+    fn is_marked(&self, last: u64) -> bool {
+        let now = self.shared.deps.clock.monotonic();
+        self.marked_at.get(&last).is_some_and(|at| now.saturating_sub(*at) < limits::UNCERTAIN)
+    }
+
     fn survey(&self, logs: &Logs, belongs_to: u64) -> Survey {
         let mut survey = Survey::default();
         let now = self.shared.deps.now();
@@ -215,6 +224,7 @@ impl Dispatcher {
             match self.ledger.state(log) {
                 _ if last <= self.batch.chunking.first_calls => {}
                 SendState::Sent => {}
+                SendState::Uncertain if self.is_marked(last) => {}
                 SendState::Uncertain => {
                     survey.uncertain.push(Candidate { first, last, again: true });
                     continue;
@@ -270,7 +280,12 @@ impl Dispatcher {
         // Gathered first: a future that holds the closure cannot be sent to another thread.
         let messages: Vec<_> = chunks.iter().map(|chunk| self.message(*chunk, is_dry)).collect();
         let messages: Vec<_> = stream::iter(messages).buffered(REQUESTS_MAX).try_collect().await?;
-        let (chunks, messages): (Vec<Candidate>, Vec<Message>) = messages.into_iter().flatten().unzip();
+        let (chunks, messages): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
+        let now = self.shared.deps.clock.monotonic();
+        let marked = chunks.iter().zip(&messages).filter(|(_, message)| message.is_none());
+        self.marked_at.extend(marked.map(|(chunk, _): (&Candidate, _)| (chunk.last, now)));
+        let both = chunks.into_iter().zip(messages).filter_map(|(chunk, message)| Some((chunk, message?)));
+        let (chunks, messages): (Vec<Candidate>, Vec<Message>) = both.unzip();
         for Candidate { first, last, again } in &chunks {
             let (app, batch) = (self.of.app.clone(), self.of.batch);
             self.shared.emit(Event::ChunkDispatched {
@@ -304,7 +319,7 @@ impl Dispatcher {
         &self,
         chunk: Candidate,
         is_dry: bool,
-    ) -> Result<Option<(Candidate, Message)>, Abandoned> {
+    ) -> Result<(Candidate, Option<Message>), Abandoned> {
         let Candidate { first, last, again } = chunk;
         let calls = Runs::one(first, last, AttemptHistory::default());
         let losses = match again {
@@ -312,10 +327,11 @@ impl Dispatcher {
             false => Runs::default(),
         };
         if !losses.is_empty() && !is_dry {
-            return Ok(None);
+            return Ok((chunk, None));
         }
         let message = send::range_message(&self.shared.deps, &self.of, last, calls);
-        Ok(Some((chunk, Message::Range(RangeMessage { again, lost_before: again, losses, ..message }))))
+        let message = Message::Range(RangeMessage { again, lost_before: again, losses, ..message });
+        Ok((chunk, Some(message)))
     }
 
     /// What the chunk says of itself: the chunk before it may be missing. One that cannot be read is sent all the same, so

@@ -67,7 +67,9 @@ impl Window {
     pub fn calls(&mut self, seen: &Observation) -> u64 {
         self.decided.push_back((seen.now, seen.decided));
         let lag = (seen.elapsed / 3).min(limits::DISPATCH_RATE_OVER);
-        let wanted = self.in_time(limits::DISPATCH_AHEAD + 2 * seen.mean + lag, seen);
+        // A limit is shared out among workers that have something of the batch: there is to be enough for all of them.
+        let ahead = if seen.is_limited { limits::DISPATCH_AHEAD_MAX } else { limits::DISPATCH_AHEAD };
+        let wanted = self.in_time(ahead + 2 * seen.mean + lag, seen);
         let by_rate = wanted.saturating_sub(seen.out).min(limits::DISPATCH_CALLS_MAX);
         let since_send = seen.now.saturating_sub(self.last_send.map_or(Duration::ZERO, |sent| sent.at));
         let stands_still = wanted == 0 && since_send >= limits::DISPATCH_STANDSTILL;
