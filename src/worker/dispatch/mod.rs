@@ -115,7 +115,9 @@ impl Dispatcher {
 
     /// Whether a chunk's message was sent, as far as is known. If not, this dispatcher will send it.
     pub fn is_sent(&self, log: &Log) -> bool {
-        log.last() <= self.batch.chunking.first_calls || self.ledger.state(log) == SendState::Sent
+        log.last() <= self.batch.chunking.first_calls
+            || self.ledger.state(log) == SendState::Sent
+            || self.is_marked(log.last())
     }
 
     /// When new chunks of an open batch are to be looked for, if they come from here.
@@ -165,7 +167,8 @@ impl Dispatcher {
         };
         let calls = self.window.calls(&seen);
         let is_idle = survey.out == 0 || self.window.is_empty(&seen);
-        let at_most = if is_idle { limits::DISPATCH_LOOK_AT_FIRST } else { limits::DISPATCH_LOOK_MAX };
+        let is_soon = is_idle && !survey.unsent.is_empty();
+        let at_most = if is_soon { limits::DISPATCH_LOOK_AT_FIRST } else { limits::DISPATCH_LOOK_MAX };
         self.next_look = Some(now + pause.min(at_most));
         // Workers decide the calls of a cancelled batch without running them.
         let chunks = match is_cancelled {
@@ -246,11 +249,13 @@ impl Dispatcher {
     /// messages were sent upwards. As many of the lowest as there are messages in flight get their time to show themselves.
     fn choose(&self, survey: Survey, calls: u64, is_idle: bool, seen: &Observation) -> Vec<Candidate> {
         let Survey { unsent, uncertain, .. } = survey;
-        let is_time = seen.now.saturating_sub(self.ledger.uncertain_since()) >= limits::UNCERTAIN;
-        let waiting = if is_time { 0 } else { seen.depth.in_flight as usize };
+        // A message that is delayed may wait for a pause to end.
+        let delayed = if seen.depth.delayed > 0 { limits::PAUSED_PUT_BACK_MAX } else { Duration::ZERO };
+        let since = seen.now.saturating_sub(self.ledger.uncertain_since());
+        let is_time = since >= limits::UNCERTAIN + delayed;
+        let waiting = if is_time { 0 } else { (seen.depth.in_flight + seen.depth.delayed) as usize };
         let again = uncertain.into_iter().skip(waiting).rev();
-        // A message may wait for a pause to end.
-        let is_turn = unsent.is_empty() && is_idle && seen.depth.delayed == 0;
+        let is_turn = unsent.is_empty() && is_idle;
         choose(unsent.into_iter().chain(again.filter(|_| is_turn)), calls)
     }
 
