@@ -41,6 +41,7 @@ WRITERS = {
     f"apps/red/batches/{ID}/marks/00000001/m.1.1": "worker",
     f"apps/red/batches/{ID}/marks/00000001/m.1.void": "worker",
     f"apps/red/batches/{ID}/unsuited/{SHA}": "worker",
+    f"apps/red/batches/{ID}/dispatched/0": "worker",
     f"apps/red/batches/{ID}/cancelled": "submitter canceller worker",
     f"apps/red/batches/{ID}/summary": "worker",
     f"apps/red/batches/{ID}/retries/1": "submitter canceller",

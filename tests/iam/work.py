@@ -72,6 +72,8 @@ def submitter(world):
     world.afn("submitter", "batch", "unpause", cancelled)
     world.afn("submitter", "batch", "cancel", cancelled)
     batches.append(batch(world, "-", "--format", "jsonl", "--max-concurrency", "1", given=records("slow", "slow")))
+    # More than the submitter puts on the queue: the supervisor writes down what it sends.
+    batches.append(batch(world, "-", "--format", "jsonl", given=records(*["x"] * 1_600)))
     world.afn("submitter", "doctor", codes=(0, 1))
     return calls, batches, stopped + [cancelled]
 
