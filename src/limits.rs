@@ -298,7 +298,7 @@ pub const RANGES_AHEAD: Duration = Duration::from_millis(500);
 pub const RANGE_CALLS_MAX: u64 = 65_536;
 /// Runs of retries that a supervisor names to its successor; of more the successor waits whether they come back.
 pub const RETRIED_RUNS_MAX: usize = 1_000;
-/// What a supervisor does not know whether it was sent gets this long, and two executions, to show itself.
+/// What a supervisor does not know whether it was sent gets this long to show itself; a retry two executions more.
 pub const UNCERTAIN: Duration = Duration::from_secs(90);
 /// Before a retry begins, its log was read within this.
 pub const RETRY_LOG_AGE: Duration = Duration::from_secs(30);

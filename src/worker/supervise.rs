@@ -1,6 +1,6 @@
 //! Follows a batch from its first message to its end. The supervisor checks progress, sends lost messages again, stops the
-//! batch when too many calls fail, and finishes it. It holds no slot. Two supervisors of one batch are harmless; each costs
-//! only its requests.
+//! batch when too many calls fail, and finishes it. It holds no slot. Two supervisors of one batch are harmless: one of
+//! them sends chunks (`dispatch`), and a chunk that both may have sent is read about in its log first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
