@@ -20,58 +20,33 @@ use crate::model::{BucketName, Digest, SourceObject};
 #[cfg(test)]
 mod tests;
 
-/// All records have their payloads in the chunk, or beside it.
-const LAYOUT: Layout =
-    Layout { schema: SCHEMA, bulk: &["payload", "headers", "refused"], alike: &[], looked_up: &[] };
+/// Payloads of some records are objects of the user where `with_objects`. `payload` has gaps then, so an afn that knows only
+/// version 1 cannot read the chunk: it would run these calls on empty payloads.
+fn schema(with_keys: bool, with_objects: bool) -> String {
+    let payload = if with_objects { "optional" } else { "required" };
+    let keys = if with_keys { "optional binary key (UTF8);" } else { "" };
+    let objects = if with_objects { OBJECT_COLUMNS } else { "" };
+    format!(
+        "message chunk {{
+            required int64 number;
+            {payload} binary payload;
+            optional binary content_type (UTF8);
+            optional binary headers (UTF8);
+            optional binary refused (UTF8);
+            optional int64 source_line;
+            optional binary input_sha256 (UTF8);
+            {keys}
+            {objects}
+        }}"
+    )
+}
 
-const SCHEMA: &str = "message chunk {
-    required int64 number;
-    required binary payload;
-    optional binary content_type (UTF8);
-    optional binary headers (UTF8);
-    optional binary refused (UTF8);
-    optional int64 source_line;
-    optional binary input_sha256 (UTF8);
-}";
-
-/// Records with keys: the same columns, and one more. What is on disk finds a key by the Bloom filters of its column.
-const KEYED_LAYOUT: Layout =
-    Layout { schema: KEYED_SCHEMA, bulk: LAYOUT.bulk, alike: &["key"], looked_up: &["key"] };
-
-const KEYED_SCHEMA: &str = "message chunk {
-    required int64 number;
-    required binary payload;
-    optional binary content_type (UTF8);
-    optional binary headers (UTF8);
-    optional binary refused (UTF8);
-    optional int64 source_line;
-    optional binary input_sha256 (UTF8);
-    optional binary key (UTF8);
-}";
-
-/// Payloads of some records are objects of the user. `payload` has gaps here, so an afn that knows only version 1 cannot read
-/// the chunk: it would run these calls on empty payloads.
-const FETCH_LAYOUT: Layout = Layout {
-    schema: FETCH_SCHEMA,
-    bulk: &["payload", "headers", "refused", "object_etag"],
-    alike: &["object_bucket", "object_key"],
-    looked_up: &[],
-};
-
-const FETCH_SCHEMA: &str = "message chunk {
-    required int64 number;
-    optional binary payload;
-    optional binary content_type (UTF8);
-    optional binary headers (UTF8);
-    optional binary refused (UTF8);
-    optional int64 source_line;
-    optional binary input_sha256 (UTF8);
+const OBJECT_COLUMNS: &str = "
     optional binary object_bucket (UTF8);
     optional binary object_key (UTF8);
     optional int64 object_bytes;
     optional binary object_etag (UTF8);
-    optional binary object_version (UTF8);
-}";
+    optional binary object_version (UTF8);";
 
 /// In the footer.
 #[derive(Serialize, Deserialize)]
@@ -170,50 +145,53 @@ pub struct InputFacts {
 
 /// Numbers ascend; there are no gaps.
 pub fn encode(records: &[Record]) -> Result<Bytes> {
-    let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
-    if records.iter().any(|record| record.object.is_some()) {
-        return encode_fetch(records, bytes);
-    }
-    let has_keys = records.iter().any(|record| record.key.is_some());
-    let mut table = TableWriter::new(if has_keys { &KEYED_LAYOUT } else { &LAYOUT }, bytes)?;
+    let with_keys = records.iter().any(|record| record.key.is_some());
+    let with_objects = records.iter().any(|record| record.object.is_some());
+    let bulk = |record: &Record| record.payload.len() + record.object.as_ref().map_or(0, |of| of.key.len());
+    let bytes: usize = records.iter().map(bulk).sum();
+    let layout = Layout {
+        schema: &schema(with_keys, with_objects),
+        bulk: &["payload", "headers", "refused", "object_etag"],
+        alike: &["key", "object_bucket", "object_key"],
+        looked_up: if with_keys { &["key"] } else { &[] },
+    };
+    let mut table = TableWriter::new(&layout, bytes as u64)?;
     for rows in records.chunks(GROUP_ROWS) {
         table.group(|group| {
             group.column(rows.iter().map(|row| row.number as i64))?;
-            group.column(rows.iter().map(|row| ByteArray::from(row.payload.clone())))?;
+            match with_objects {
+                true => group.column(rows.iter().map(|row| row.object.is_none().then(|| payload(row))))?,
+                false => group.column(rows.iter().map(payload))?,
+            }
             common_columns(group, rows)?;
-            match has_keys {
-                true => group.column(rows.iter().map(|row| row.key.as_deref().map(ByteArray::from))),
+            if with_keys {
+                group.column(rows.iter().map(|row| row.key.as_deref().map(ByteArray::from)))?;
+            }
+            match with_objects {
+                true => object_columns(group, rows),
                 false => Ok(()),
             }
         })?;
     }
-    table.finish(footer(VERSION))
+    table.finish(footer(if with_objects { FETCH_VERSION } else { VERSION }))
 }
 
-fn encode_fetch(records: &[Record], bytes: u64) -> Result<Bytes> {
-    let keys: u64 = records.iter().filter_map(|row| row.object.as_ref()).map(|of| of.key.len() as u64).sum();
-    let mut table = TableWriter::new(&FETCH_LAYOUT, bytes + keys)?;
-    for rows in records.chunks(GROUP_ROWS) {
-        let text = |of: fn(&SourceObject) -> Option<&str>| {
-            rows.iter().map(move |row| row.object.as_ref().and_then(of).map(ByteArray::from))
-        };
-        table.group(|group| {
-            group.column(rows.iter().map(|row| row.number as i64))?;
-            group.column(
-                rows.iter().map(|row| row.object.is_none().then(|| ByteArray::from(row.payload.clone()))),
-            )?;
-            common_columns(group, rows)?;
-            group.column(text(|object| Some(object.bucket.as_str())))?;
-            group.column(text(|object| Some(&object.key)))?;
-            group.column(rows.iter().map(|row| row.object.as_ref().map(|object| object.bytes as i64)))?;
-            group.column(text(|object| Some(&object.etag)))?;
-            group.column(text(|object| object.version.as_deref()))
-        })?;
-    }
-    table.finish(footer(FETCH_VERSION))
+fn payload(row: &Record) -> ByteArray {
+    ByteArray::from(row.payload.clone())
 }
 
-/// The columns behind `payload` that both layouts have.
+fn object_columns(group: &mut GroupWriter<'_>, rows: &[Record]) -> Result<()> {
+    let text = |of: fn(&SourceObject) -> Option<&str>| {
+        rows.iter().map(move |row| row.object.as_ref().and_then(of).map(ByteArray::from))
+    };
+    group.column(text(|object| Some(object.bucket.as_str())))?;
+    group.column(text(|object| Some(&object.key)))?;
+    group.column(rows.iter().map(|row| row.object.as_ref().map(|object| object.bytes as i64)))?;
+    group.column(text(|object| Some(&object.etag)))?;
+    group.column(text(|object| object.version.as_deref()))
+}
+
+/// The columns behind `payload` that every chunk has.
 fn common_columns(group: &mut GroupWriter<'_>, rows: &[Record]) -> Result<()> {
     group.column(rows.iter().map(|row| row.content_type.as_deref().map(ByteArray::from)))?;
     group.column(rows.iter().map(|row| {

@@ -13,7 +13,7 @@ use crate::limits;
 use crate::model::id::NUMBER_MAX;
 use crate::model::{AttemptId, BatchId, Digest, State, Time};
 
-const LAYOUT: Layout = Layout {
+const LAYOUT: Layout<'static> = Layout {
     schema: SCHEMA,
     bulk: &["result", "result_binary", "result_sha256", "error", "log"],
     alike: &["call_id", "result_attempt"],

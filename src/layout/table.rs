@@ -40,8 +40,8 @@ pub const DECIMAL_DIGITS: u8 = 38;
 const DECIMAL_BYTES: i32 = 16;
 
 /// What a table is made of.
-pub struct Layout {
-    pub schema: &'static str,
+pub struct Layout<'a> {
+    pub schema: &'a str,
     /// Columns of texts of any length and content: these are worth compressing.
     pub bulk: &'static [&'static str],
     /// Columns of texts that begin alike.
@@ -128,7 +128,7 @@ fn encoded(properties: WriterPropertiesBuilder, column: &str, encoding: Encoding
 
 impl TableWriter {
     /// `bytes`: about as much is to be written.
-    pub fn new(layout: &Layout, bytes: u64) -> Result<TableWriter> {
+    pub fn new(layout: &Layout<'_>, bytes: u64) -> Result<TableWriter> {
         let schema = parse_message_type(layout.schema).map_err(|error| internal("schema", error))?;
         let mut properties = properties(&schema);
         if bytes >= COMPRESSED_FROM_BYTES {
@@ -250,7 +250,7 @@ fn internal(what: &str, error: ParquetError) -> Error {
 mod tests {
     use super::*;
 
-    fn layout(schema: &'static str) -> Layout {
+    fn layout(schema: &str) -> Layout<'_> {
         Layout { schema, bulk: &["a"], alike: &[], looked_up: &[] }
     }
 

@@ -26,10 +26,10 @@ fn record(keyed: f64, objects: bool) -> impl Strategy<Value = Record> {
     let rest = (text(), proptest::option::of(0u64..1_000_000), input, key, object);
     (payload, text(), headers, rest).prop_map(
         |(payload, content_type, headers, (refused, source_line, input, key, object))| {
-            let record = Record { content_type, headers, source_line, ..Record::default() };
+            let record = Record { content_type, headers, source_line, key, ..Record::default() };
             match object {
                 Some(object) => Record { object: Some(object), ..record },
-                None => Record { payload: payload.into(), refused, input, key, ..record },
+                None => Record { payload: payload.into(), refused, input, ..record },
             }
         },
     )
@@ -42,9 +42,10 @@ proptest! {
         records in proptest::collection::vec(record(0.001, false), 1..150),
         keyed in proptest::collection::vec(record(0.9, false), 1..150),
         fetched in proptest::collection::vec(record(0.001, true), 1..150),
+        keyed_and_fetched in proptest::collection::vec(record(0.9, true), 1..150),
         first in 1u64..1_000_000_000,
     ) {
-        for mut records in [records, keyed, fetched] {
+        for mut records in [records, keyed, fetched, keyed_and_fetched] {
             for (number, record) in (first..).zip(&mut records) {
                 record.number = number;
             }
@@ -145,7 +146,8 @@ fn a_record_that_names_no_whole_object_is_refused() {
 
 #[test]
 fn a_chunk_of_a_newer_version_says_so() {
-    let mut table = TableWriter::new(&LAYOUT, 0).unwrap();
+    let layout = Layout { schema: &schema(false, false), bulk: &[], alike: &[], looked_up: &[] };
+    let mut table = TableWriter::new(&layout, 0).unwrap();
     table
         .group(|group| {
             group.column([1_i64].into_iter())?;
