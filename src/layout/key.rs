@@ -1,6 +1,6 @@
 //! Every key of the layout, built and parsed. Persisted, keep stable.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write};
 use std::str::FromStr;
 use std::sync::LazyLock;
 
@@ -39,8 +39,8 @@ const NUMBER_DIGITS: usize = 8;
 
 impl Codec<u64> for Number {
     fn write(number: &u64) -> impl Display {
-        let digit = |place| DIGITS[(number >> (5 * place)) as usize & 31] as char;
-        (0..NUMBER_DIGITS).rev().map(digit).collect::<String>()
+        let digit = move |place| DIGITS[(number >> (5 * place)) as usize & 31] as char;
+        fmt::from_fn(move |f| (0..NUMBER_DIGITS).rev().try_for_each(|place| f.write_char(digit(place))))
     }
 
     fn read(text: &str) -> Option<u64> {
@@ -55,7 +55,7 @@ struct Padded<const WIDTH: usize, const MAX: u64>;
 
 impl<const WIDTH: usize, const MAX: u64> Codec<u64> for Padded<WIDTH, MAX> {
     fn write(count: &u64) -> impl Display {
-        format!("{count:0WIDTH$}")
+        fmt::from_fn(move |f| write!(f, "{count:0WIDTH$}"))
     }
 
     fn read(text: &str) -> Option<u64> {
@@ -78,29 +78,36 @@ impl Codec<Route> for Encoded {
     }
 }
 
-/// The fields of a text that is made after `pattern`, which has their names in braces.
-fn fields<'t>(pattern: &str, text: &'t str) -> Option<Vec<&'t str>> {
-    let mut parts = pattern.split(['{', '}']);
-    let mut rest = text.strip_prefix(parts.next()?)?;
-    let mut fields = Vec::new();
-    while let (Some(_name), Some(literal)) = (parts.next(), parts.next()) {
-        let end = if literal.is_empty() { rest.len() } else { rest.find(literal)? };
-        fields.push(&rest[..end]);
-        rest = &rest[end + literal.len()..];
-    }
-    rest.is_empty().then_some(fields)
-}
-
-/// The segments of a pattern, in order. `None` for a segment with a field.
-type Shape = Vec<Option<&'static str>>;
+/// A pattern taken apart, once: its segments, and of each what stands before, between and behind its fields. A segment without
+/// a field is one literal.
+type Shape = Vec<Vec<&'static str>>;
 
 fn shape(pattern: &'static str) -> Shape {
-    pattern.split('/').map(|segment| Some(segment).filter(|segment| !segment.contains('{'))).collect()
+    let literals = |segment: &'static str| segment.split(['{', '}']).step_by(2).collect();
+    pattern.split('/').map(literals).collect()
 }
 
-fn has_shape(shape: &Shape, segments: &[&str]) -> bool {
-    let fits = |(literal, segment): (&Option<&str>, &&str)| literal.is_none_or(|literal| literal == *segment);
-    shape.len() == segments.len() && shape.iter().zip(segments).all(fits)
+/// The fields of a text that is made after a pattern.
+fn fields<'t>(shape: &Shape, segments: &[&'t str]) -> Option<Vec<&'t str>> {
+    let is_other = |(literals, segment): (&Vec<&str>, &&str)| literals.len() == 1 && literals[0] != *segment;
+    // Lists are parsed key by key, so most patterns are ruled out here.
+    if shape.len() != segments.len() || shape.iter().zip(segments).any(is_other) {
+        return None;
+    }
+    let mut fields = Vec::new();
+    for (literals, segment) in shape.iter().zip(segments) {
+        let (first, others) = literals.split_first()?;
+        let mut rest = segment.strip_prefix(first)?;
+        for literal in others {
+            let end = if literal.is_empty() { rest.len() } else { rest.find(literal)? };
+            fields.push(&rest[..end]);
+            rest = &rest[end + literal.len()..];
+        }
+        if !rest.is_empty() {
+            return None;
+        }
+    }
+    Some(fields)
 }
 
 macro_rules! codec {
@@ -138,19 +145,16 @@ macro_rules! keys {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<Key, Error> {
-                // Lists are parsed key by key, so most patterns are ruled out by their literal segments.
                 static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| vec![$(shape($pattern)),+]);
                 let segments: Vec<&str> = text.split('/').collect();
-                let mut fits = SHAPES.iter().map(|shape| has_shape(shape, &segments));
-                $(let key = || {
-                    let mut fields = fields($pattern, text)?.into_iter();
+                let mut shapes = SHAPES.iter();
+                $(let key = |shape| {
+                    let mut fields = fields(shape, &segments)?.into_iter();
                     $($(let $field = <codec!($($codec)?) as Codec<$type>>::read(fields.next()?)?;)+)?
                     fields.next().is_none().then_some(Key::$key $(($($field),+))?)
                 };
                 // A key has one spelling: what is parsed is written back the same.
-                if fits.next() == Some(true)
-                    && let Some(key) = key().filter(|key| key.to_string() == text)
-                {
+                if let Some(key) = shapes.next().and_then(key).filter(|key| key.to_string() == text) {
                     return Ok(key);
                 })+
                 Err(Error::internal(format!("`{text}` is not a key of this layout")))
