@@ -90,6 +90,7 @@ fn work() -> Invocation {
         .into(),
         call: CallId::single(Time(1_700_000_000_000), 7),
         attempt: 1,
+        env: Vec::new(),
         headers: Default::default(),
         content_type: None,
         payload: Bytes::from_static(b"hello").into(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::object::MarkKind;
-use super::runs::{Runs, check_order};
+use super::runs::{Runs, check_order, ordered_contain};
 use crate::limits;
 use crate::model::checked::{checked, within};
 use crate::model::id::NUMBER_MAX;
@@ -213,8 +213,7 @@ impl Sealed {
     }
 
     pub fn belongs(&self, number: u64) -> bool {
-        let missing = self.missing.iter().any(|(first, last)| (*first..=*last).contains(&number));
-        (1..=self.last).contains(&number) && !missing
+        (1..=self.last).contains(&number) && !ordered_contain(&self.missing, number)
     }
 }
 

@@ -57,6 +57,11 @@ struct Footer {
 const VERSION: u32 = 1;
 const FETCH_VERSION: u32 = 2;
 
+/// Every byte of a header may be escaped, and has a few others around it.
+const HEADERS_JSON_BYTES_MAX: u64 = 12 * limits::HEADERS_BYTES_MAX;
+/// What a header takes in memory beside its text.
+const HEADER_OVERHEAD_BYTES: u64 = 64;
+
 const GROUP_ROWS: usize = limits::CHUNK_GROUP_ROWS;
 
 /// One call of a chunk.
@@ -217,9 +222,9 @@ pub fn decode(name: impl Display, file: Bytes) -> Result<Vec<Record>> {
         let what = format!("object `{name}` has version {v}, this afn reads versions up to {FETCH_VERSION}");
         return Err(Error::internal(what).with_hint("a newer afn wrote it: upgrade this one"));
     }
-    let mut bytes = 0;
+    let (mut bytes, budget) = (0, table.budget());
     for index in 0..table.groups() {
-        let group = table.group(index)?;
+        let group = table.group(index, &budget)?;
         let begin = records.len();
         for number in group.numbers("number", NUMBER_MAX)? {
             let before = records.last().map_or(number.wrapping_sub(1), |record| record.number);
@@ -281,11 +286,20 @@ fn decode_common(
     let inputs = group.optional_texts("input_sha256")?;
     for ((record, headers), input) in rows.iter_mut().zip(headers).zip(inputs) {
         if let Some(json) = headers {
+            let number = record.number;
+            if json.len() as u64 > HEADERS_JSON_BYTES_MAX {
+                let most = limits::HEADERS_BYTES_MAX;
+                return Err(unreadable(format!(
+                    "the headers of number {number} have more than {most} bytes"
+                )));
+            }
             bytes += json.len() as u64;
             record.headers =
                 serde_json::from_slice(&json).map_err(|error| unreadable(format!("headers: {error}")))?;
+            group.take("headers", record.headers.len() as u64 * HEADER_OVERHEAD_BYTES)?;
         }
-        record.input = input.map(|digest| digest.parse()).transpose()?;
+        let bad = |error: Error| unreadable(error.message().to_owned());
+        record.input = input.map(|digest| digest.parse()).transpose().map_err(bad)?;
     }
     Ok(bytes)
 }

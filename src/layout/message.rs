@@ -47,7 +47,7 @@ pub struct CallMessage {
     pub again: bool,
 }
 
-checked!(CallMessage, RangeMessage);
+checked!(CallMessage, RangeMessage, SuperviseMessage);
 
 impl CallMessage {
     fn check(&self) -> Result<(), String> {
@@ -91,12 +91,16 @@ impl RangeMessage {
         if !self.calls.first().zip(self.calls.last()).is_some_and(|(first, last)| is_within(first, last)) {
             return Err(format!("it has no calls, or calls outside chunk {chunk}"));
         }
+        if !self.losses.first().zip(self.losses.last()).is_none_or(|(first, last)| is_within(first, last)) {
+            return Err(format!("it has losses of calls outside chunk {chunk}"));
+        }
         within("mean_ms", self.mean_ms.unwrap_or(0), 0..=limits::ms(limits::LEASE_MAX))
     }
 }
 
 /// Points to a batch that wants supervising.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct SuperviseMessage {
     pub id: MessageId,
     pub app: AppName,
@@ -127,6 +131,11 @@ pub struct Idle {
 }
 
 impl SuperviseMessage {
+    fn check(&self) -> Result<(), String> {
+        let runs = self.retried.iter().len() as u64;
+        within("the number of runs of retries,", runs, 0..=limits::RETRIED_RUNS_MAX as u64)
+    }
+
     pub fn new(id: MessageId, app: AppName, batch: BatchId) -> SuperviseMessage {
         SuperviseMessage {
             id,

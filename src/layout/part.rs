@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parquet::data_type::ByteArray;
 
 use super::footer::Footer;
-use super::table::{Group, Layout, Table, TableWriter, fill};
+use super::table::{Budget, Group, Layout, Table, TableWriter, fill};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::model::id::NUMBER_MAX;
@@ -221,17 +221,23 @@ impl Part {
         self.table.groups()
     }
 
+    /// What rows that are held at once may come to in memory.
+    pub fn budget(&self) -> Budget {
+        self.table.budget()
+    }
+
     pub fn rows(&self, group: usize) -> Result<Vec<Row>> {
-        self.decode(group, true)
+        self.decode(group, true, &self.budget())
     }
 
-    /// As [`Part::rows`], but no row has its log: where there are logs, they are most of a part.
-    pub fn rows_without_logs(&self, group: usize) -> Result<Vec<Row>> {
-        self.decode(group, false)
+    /// As [`Part::rows`], but no row has its log: where there are logs, they are most of a part. `budget`: groups that are held
+    /// together share one.
+    pub fn rows_without_logs(&self, group: usize, budget: &Budget) -> Result<Vec<Row>> {
+        self.decode(group, false, budget)
     }
 
-    fn decode(&self, group: usize, with_logs: bool) -> Result<Vec<Row>> {
-        let group = self.table.group(group)?;
+    fn decode(&self, group: usize, with_logs: bool, budget: &Budget) -> Result<Vec<Row>> {
+        let group = self.table.group(group, budget)?;
         let ms = |column| group.numbers(column, limits::SIZE_MAX);
         let times = |column| group.numbers(column, Time::MAX.0);
         let unreadable =
@@ -263,14 +269,14 @@ impl Part {
         }
         fill(&mut rows, group.shared_texts("worker")?, |row, text| row.worker = text);
         fill(&mut rows, group.shared_texts("worker_version")?, |row, text| row.worker_version = text);
-        read_results(&group, &mut rows)?;
+        read_results(&group, &mut rows, &unreadable)?;
         Ok(rows)
     }
 
     /// The row of one number; only the row group that holds it is read.
     pub fn row(&self, number: u64) -> Result<Option<Row>> {
         for index in 0..self.groups() {
-            if self.table.group(index)?.int64("number")?.contains(&(number as i64)) {
+            if self.table.group(index, &self.budget())?.int64("number")?.contains(&(number as i64)) {
                 return Ok(self.rows(index)?.into_iter().find(|row| row.number == number));
             }
         }
@@ -278,15 +284,15 @@ impl Part {
     }
 
     pub fn all_rows(&self) -> Result<Vec<Row>> {
-        let mut rows = Vec::new();
+        let (mut rows, budget) = (Vec::new(), self.budget());
         for group in 0..self.groups() {
-            rows.extend(self.rows(group)?);
+            rows.extend(self.decode(group, true, &budget)?);
         }
         Ok(rows)
     }
 }
 
-fn read_results(group: &Group<'_>, rows: &mut [Row]) -> Result<()> {
+fn read_results(group: &Group<'_>, rows: &mut [Row], unreadable: &dyn Fn(String) -> Error) -> Result<()> {
     for column in ["result_binary", "result"] {
         fill(rows, group.optional_bytes(column)?, |row, bytes| {
             if let Some(bytes) = bytes {
@@ -301,7 +307,9 @@ fn read_results(group: &Group<'_>, rows: &mut [Row]) -> Result<()> {
         if let (RowResult::None, Some(attempt), Some(bytes), Some(sha256)) =
             (&row.result, attempt, bytes, sha256)
         {
-            row.result = RowResult::Stored { attempt: attempt.parse()?, bytes, sha256: sha256.parse()? };
+            let bad = |error: Error| unreadable(error.message().to_owned());
+            let (attempt, sha256) = (attempt.parse().map_err(bad)?, sha256.parse().map_err(bad)?);
+            row.result = RowResult::Stored { attempt, bytes, sha256 };
         }
     }
     Ok(())

@@ -241,6 +241,12 @@ pub(super) fn check_order(runs: impl Iterator<Item = (u64, u64)>, last_max: u64)
     Ok(())
 }
 
+/// Whether one of these runs, which are in order, has a number.
+pub fn ordered_contain(runs: &[(u64, u64)], number: u64) -> bool {
+    let index = runs.partition_point(|(_, last)| *last < number);
+    runs.get(index).is_some_and(|(first, _)| *first <= number)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

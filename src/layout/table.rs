@@ -4,7 +4,7 @@
 mod check;
 mod read;
 
-pub use read::{End, Group, Table, TableEnd, end_of, fill};
+pub use read::{Budget, End, Group, Table, TableEnd, end_of, fill};
 
 use std::io::Write;
 use std::sync::Arc;
@@ -250,6 +250,12 @@ fn internal(what: &str, error: ParquetError) -> Error {
 mod tests {
     use super::*;
 
+    fn read_all(file: Bytes) -> Result<Vec<Bytes>> {
+        let table = Table::open("x", file)?;
+        let budget = table.budget();
+        table.group(0, &budget)?.bytes("a")
+    }
+
     fn layout(schema: &str) -> Layout<'_> {
         Layout { schema, bulk: &["a"], alike: &[], looked_up: &[] }
     }
@@ -261,7 +267,7 @@ mod tests {
             let mut table = TableWriter::new(&layout("message m { required binary a; }"), told).unwrap();
             table.group(|group| group.column([ByteArray::from(bytes.clone())].into_iter())).unwrap();
             let file = table.finish("{}".to_owned()).unwrap();
-            let read = Table::open("x", file.clone()).unwrap().group(0).unwrap().bytes("a").unwrap();
+            let read = read_all(file.clone()).unwrap();
             assert_eq!(read.concat(), bytes);
             file.len()
         };
@@ -290,7 +296,7 @@ mod tests {
             table.group(|group| group.column(values.iter().cloned())).unwrap();
             let file = table.finish("{}".to_owned()).unwrap();
             assert!(file.len() < 250_000, "{}", file.len());
-            let read = Table::open("x", file).and_then(|table| table.group(0)?.bytes("a"));
+            let read = read_all(file);
             assert_eq!(read.as_ref().map(Vec::len).ok(), (!refused).then_some(values.len()), "{read:?}");
         }
     }
@@ -300,7 +306,8 @@ mod tests {
         let mut table = TableWriter::new(&layout("message m { required int64 a; }"), 0).unwrap();
         table.group(|group| group.column([-1_i64].into_iter())).unwrap();
         let table = Table::open("x", table.finish("{}".to_owned()).unwrap()).unwrap();
-        let group = table.group(0).unwrap();
+        let budget = table.budget();
+        let group = table.group(0, &budget).unwrap();
         assert_eq!(group.int64("a").unwrap(), [-1]);
         let says = |error: Error| error.message().to_owned();
         assert_eq!(
@@ -309,7 +316,7 @@ mod tests {
         );
         assert!(group.bytes("a").is_err() && group.int32("a").is_err() && group.int64("b").is_err());
         assert!(group.optional_numbers("a", 9).is_err(), "it has no gaps to be optional");
-        assert!(table.group(1).is_err());
+        assert!(table.group(1, &budget).is_err());
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub const CHUNK_END_BYTES: u64 = 16 * KIB;
 /// Rows that are sorted; they are held in memory.
 pub const SORTED_ROWS_MAX: u64 = 10_000;
 pub const SORTED_BYTES_MAX: u64 = 64 * MIB;
+/// A batch that retries another is retried in its turn so many times, at the most, for them to be read as one.
+pub const RETRIES_OF_RETRIES_MAX: usize = 64;
 /// Calls whose outcomes are read to show what most failed for.
 pub const REASON_ROWS_MAX: u64 = 20_000;
 /// What an S3 key may have, and what the other names of an object in a user's bucket may.

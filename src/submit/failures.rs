@@ -47,8 +47,11 @@ impl Failures {
         // The first part that names a call decides it (R2).
         let mut decided = BTreeMap::new();
         for part in 0..parts {
-            for row in self.parent.part(&self.deps, last, part).await?.all_rows()? {
-                decided.entry(row.number).or_insert(row.status);
+            let part = self.parent.part(&self.deps, last, part).await?;
+            for group in 0..part.groups() {
+                for row in part.rows_without_logs(group, &part.budget())? {
+                    decided.entry(row.number).or_insert(row.status);
+                }
             }
         }
         let key = Key::Chunk(app.clone(), *batch, last);

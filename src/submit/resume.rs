@@ -129,7 +129,15 @@ async fn send_again(deps: &Deps, snapshot: &BatchSnapshot, chunks: &[(u64, u64)]
 async fn stored_source(deps: &Deps, snapshot: &BatchSnapshot) -> Result<Box<dyn Source>> {
     let (batch, BatchSource { location, format, .. }) = (snapshot.of.batch, &snapshot.body.source);
     if format.parse::<Format>()?.kind == Kind::Failures {
-        return Ok(Box::new(Failures::of(deps, BatchSnapshot::of(deps, location.parse()?).await?).await?));
+        let parent = BatchSnapshot::of(deps, location.parse()?).await?;
+        // Whoever may write to one app could have another's records resumed into it.
+        if parent.of.app != snapshot.of.app || snapshot.body.retry_of != Some(parent.of.batch) {
+            return Err(Error::conflict(format!(
+                "batch {batch} says that its records are the failures of batch {}, which it does not retry",
+                parent.of.batch
+            )));
+        }
+        return Ok(Box::new(Failures::of(deps, parent).await?));
     }
     if format.parse::<Format>()?.kind == Kind::Array {
         return Ok(source::array(location.parse()?));

@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::layout::batch::{Batch, Retry};
 use crate::model::{BatchId, BatchRef};
+use crate::outcomes::app_of;
 use crate::seam::{Created, Deps, StoreExt as _};
 
 /// A batch has one retry. Calls that fail again are retried by a retry of the retry.
@@ -59,6 +60,11 @@ pub async fn retry(
             link(deps, &parent).await?
         }
     };
+    if app_of(deps, made).await? != parent.of.app {
+        return Err(Error::conflict(format!(
+            "batch {batch} names batch {made} as its retry, which is another app's"
+        )));
+    }
     // The process that made the link may have died before it wrote the batch: the first `batch` under the id counts.
     deps.store.put_fact(&BatchRef::new(&parent.of.app, made), &body).await?;
     let resumed = resume(deps, ResumeRequest { batch: made, source: None }, progress).await?;

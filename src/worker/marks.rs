@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use super::{Abandoned, Shared};
 use crate::layout::batch::Mark;
 use crate::layout::object::{self, MarkKind, Started};
+use crate::layout::runs::ordered_contain;
 use crate::layout::{Key, key};
 use crate::limits;
 use crate::model::{AppName, AttemptHistory, BatchId, CallId, DeliveryId, MarkId, MessageId};
@@ -37,7 +38,7 @@ pub struct EarlierMark {
 
 impl EarlierMark {
     pub fn names(&self, number: u64) -> bool {
-        self.calls.iter().any(|(first, last)| (*first..=*last).contains(&number))
+        ordered_contain(&self.calls, number)
     }
 }
 

@@ -15,6 +15,8 @@ use crate::submit::send;
 /// What one supervisor has sent.
 #[derive(Debug)]
 pub struct Retries {
+    /// What the supervisor before has told that it had sent. Its runs are as long as a message says, so they stay runs.
+    sent_before: Runs<AttemptHistory>,
     /// By number: the attempts that had ended when the call was sent.
     sent: BTreeMap<u64, u32>,
     /// Another supervisor may have sent what was due before.
@@ -27,10 +29,9 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// `sent`: what the supervisor before has told that it had sent.
-    pub fn new(since: Time, is_extra: bool, sent: &Runs<AttemptHistory>) -> Retries {
-        let sent = sent.each().map(|(number, history)| (number, history.attempts)).collect();
-        Retries { sent, since, is_extra, late: BTreeMap::new() }
+    pub fn new(since: Time, is_extra: bool, sent_before: &Runs<AttemptHistory>) -> Retries {
+        let sent_before = sent_before.clone();
+        Retries { sent_before, sent: BTreeMap::new(), since, is_extra, late: BTreeMap::new() }
     }
 
     /// Notes what is due too late.
@@ -55,7 +56,9 @@ impl Retries {
     }
 
     fn is_sent(&self, number: u64, call: &PendingCall) -> bool {
-        self.sent.get(&number).is_some_and(|attempts| *attempts >= call.history.attempts)
+        let before = self.sent_before.get(number).map(|history| history.attempts);
+        let sent = self.sent.get(&number).copied().max(before);
+        sent.is_some_and(|attempts| attempts >= call.history.attempts)
     }
 
     /// When a call is to be sent. What another supervisor may have sent gets its time to show itself.
@@ -115,10 +118,14 @@ impl Retries {
     }
 
     /// What was sent and nothing has come of, for the next supervisor.
-    pub fn outstanding(&self) -> Runs<AttemptHistory> {
-        let history = |attempts: u32| AttemptHistory { attempts, ..AttemptHistory::default() };
-        let runs: Runs<AttemptHistory> =
-            self.sent.iter().map(|(number, attempts)| (*number, history(*attempts))).collect();
+    pub fn outstanding(&self, logs: &Logs) -> Runs<AttemptHistory> {
+        let pending = logs.belonging(None).flat_map(Log::pending);
+        let sent = pending.filter(|(number, call)| self.is_sent(**number, call));
+        let history = |call: &PendingCall| {
+            let attempts = call.history.attempts;
+            AttemptHistory { attempts, ..AttemptHistory::default() }
+        };
+        let runs: Runs<AttemptHistory> = sent.map(|(number, call)| (*number, history(call))).collect();
         if runs.iter().len() > limits::RETRIED_RUNS_MAX { Runs::default() } else { runs }
     }
 }

@@ -130,7 +130,7 @@ async fn supervise(shared: Arc<Shared>, lease: Lease, message: SuperviseMessage)
         }
     }
     supervisor.dispatcher.hand_over().await;
-    let retried = supervisor.retries.outstanding();
+    let retried = supervisor.retries.outstanding(&supervisor.logs);
     send_on(&shared, lease, SuperviseMessage { retried, ..message }, Duration::ZERO).await
 }
 

@@ -110,13 +110,56 @@ fn an_object() -> SourceObject {
     }
 }
 
+/// Small objects that come to much in memory: groups that are each within bounds, one text for all rows.
+#[test]
+fn what_records_come_to_in_memory_is_bounded() {
+    let read = |records: &[Record]| decode("c", encode(records).unwrap()).map_err(|error| error.to_string());
+    let records = |count: usize, record: &Record| -> Vec<Record> {
+        (1..).zip(vec![record.clone(); count]).map(|(number, record)| Record { number, ..record }).collect()
+    };
+    let text = Some("x".repeat(100_000));
+    let long = Record { content_type: text.clone(), ..Record::default() };
+    assert!(read(&records(400, &long)).is_ok());
+    assert!(read(&records(1_200, &long)).unwrap_err().contains("content_type is too large"));
+    let long = Record { refused: text, ..Record::default() };
+    assert!(read(&records(1_200, &long)).unwrap_err().contains("refused is too large"));
+
+    let headers = |count: usize| {
+        let headers = (0..count).map(|n| (format!("{n:x}"), String::new())).collect();
+        Record { headers, ..Record::default() }
+    };
+    assert!(read(&records(2_000, &headers(100))).is_ok());
+    assert!(read(&records(2_000, &headers(1_000))).unwrap_err().contains("headers is too large"));
+    let many = read(&records(1, &headers(5_000))).unwrap_err();
+    assert!(many.ends_with("the headers of number 1 have more than 1024 bytes"), "{many}");
+}
+
+#[test]
+fn a_digest_that_is_none_names_the_chunk() {
+    let layout = Layout { schema: &schema(false, false), bulk: &[], alike: &[], looked_up: &[] };
+    let mut table = TableWriter::new(&layout, 0).unwrap();
+    let write = |group: &mut GroupWriter<'_>| {
+        group.column([1_i64].into_iter())?;
+        group.column([ByteArray::from("x")].into_iter())?;
+        for _ in ["content_type", "headers", "refused"] {
+            group.column([None::<ByteArray>].into_iter())?;
+        }
+        group.column([None::<i64>].into_iter())?;
+        group.column([Some(ByteArray::from("zz"))].into_iter())
+    };
+    table.group(write).unwrap();
+    let error = decode("c", table.finish(footer(VERSION)).unwrap()).unwrap_err();
+    assert_eq!(error.code(), crate::error::Code::Internal);
+    assert!(error.message().starts_with("object `c` cannot be read: "), "{error}");
+}
+
 /// What read the chunks of version 1: a payload that has gaps is an error to it, not an empty payload.
 #[test]
 fn a_reader_of_version_1_refuses_a_chunk_of_objects() {
     let old = |records: &[Record]| {
         let table = Table::open("chunk", encode(records).unwrap()).unwrap();
         table
-            .group(0)
+            .group(0, &table.budget())
             .unwrap()
             .bytes("payload")
             .map(|payloads| payloads.len())

@@ -53,11 +53,16 @@ impl Table {
         self.end.metadata.num_row_groups()
     }
 
-    pub fn group(&self, index: usize) -> Result<Group<'_>> {
+    /// What values that are held at once may come to in memory.
+    pub fn budget(&self) -> Budget {
+        Budget { bytes_left: Cell::new(limits::TABLE_INFLATED_BYTES_MAX + self.file.len() as u64) }
+    }
+
+    /// `budget`: groups that are held together share one.
+    pub fn group<'a>(&'a self, index: usize, budget: &'a Budget) -> Result<Group<'a>> {
         let group = self.end.metadata.row_groups().get(index);
         let group = group.ok_or_else(|| self.unreadable("it has fewer row groups"))?;
-        let bytes_left = Cell::new(limits::TABLE_INFLATED_BYTES_MAX + self.file.len() as u64);
-        Ok(Group { index, rows: group.num_rows() as usize, table: self, bytes_left })
+        Ok(Group { index, rows: group.num_rows() as usize, table: self, budget })
     }
 
     fn unreadable(&self, why: impl std::fmt::Display) -> Error {
@@ -70,12 +75,28 @@ pub fn fill<R, V>(rows: &mut [R], column: Vec<V>, mut set: impl FnMut(&mut R, V)
     rows.iter_mut().zip(column).for_each(|(row, value)| set(row, value));
 }
 
+/// What may still be taken of memory.
+#[derive(Debug)]
+pub struct Budget {
+    bytes_left: Cell<u64>,
+}
+
+impl Budget {
+    fn take(&self, bytes: u64) -> Option<()> {
+        self.bytes_left.set(self.bytes_left.get().checked_sub(bytes)?);
+        Some(())
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.bytes_left.set(self.bytes_left.get() + bytes);
+    }
+}
+
 pub struct Group<'a> {
     index: usize,
     rows: usize,
     table: &'a Table,
-    /// What pages and values may still come to in memory.
-    bytes_left: Cell<u64>,
+    budget: &'a Budget,
 }
 
 impl Group<'_> {
@@ -114,6 +135,12 @@ impl Group<'_> {
     pub fn optional_numbers(&self, column: &str, most: u64) -> Result<Vec<Option<u64>>> {
         let values = self.optional::<Int64Type>(column)?.into_iter();
         values.map(|value| value.map(|value| self.number(column, value, most)).transpose()).collect()
+    }
+
+    /// For what is made of the values of a column, beyond these.
+    pub fn take(&self, column: &str, bytes: u64) -> Result<()> {
+        let taken = self.budget.take(bytes);
+        taken.ok_or_else(|| self.table.unreadable(format_args!("column {column} is too large")))
     }
 
     fn number(&self, column: &str, value: i64, most: u64) -> Result<u64> {
@@ -183,7 +210,8 @@ impl Group<'_> {
         let size =
             check::pages(&self.table.file[range], self.rows).ok_or_else(|| bad("does not fit its pages"))?;
         let is_compressed = chunk.compression() != parquet::basic::Compression::UNCOMPRESSED;
-        self.take(if is_compressed { size.bytes } else { 0 }).ok_or_else(|| bad("is too large"))?;
+        let pages_bytes = if is_compressed { size.bytes } else { 0 };
+        self.budget.take(pages_bytes).ok_or_else(|| bad("is too large"))?;
         let optional = descr.max_def_level() > 0;
         let pages = SerializedPageReader::new(self.table.file.clone(), chunk, self.rows, None)?;
         let pages = CheckedPages { pages: Box::new(pages), is_optional: optional };
@@ -194,7 +222,8 @@ impl Group<'_> {
             // No value is longer than a page.
             let step = match size.has_prefixes {
                 true => {
-                    (self.bytes_left.get() / size.largest_page.max(1)).clamp(1, limits::TABLE_ROWS_MAX as u64)
+                    let bytes_left = self.budget.bytes_left.get();
+                    (bytes_left / size.largest_page.max(1)).clamp(1, limits::TABLE_ROWS_MAX as u64)
                 }
                 false => limits::TABLE_ROWS_MAX as u64,
             };
@@ -208,15 +237,11 @@ impl Group<'_> {
             read += records;
             if T::get_physical_type() == Physical::BYTE_ARRAY {
                 let bytes = values[before..].iter().map(|value| value.as_bytes().len() as u64).sum();
-                self.take(bytes).ok_or_else(|| bad("is too large"))?;
+                self.budget.take(bytes).ok_or_else(|| bad("is too large"))?;
             }
         }
+        self.budget.give_back(pages_bytes);
         Ok((values, levels))
-    }
-
-    fn take(&self, bytes: u64) -> Option<()> {
-        self.bytes_left.set(self.bytes_left.get().checked_sub(bytes)?);
-        Some(())
     }
 }
 

@@ -160,7 +160,8 @@ async fn a_parquet_table_has_the_types_of_what_there_is() {
     let made = made(&world).await;
     let file = written(&made, Format::Parquet, true, false).await;
     let table = Table::open("out", file.into()).expect("a table");
-    let group = table.group(0).expect("rows");
+    let budget = table.budget();
+    let group = table.group(0, &budget).expect("rows");
     assert_eq!(table.groups(), 1);
     assert_eq!(group.int64("number").expect("numbers"), (1..=7).collect::<Vec<i64>>());
     let results = group.optional_bytes("result").expect("results");
@@ -171,7 +172,8 @@ async fn a_parquet_table_has_the_types_of_what_there_is() {
 
     let file = written(&made, Format::Parquet, false, true).await;
     let table = Table::open("out", file.into()).expect("a table");
-    let group = table.group(0).expect("rows");
+    let budget = table.budget();
+    let group = table.group(0, &budget).expect("rows");
     let (n, none) = (group.optional_numbers("n", 9).expect("an integer column"), None);
     assert_eq!(n, [Some(1), Some(2), none, none, none, Some(6), none]);
     assert_eq!(group.optional_texts("result_status").expect("texts")[1].as_deref(), Some("ok"));
@@ -211,7 +213,7 @@ async fn rows_of_files_tell_which() {
     assert!(text.contains(",worker,source,n,result,"), "{text}");
     assert!(text.contains("worker-1,a.jpg,1,,") && text.contains("worker-1,b/é,,,,exit code 3"), "{text}");
     let table = Table::open("out", written(Format::Parquet, true, false).await.into()).expect("a table");
-    let sources = table.group(0).expect("rows").optional_texts("source").expect("sources");
+    let sources = table.group(0, &table.budget()).expect("rows").optional_texts("source").expect("sources");
     assert_eq!(sources, [Some("a.jpg".to_owned()), Some("b/é".to_owned())]);
 }
 

@@ -8,6 +8,7 @@ use super::{Finished, Options};
 use crate::error::{Error, Result};
 use crate::layout::Key;
 use crate::layout::batch::{Batch, BatchSource, Sealed};
+use crate::limits;
 use crate::model::{AppName, BatchId, BatchRef};
 use crate::outcomes::listing::{self, Listing};
 use crate::outcomes::{BatchFacts, Logs, app_of};
@@ -52,20 +53,20 @@ pub(super) enum ChunkObject {
 impl ReadPlan {
     pub async fn make(deps: &Deps, batch: BatchId, options: Options) -> Result<ReadPlan> {
         let app = app_of(deps, batch).await?;
-        ReadPlan::of(deps.clone(), app, batch, options, false).await
+        ReadPlan::of(deps.clone(), BatchRef { app, batch }, options, 0).await
     }
 
-    /// Boxed, because the plan of a batch contains the plan of its retry.
+    /// Boxed, because the plan of a batch contains the plan of its retry. `depth`: it is the retry of so many retries, and of the
+    /// batch that was asked for.
     fn of(
         deps: Deps,
-        app: AppName,
-        batch: BatchId,
+        of: BatchRef,
         options: Options,
-        lines: bool,
+        depth: usize,
     ) -> Pin<Box<dyn Future<Output = Result<ReadPlan>> + Send>> {
         Box::pin(async move {
             let store = &*deps.store;
-            let of = BatchRef { app, batch };
+            let batch = of.batch;
             let listing = listing::list(store, &of, &Default::default()).await?;
             let mut facts = BatchFacts::default();
             facts.take_in(&listing);
@@ -104,7 +105,9 @@ impl ReadPlan {
                 if let Some(retry) = retry.get_mut().read(store, &id).await? {
                     // Every row of the retry is needed.
                     let options = Options { latest: true, finished: options.finished, ..Options::default() };
-                    let plan = ReadPlan::of(deps.clone(), of.app.clone(), retry.batch, options, true).await?;
+                    check_depth(batch, depth)?;
+                    let retry = BatchRef::new(&of.app, retry.batch);
+                    let plan = ReadPlan::of(deps.clone(), retry, options, depth + 1).await?;
                     overlay = Some(Arc::new(plan));
                 }
             }
@@ -121,7 +124,7 @@ impl ReadPlan {
                 names,
                 source,
                 keys,
-                lines,
+                lines: depth > 0,
             })
         })
     }
@@ -171,12 +174,25 @@ fn absent(batch: BatchId, is_over: bool) -> Error {
 /// A retry's records have the names and keys of the batch that it retries.
 async fn first_source(deps: &Deps, app: &AppName, definition: &Batch) -> Result<BatchSource> {
     let (mut source, mut parent) = (definition.source.clone(), definition.retry_of);
+    let mut depth = 0;
     while let Some(batch) = parent {
+        check_depth(batch, depth)?;
+        depth += 1;
         let before: Option<Batch> = deps.store.find_fact(&BatchRef::new(app, batch)).await?;
         let Some(before) = before else { break };
         (source, parent) = (before.source, before.retry_of);
     }
     Ok(source)
+}
+
+/// What objects say of retries need not come to an end.
+fn check_depth(batch: BatchId, depth: usize) -> Result<()> {
+    if depth < limits::RETRIES_OF_RETRIES_MAX {
+        return Ok(());
+    }
+    let most = limits::RETRIES_OF_RETRIES_MAX;
+    Err(Error::conflict(format!("batch `{batch}` is one of more than {most} that retry one another"))
+        .with_hint("their results can be read one by one, without names, keys and `--latest`"))
 }
 
 fn unfinished(batch: BatchId, decided: u64, calls: Option<u64>) -> Error {

@@ -103,8 +103,9 @@ impl ChunkContents {
         let Fetched { key, is_part, body, .. } = fetched;
         if is_part {
             let part = Part::open(&key, body?)?;
+            let budget = part.budget();
             for group in 0..part.groups() {
-                self.rows.extend(part.rows_without_logs(group)?);
+                self.rows.extend(part.rows_without_logs(group, &budget)?);
             }
             return Ok(());
         }

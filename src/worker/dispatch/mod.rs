@@ -345,7 +345,10 @@ impl Dispatcher {
         let key = Key::Chunk(self.of.app.clone(), self.of.batch, chunk.last);
         match chunks::read_facts(&self.shared.deps, &key).await {
             Ok(facts) => Ok(Candidate { first: facts.first, ..chunk }),
-            Err(error) if error.code() == Code::Internal => Ok(chunk),
+            // The one before may lie anywhere, a chunk has its bounds.
+            Err(error) if error.code() == Code::Internal => {
+                Ok(Candidate { first: chunk.first.max(chunk_first_min(chunk.last)), ..chunk })
+            }
             Err(error) => Err(error.into()),
         }
     }
