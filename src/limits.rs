@@ -221,7 +221,7 @@ pub const LOSSES_MAX: usize = 5;
 pub const LONE_LOSSES_MIN: usize = 3;
 /// A message with so many `Reading` marks, each of a worker that was lost while it read the objects, is decided without reading
 /// them.
-pub const READING_LOSSES_MAX: usize = 20;
+pub const READING_LOSSES_MAX: usize = 3;
 /// A suspect tries for so long to be the only one on its worker, then goes back to the queue for as long.
 pub const SUSPECT_WAIT: Duration = minutes(1);
 /// A call that has waited so long to have a worker to itself queues for it: nothing starts there before it.

@@ -18,8 +18,8 @@ pub enum Done {
     Left,
     /// What it points to does not suit this worker.
     Mismatched(PutAside),
-    /// Its batch is paused.
-    Paused(PutAside),
+    /// Nobody can work on it now: its batch is paused, or what it points to cannot be read.
+    SetAside(PutAside),
 }
 
 /// What became of a message that this worker cannot work on now.

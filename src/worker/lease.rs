@@ -117,7 +117,12 @@ impl Lease {
 
     /// The queue shows the message again after `wait`.
     pub async fn give_back(self, wait: Duration) -> Result<(), QueueError> {
-        self.leases.queue.extend(&self.receipt(), wait).await
+        self.held_receipt().give_back(wait).await
+    }
+
+    /// For what is to be done once the lease was given up.
+    pub fn held_receipt(&self) -> HeldReceipt {
+        HeldReceipt { queue: self.leases.queue.clone(), receipt: self.receipt() }
     }
 
     /// Deletes the message while the work goes on.
@@ -129,6 +134,23 @@ impl Lease {
     /// Leases of one queue are deleted together.
     pub fn queue(&self) -> &Arc<Leases> {
         &self.leases
+    }
+}
+
+/// What a message can be put back or deleted by, apart from its lease.
+pub struct HeldReceipt {
+    queue: Arc<dyn Queue>,
+    receipt: Receipt,
+}
+
+impl HeldReceipt {
+    /// The queue shows the message again after `wait`.
+    pub async fn give_back(&self, wait: Duration) -> Result<(), QueueError> {
+        self.queue.extend(&self.receipt, wait).await
+    }
+
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
     }
 }
 

@@ -46,6 +46,7 @@ mod sweep;
 mod tell;
 mod turn;
 mod turns;
+mod unreadable;
 pub mod upkeep;
 mod walk;
 mod written;

@@ -10,6 +10,7 @@ use super::Shared;
 use super::done::PutAside;
 use super::lease::Lease;
 use super::set_aside::SetAside;
+use super::unreadable::{dead_letter, put_back_wait};
 use crate::event::Event;
 use crate::layout::message::Unreadable;
 use crate::layout::{Message, origin};
@@ -78,7 +79,7 @@ impl PutBackReason {
             PutBackReason::Foreign { .. } => limits::PUT_BACK,
             PutBackReason::Newer(_) | PutBackReason::Unreadable(_) => limits::DELAY_MAX,
         };
-        (limits::PUT_ASIDE_MIN * (1 << delivery.saturating_sub(1).min(16))).min(longest)
+        put_back_wait(delivery, longest)
     }
 }
 
@@ -191,20 +192,20 @@ impl Receiver {
             Ok(read) if read.queue() == self.name => return Some(read),
             Ok(read) => {
                 let why = format!("a message for queue `{}`", read.queue());
-                self.dead_letter(shared, message, why).await;
+                dead_letter(shared, self.name, message, why).await;
             }
             Err(Unreadable::Newer(version)) => {
                 self.put_back(shared, message, PutBackReason::Newer(version)).await;
             }
             Err(Unreadable::Older(version)) => {
                 let why = format!("format {version}: drain with the older afn first");
-                self.dead_letter(shared, message, why).await;
+                dead_letter(shared, self.name, message, why).await;
             }
             // Another version of this program may know what to do with what bears its mark.
             Err(Unreadable::Malformed(why)) if is_of_afn(&message.body) => {
                 self.put_back(shared, message, PutBackReason::Unreadable(why)).await;
             }
-            Err(Unreadable::Malformed(why)) => self.dead_letter(shared, message, why).await,
+            Err(Unreadable::Malformed(why)) => dead_letter(shared, self.name, message, why).await,
         }
         None
     }
@@ -238,7 +239,7 @@ impl Receiver {
         self.set_aside.remove(&message.id);
         let hidden = match &reason {
             PutBackReason::Newer(_) | PutBackReason::Unreadable(_) if last => {
-                return self.dead_letter(shared, message, why).await;
+                return dead_letter(shared, self.name, message, why).await;
             }
             PutBackReason::Foreign { .. } if last => self.send_anew(shared, message, wait).await,
             _ => self.queues.live.extend(&message.receipt, wait).await.is_ok().then(|| message.id.clone()),
@@ -271,28 +272,10 @@ impl Receiver {
         let _ = self.queues.live.delete(std::slice::from_ref(&message.receipt)).await;
         Some(send::message_id(&shared.deps).to_string())
     }
-
-    /// Deleted only once the dead-letter queue has it.
-    async fn dead_letter(&mut self, shared: &Shared, message: &Received, why: String) {
-        let letter = Outgoing { metadata: Some(ascii(&why)), ..Outgoing::new(message.body.clone()) };
-        let kept = matches!(self.queues.dead.send(vec![letter]).await.as_deref(), Ok([Ok(())]));
-        if kept {
-            let _ = self.queues.live.delete(std::slice::from_ref(&message.receipt)).await;
-            shared.emit(Event::DeadLettered { queue: self.name, why });
-        } else {
-            let what = format!("move a message of queue `{}` to the dead letters", self.name);
-            shared.emit(Event::RequestFailed { what, why });
-        }
-    }
 }
 
 /// Whether a body has the version that every message of afn begins with.
 fn is_of_afn(body: &str) -> bool {
     let value: Option<serde_json::Value> = serde_json::from_str(body).ok();
     value.is_some_and(|value| value.get("v").is_some_and(serde_json::Value::is_u64))
-}
-
-/// Metadata beside a message is printable ASCII.
-fn ascii(text: &str) -> String {
-    text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).take(500).collect()
 }

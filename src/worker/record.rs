@@ -48,7 +48,7 @@ pub async fn record(
 ) -> Result<Recorded, Abandoned> {
     loop {
         if !lease.may_commit(shared) {
-            return Err(Abandoned(Error::internal(format!(
+            return Err(Abandoned(Error::conflict(format!(
                 "the lease on call {call} is too old to commit under"
             ))));
         }

@@ -384,7 +384,7 @@ impl WorkerLoop {
             self.supervised.swap_remove(place);
         }
         // What this worker cannot run leaves the queue as it was.
-        if !matches!(done, Ok(Done::Mismatched(_) | Done::Paused(_))) {
+        if !matches!(done, Ok(Done::Mismatched(_) | Done::SetAside(_))) {
             self.dry_looks = 0;
         }
         if queue == QueueName::Chunks && self.held[QueueName::Chunks] == 0 {
@@ -418,7 +418,7 @@ impl WorkerLoop {
                 return self.set_aside(queue, unsuited, 2 * limits::MISMATCH_PAUSE_MAX);
             }
             // Counted only while nobody can receive it: another worker may send it anew.
-            Done::Paused(paused) => return self.set_aside(queue, paused, Duration::ZERO),
+            Done::SetAside(aside) => return self.set_aside(queue, aside, Duration::ZERO),
         }
         self.shared.mismatch_backoff[queue].reset();
     }

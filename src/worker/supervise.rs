@@ -154,7 +154,11 @@ impl Supervisor {
         begun: Duration,
     ) -> Result<Supervisor, Abandoned> {
         let SuperviseMessage { app, batch: id, extra, webhook_tries, retried, .. } = message;
-        let version = shared.definitions.version(app, &batch.function, &batch.version).await?;
+        let version = match shared.definitions.version(app, &batch.function, &batch.version).await {
+            // The outcomes of its calls will say so.
+            Err(error) if error.code() == Code::Internal => None,
+            version => version?,
+        };
         Ok(Supervisor {
             starts: StartReports::default(),
             told: None,

@@ -39,6 +39,7 @@ mod starts;
 mod strangers;
 mod supervisors;
 mod tells;
+mod unreadable;
 mod upkeep;
 mod waiting;
 mod webhooks;

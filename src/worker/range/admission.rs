@@ -56,7 +56,7 @@ impl Preparation {
         let id = self.message.id;
         Ok(match self.send_back(wait).await? {
             SentBack::Sent { lease, new_id } => {
-                Done::Paused(PutAside { lease, id, new_id, batch: Some(batch), wait, why })
+                Done::SetAside(PutAside { lease, id, new_id, batch: Some(batch), wait, why })
             }
             SentBack::Nothing(lease) => Done::Finished(lease),
         })

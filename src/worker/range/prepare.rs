@@ -10,20 +10,21 @@ use super::Range;
 use super::calls::CallQueue;
 use super::context::{CallContext, OpenCall};
 use super::give::SplitLooks;
+use crate::error::Error;
 use crate::event::Event;
 use crate::layout::batch::{Batch, Cancelled};
 use crate::layout::chunk::{self, Record};
 use crate::layout::object::MarkKind;
 use crate::layout::part::Row;
-use crate::layout::{Key, RangeMessage};
+use crate::layout::{Key, Message, RangeMessage};
 use crate::limits;
-use crate::model::{AttemptHistory, DeliveryId, MarkId, State, Time, Version};
+use crate::model::{AttemptHistory, DeliveryId, MarkId, QueueName, State, Time, Version};
 use crate::outcomes::log::Addition;
 use crate::outcomes::{Chunk, Log};
 use crate::planted::planted;
 use crate::seam::StoreExt as _;
 use crate::seam::executor::Mismatch;
-use crate::seam::store::StoreError;
+use crate::seam::store::{Object, StoreError};
 use crate::worker::batches::KnownBatch;
 use crate::worker::definitions::Resolved;
 use crate::worker::done::Done;
@@ -32,6 +33,7 @@ use crate::worker::limiter::RangeClaim;
 use crate::worker::marks::{self, EarlierMark, MarkLocation};
 use crate::worker::prefetch::PrefetchClaim;
 use crate::worker::quarantine::{self, Judgement, Level};
+use crate::worker::unreadable::{Failed, read_or_reason};
 use crate::worker::{Abandoned, Shared, record};
 
 pub enum Prepared {
@@ -63,10 +65,28 @@ pub async fn prepare(
     lease: Lease,
     message: RangeMessage,
 ) -> Result<Prepared, Abandoned> {
+    let failed = Failed {
+        queue: QueueName::Chunks,
+        held: lease.held_receipt(),
+        delivery: lease.delivery,
+        id: message.id,
+        batch: Some(message.batch),
+        what: format!("read what chunk {} of batch {} needs", message.chunk, message.batch),
+    };
+    let copy = message.clone();
+    match read(&shared, lease, message).await {
+        Err(Abandoned(error)) => {
+            failed.settle(&shared, error, || Message::Range(copy)).await.map(Prepared::Done)
+        }
+        prepared => prepared,
+    }
+}
+
+async fn read(shared: &Arc<Shared>, lease: Lease, message: RangeMessage) -> Result<Prepared, Abandoned> {
     let (app, batch) = (message.app.clone(), message.batch);
     let what = format!("look at batch {batch}");
     let look = || shared.batches.snapshot(&app, batch);
-    let Some(snapshot) = record::until_answered(&shared, &what, look).await? else {
+    let Some(snapshot) = record::until_answered(shared, &what, look).await? else {
         return Ok(Prepared::Done(Done::Finished(lease)));
     };
     if snapshot.over || !snapshot.belongs(message.chunk) {
@@ -74,7 +94,7 @@ pub async fn prepare(
     }
     let place = MarkLocation::Chunk(app, batch, message.chunk);
     let delivery = DeliveryId { message: message.id, delivery: lease.delivery };
-    let earlier_marks = marks::of_earlier_deliveries(&shared, &place, delivery).await?;
+    let earlier_marks = marks::of_earlier_deliveries(shared, &place, delivery).await?;
     let preparation = Preparation {
         shared: shared.clone(),
         lease,
@@ -87,7 +107,7 @@ pub async fn prepare(
     let prepared = preparation.prepare().await;
     if prepared.is_err() && delivery.delivery > 1 {
         // Nobody was lost while reading: a mark of this delivery must not tell so. Tried once.
-        let _ = marks::void(&shared, &place, delivery).await;
+        let _ = marks::void(shared, &place, delivery).await;
     }
     prepared
 }
@@ -98,7 +118,11 @@ impl Preparation {
             return self.cancel(&cancelled).await.map(Prepared::Done);
         }
         let (app, batch) = (&self.message.app, &self.snapshot.batch);
-        let resolved = self.shared.definitions.resolve(app, &batch.function, &batch.version).await?;
+        let resolved = self.shared.definitions.resolve(app, &batch.function, &batch.version).await;
+        let resolved = match read_or_reason(resolved, "function", self.lease.delivery)? {
+            Ok(resolved) => resolved,
+            Err(reason) => return self.decide_unread(State::Error, reason).await.map(Prepared::Done),
+        };
         if let Resolved::Ready(version, _) = &resolved {
             if let Err(mismatch) = self.suits(version) {
                 return self.put_back_mismatched(mismatch).await.map(Prepared::Done);
@@ -121,18 +145,16 @@ impl Preparation {
             return self.decide_unread(State::Error, reason).await.map(Prepared::Done);
         }
         let key = Key::Chunk(self.message.app.clone(), self.message.batch, self.message.chunk);
-        // A chunk is stored before its message is sent and deleted after the batch was over.
-        let Some(object) = self.shared.deps.store.find(&key, limits::CHUNK_OBJECT_BYTES_MAX).await? else {
-            return Ok(Prepared::Done(Done::Finished(self.lease)));
-        };
-        let created_at = object.info.modified_at;
-        let records = match chunk::decode(&key, object.body) {
-            Ok(records) => records,
-            Err(error) if self.lease.delivery <= limits::PUT_BACK_COUNT_MAX => return Err(error.into()),
-            Err(error) => {
-                let reason = format!("its chunk could not be read: {error}");
-                return self.decide_unread(State::Error, reason).await.map(Prepared::Done);
-            }
+        let found = self.shared.deps.store.find(&key, limits::CHUNK_OBJECT_BYTES_MAX).await;
+        let records = found.map_err(Error::from).and_then(|object| {
+            let decode = |object: Object| Ok((chunk::decode(&key, object.body)?, object.info.modified_at));
+            object.map(decode).transpose()
+        });
+        let (records, created_at) = match read_or_reason(records, "chunk", self.lease.delivery)? {
+            Ok(Some(read)) => read,
+            // A chunk is stored before its message is sent and deleted after the batch was over.
+            Ok(None) => return Ok(Prepared::Done(Done::Finished(self.lease))),
+            Err(reason) => return self.decide_unread(State::Error, reason).await.map(Prepared::Done),
         };
         let log = self.open_log().await?;
         let (version, definition) = match resolved {
@@ -168,12 +190,14 @@ impl Preparation {
     /// read, unless an earlier delivery left another mark: then they could be read. Returns the reason to give up once too many
     /// workers were lost while they read.
     async fn mark_reading_or_give_up(&self) -> Result<Option<String>, Abandoned> {
-        let is_reading = |mark: &EarlierMark| mark.kind == MarkKind::Reading;
-        if self.lease.delivery < 3 || !self.earlier_marks.iter().all(is_reading) {
+        // Calls may leave a message before its objects are read.
+        let is_neutral = |mark: &EarlierMark| matches!(mark.kind, MarkKind::Reading | MarkKind::Given);
+        if self.lease.delivery < 3 || !self.earlier_marks.iter().all(is_neutral) {
             return Ok(None);
         }
-        if self.earlier_marks.len() >= limits::READING_LOSSES_MAX {
-            let workers = self.earlier_marks.len();
+        let reading = self.earlier_marks.iter().filter(|mark| mark.kind == MarkKind::Reading);
+        let workers = reading.count();
+        if workers >= limits::READING_LOSSES_MAX {
             return Ok(Some(format!(
                 "its chunk could not be read, {workers} workers were lost while reading it"
             )));

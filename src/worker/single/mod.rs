@@ -15,7 +15,7 @@ use crate::limits;
 use crate::model::{AttemptHistory, AttemptId, CallFacts, DeliveryId, MarkId, Outcome, State, Time, Version};
 use crate::planted::planted;
 use crate::seam::executor::{Execution, Fault, Invocation, Verdict};
-use crate::seam::store::{Object, StoreError};
+use crate::seam::store::{Object, ObjectInfo, StoreError};
 use crate::seam::{ExecutionLog, StoreExt as _};
 use crate::worker::attempt::{self, AttemptEnd, Next, Policy};
 use crate::worker::definitions::{Definition, Resolved};
@@ -127,12 +127,11 @@ impl SingleCall {
         if record::until_answered(&self.shared, &what, look).await? {
             return Ok(Done::Finished(self.lease));
         }
-        let lost = marks::of_earlier_deliveries(&self.shared, &self.place, self.delivery).await?;
-        for mark in &lost {
-            self.history = self.history.merge(mark.history);
-        }
-        let judged = self.judge(&lost).await?;
-        let ready = match self.prepare().await? {
+        let (judged, prepared) = match self.look().await {
+            Err(Abandoned(error)) => return self.settle_unread(error).await,
+            Ok(looked) => looked,
+        };
+        let ready = match prepared {
             Prepared::Ready(ready) => *ready,
             Prepared::Over => return Ok(Done::Finished(self.lease)),
             Prepared::Early(not_before) => return self.put_back_until(not_before).await,
@@ -157,6 +156,15 @@ impl SingleCall {
         self.run_until_decided(&shared, ready, slot).await
     }
 
+    /// Reads all that tells how it is to run. Nothing has begun yet.
+    async fn look(&mut self) -> Result<(Option<String>, Prepared), Abandoned> {
+        let lost = marks::of_earlier_deliveries(&self.shared, &self.place, self.delivery).await?;
+        for mark in &lost {
+            self.history = self.history.merge(mark.history);
+        }
+        Ok((self.judge(&lost).await?, self.prepare().await?))
+    }
+
     /// How carefully the call runs; or, if it was lost too often, with what reason it is given up.
     async fn judge(&mut self, lost: &[EarlierMark]) -> Result<Option<String>, Abandoned> {
         let losses = losses(&self.message, lost);
@@ -179,13 +187,18 @@ impl SingleCall {
         let store = &self.shared.deps.store;
         let key = Key::Payload(app.clone(), call);
         // Workers may have been lost while they read the payload. So one that came again is read only under its mark.
-        let (metadata, payload) = match self.lease.delivery {
-            1 => match store.find(&key, limits::PAYLOAD_BYTES_MAX).await? {
+        let is_new = self.lease.delivery == 1;
+        let (metadata, payload) = match is_new {
+            true => match store.find(&key, limits::PAYLOAD_BYTES_MAX).await? {
                 Some(payload) => (payload.info.metadata.clone(), Some(payload)),
                 // A payload is stored before its message is sent and deleted after its outcome was: this call was deleted.
                 None => return Ok(Prepared::Over),
             },
-            _ => match store.head(&key).await {
+            false => match store.head(&key).await {
+                Ok(ObjectInfo { bytes, .. }) if bytes > limits::PAYLOAD_BYTES_MAX => {
+                    let (key, bytes_max) = (key.to_string(), limits::PAYLOAD_BYTES_MAX);
+                    return Err(StoreError::TooLarge { key, bytes, bytes_max }.into());
+                }
                 Ok(info) => (info.metadata, None),
                 Err(StoreError::NotFound) => return Ok(Prepared::Over),
                 Err(error) => return Err(error.into()),

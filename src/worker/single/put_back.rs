@@ -1,14 +1,15 @@
-//! Puts a single call back on the queue: it was not begun, was cut off, waits for a retry or for a worker of its own, or
-//! does not suit this worker.
+//! Puts a single call back on the queue: it was not begun, was cut off, waits for a retry or for a worker of its own, does not
+//! suit this worker, or cannot be read.
 
 use std::time::Duration;
 
 use super::{SingleCall, losses};
+use crate::error::Error;
 use crate::event::Event;
 use crate::layout::object;
-use crate::layout::{CallMessage, Message};
+use crate::layout::{CallMessage, Key, Message, metadata};
 use crate::limits;
-use crate::model::{CallFacts, CallRef, DeliveryId, MessageId, State, Time};
+use crate::model::{AppName, CallFacts, CallRef, DeliveryId, MessageId, QueueName, State, Time};
 use crate::seam::StoreExt as _;
 use crate::seam::executor::Mismatch;
 use crate::submit::send;
@@ -18,6 +19,7 @@ use crate::worker::marks::{self, MarkLocation};
 use crate::worker::phase::Phase;
 use crate::worker::quarantine::Level;
 use crate::worker::record::AttemptOutput;
+use crate::worker::unreadable::{Failed, ReadFailure};
 use crate::worker::{Abandoned, Shared};
 
 /// It has not begun: others may have it at once. As a new message, or it would look to them as if this worker had been
@@ -115,6 +117,38 @@ impl SingleCall {
         let wait = limits::MISMATCH_PUT_BACK;
         let (lease, new_id) = self.send_anew(wait).await?;
         Ok(Done::Mismatched(PutAside { lease: Some(lease), id, new_id, batch: None, wait, why }))
+    }
+
+    /// Its objects cannot be read, or could not be reached. Past the put-backs the outcome says so, if there can be one.
+    pub(super) async fn settle_unread(self, error: Error) -> Result<Done, Abandoned> {
+        let (app, call) = (self.message.app.clone(), self.message.call);
+        let error = match ReadFailure::of(error, self.lease.delivery) {
+            ReadFailure::GivenUp(error) => match self.facts(&app).await? {
+                Ok(facts) => {
+                    let reason = format!("it could not be read: {error}");
+                    let outcome = self.outcome(&facts, State::Error, Some(reason));
+                    return self.finish(outcome, AttemptOutput::default()).await;
+                }
+                Err(_) => error,
+            },
+            ReadFailure::Other(error) | ReadFailure::Unreadable(error) => error,
+        };
+        let failed = Failed {
+            queue: QueueName::Calls,
+            held: self.lease.held_receipt(),
+            delivery: self.lease.delivery,
+            id: self.message.id,
+            batch: None,
+            what: format!("read what call {call} of app {app} needs"),
+        };
+        failed.settle(&self.shared, error, || Message::Call(self.message.clone())).await
+    }
+
+    /// The call's facts alone, or why they cannot be read.
+    async fn facts(&self, app: &AppName) -> Result<Result<CallFacts, Error>, Abandoned> {
+        let key = Key::Payload(app.clone(), self.message.call);
+        let info = self.shared.deps.store.head(&key).await?;
+        Ok(metadata::decode(&key, info.metadata.as_deref().unwrap_or_default()))
     }
 
     /// The first worker that cannot run it says so, for `status`.
