@@ -8,6 +8,5 @@ fuzz_target!(|text: &str| {
     if let Ok(footer) = Footer::decode("x", text) {
         let again = Footer::decode("x", &footer.encode()).expect("what was read");
         assert_eq!(again.encode(), footer.encode());
-        let _ = footer.decided.each().take(1 << 20).count();
     }
 });

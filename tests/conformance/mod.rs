@@ -5,6 +5,7 @@ use crate::support::{child, sound, suite};
 mod bad_days;
 mod facts;
 mod faults;
+mod forged;
 mod groups;
 mod memory;
 mod processes;
