@@ -302,6 +302,8 @@ pub const RETRIED_RUNS_MAX: usize = 1_000;
 pub const UNCERTAIN: Duration = Duration::from_secs(90);
 /// Before a retry begins, its log was read within this.
 pub const RETRY_LOG_AGE: Duration = Duration::from_secs(30);
+/// Messages that came together and could not be put back or handed on within this are left to their leases.
+pub const TAKEN_IN_WITHIN: Duration = Duration::from_secs(10);
 /// A message whose work did not begin within this goes back to the queue.
 pub const BEGIN_WITHIN: Duration = Duration::from_secs(2);
 /// The supervisor looks every clamp(elapsed / 20, MIN, MAX).

@@ -1,6 +1,8 @@
 //! The main loop of a worker. It receives when a slot is free, starts leased work, deletes finished messages, stops
 //! receiving while the worker is sick, and drains.
 
+mod take;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,20 +15,16 @@ use tokio::task::{self, JoinError, JoinSet};
 use super::done::{Done, PutAside};
 use super::health::{self, Streak};
 use super::lease::{self, Lease};
-use super::panics::{self, Panics, caught};
+use super::panics::{self, Panics};
 use super::phase::Phase;
 use super::prefetch::Capacity;
-use super::receive::{Polled, Receiver};
-use super::single;
+use super::receive::Receiver;
 use super::slots::Class;
-use super::{Shared, Summary, Worker, own_store, range, supervise, turns};
+use super::{Shared, Summary, Worker, own_store, turns};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::layout::Message;
 use crate::limits;
 use crate::model::{BatchId, PerQueue, QueueName};
-use crate::planted::planted;
-use crate::seam::queue::Received;
 
 /// Finished messages are deleted in one request for ten, or after this.
 const DELETE_WITHIN: Duration = Duration::from_millis(100);
@@ -242,73 +240,6 @@ impl WorkerLoop {
             true => self.receivers[QueueName::Calls].poll(shared, 1, Duration::ZERO),
             // A receive is open anyway, or none is to be made.
             false => shared.calls_first.answer(),
-        }
-    }
-
-    async fn take(&mut self, queue: QueueName, polled: Polled) {
-        self.take_in(queue, polled).await;
-        if queue == QueueName::Calls {
-            self.shared.calls_first.answer();
-        }
-    }
-
-    async fn take_in(&mut self, queue: QueueName, polled: Polled) {
-        let messages = match polled.answer {
-            Ok(messages) => messages,
-            Err(error) => {
-                let what = format!("receive from queue `{queue}`");
-                if self.receivers[queue].is_lost(&error) {
-                    self.lost_queue = Some(Error::from(error.clone()).context(&what));
-                }
-                return self.shared.emit(Event::RequestFailed { what, why: error.to_string() });
-            }
-        };
-        if queue == QueueName::Chunks {
-            self.shared.prefetch.received(messages.is_empty(), self.shared.deps.clock.monotonic());
-        }
-        if queue == QueueName::Calls {
-            self.turns.received(&messages);
-            self.reconcile();
-        }
-        if messages.is_empty() {
-            return self.nothing_came(queue).await;
-        }
-        for message in messages {
-            if self.shared.phases.now() != Phase::Run {
-                self.receivers[queue].hand_on(&self.shared, &message).await;
-            } else if let Some(read) = self.receivers[queue].read(&self.shared, &message).await {
-                self.begin(queue, &message, polled.at, read);
-            }
-        }
-    }
-
-    fn begin(&mut self, queue: QueueName, received: &Received, at: Duration, message: Message) {
-        let Some(lease) = self.shared.leases[queue].take(received, at) else {
-            planted!((), DeletesOwnDuplicate => {
-                let (live, receipt) = (self.shared.deps.queues.get(queue).live.clone(), received.receipt.clone());
-                self.deletions.spawn(async move { drop(live.delete(&[receipt]).await) });
-            });
-            return;
-        };
-        let shared = self.shared.clone();
-        self.held[queue] += 1;
-        let work = Work { queue, supervises: None };
-        match message {
-            Message::Call(call) => {
-                let ticket = shared.slots.line_up(Class::Call);
-                let done = single::work(shared, ticket, lease, call);
-                self.work.spawn(async move { (work, caught(done).await) });
-            }
-            Message::Range(range) => {
-                let done = range::work(shared, lease, range);
-                self.work.spawn(async move { (work, caught(done).await) });
-            }
-            Message::Supervise(supervise) => {
-                let work = Work { supervises: Some(supervise.batch), ..work };
-                self.supervised.push(supervise.batch);
-                let done = supervise::work(shared, lease, supervise);
-                self.work.spawn(async move { (work, caught(done).await) });
-            }
         }
     }
 

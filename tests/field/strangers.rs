@@ -11,10 +11,11 @@ use afn::layout::object::TaskPanic;
 use afn::layout::origin;
 use afn::model::{MessageId, StoreId, Time};
 use afn::results::panics::{self, RecentPanics};
-use afn::seam::queue::Outgoing;
+use afn::seam::queue::{Depth, Outgoing, QueueError, Receipt, Received};
 use afn::seam::rng::SeededRng;
-use afn::seam::{Deps, Queue as _};
+use afn::seam::{Deps, Queue};
 use afn::store_id::{Origin, StampQueue};
+use async_trait::async_trait;
 
 use super::script::{Execution, Script, answers, h, mismatches, ms, s};
 use super::world::{Of, World, messages};
@@ -115,6 +116,58 @@ async fn what_a_newer_program_wrote_holds_up_nothing() {
     assert_eq!(notes.len(), 3, "{notes:?}");
     assert_eq!(notes[0], "format 99 is newer than this afn");
     assert!(notes[1..].iter().all(|note| note.starts_with("not a message")), "{notes:?}");
+}
+
+/// A queue that never answers what is sent to it.
+struct Mute(Arc<dyn Queue>);
+
+#[async_trait]
+impl Queue for Mute {
+    async fn send(&self, _: Vec<Outgoing>) -> Result<Vec<Result<(), QueueError>>, QueueError> {
+        std::future::pending().await
+    }
+
+    async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+        visibility: Duration,
+    ) -> Result<Vec<Received>, QueueError> {
+        self.0.receive(max, wait, visibility).await
+    }
+
+    async fn extend(&self, receipt: &Receipt, visibility: Duration) -> Result<(), QueueError> {
+        self.0.extend(receipt, visibility).await
+    }
+
+    async fn delete(&self, receipts: &[Receipt]) -> Result<Vec<Result<(), QueueError>>, QueueError> {
+        self.0.delete(receipts).await
+    }
+
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        self.0.depth().await
+    }
+}
+
+/// Neither the calls beside such messages nor a worker that is to stop wait for the dead letters' queue.
+#[tokio::test(start_paused = true)]
+async fn dead_letters_that_nobody_takes_hold_up_nothing() {
+    let mut world = World::new();
+    world.publish(1, s(1), s(300)).await;
+    let dead = &mut world.deps.queues.calls.dead;
+    *dead = Arc::new(Mute(dead.clone()));
+    for _ in 0..10 {
+        world.queues[0].send(vec![Outgoing::new("garbage".to_owned())]).await.expect("sent");
+    }
+    let worker = world.start("w", 2, &Script::always(answers(Duration::ZERO)));
+    tokio::time::sleep(s(1)).await;
+    let call = world.call("fine").await;
+    assert!(world.end_within(call, s(30)).await.is_some());
+    // The messages are back by now.
+    tokio::time::sleep(s(35)).await;
+    let told = world.elapsed();
+    worker.stop().await;
+    assert!(world.elapsed() - told < s(15), "it took {:?}", world.elapsed() - told);
 }
 
 /// `--drain` ends where only such messages are left, and says so.

@@ -65,7 +65,7 @@ impl Preparation {
     /// A message that no worker was lost with goes back as a new one, because one that was put back looks as if one had been.
     /// Any other is put back: each worker that is lost between sending a new message and deleting the old one leaves
     /// both, and there would be more and more of them.
-    async fn send_back(self, wait: Duration) -> Result<SentBack, Abandoned> {
+    pub(super) async fn send_back(self, wait: Duration) -> Result<SentBack, Abandoned> {
         if self.message.lost_before && self.lease.delivery <= limits::PUT_BACK_COUNT_MAX {
             let new_id = self.message.id;
             self.lease.give_back(wait).await?;
@@ -78,7 +78,7 @@ impl Preparation {
     }
 }
 
-enum SentBack {
+pub(super) enum SentBack {
     /// The old message is to be deleted, if there is a new one. The id of the message on the queue.
     Sent { lease: Option<Lease>, new_id: MessageId },
     /// All its calls have left it.

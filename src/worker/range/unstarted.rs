@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::admission::SentBack;
 use super::prepare::{Preparation, StartIntake};
 use super::{Range, Stopped};
 use crate::error::Result;
@@ -58,13 +59,12 @@ impl Preparation {
         })
     }
 
-    /// The calls of this message go on as a new message. Put back, it would look as if a worker held it.
+    /// This worker begins no calls of the batch for a while, others may.
     pub(super) async fn put_back_paused(mut self) -> Result<Done, Abandoned> {
         self.message.lost_before |= self.lease.delivery > 1;
-        let (lease, sent) = self.send_anew(limits::STARTS_PUT_BACK).await?;
-        Ok(match sent {
-            Some(_) => Done::LeftToOthers(Some(lease)),
-            None => Done::Finished(lease),
+        Ok(match self.send_back(limits::STARTS_PUT_BACK).await? {
+            SentBack::Sent { lease, .. } => Done::LeftToOthers(lease),
+            SentBack::Nothing(lease) => Done::Finished(lease),
         })
     }
 }
