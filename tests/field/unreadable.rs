@@ -172,7 +172,7 @@ async fn a_chunk_that_takes_its_readers_along_is_given_up() {
     world.deps.store = std::sync::Arc::new(Deadly { inner: world.deps.store.clone(), deadly });
     let mut lost = 0;
     while world.rows(batch).await.is_empty() {
-        assert!(lost < 8, "{lost} workers were lost");
+        assert!(lost < 12, "{lost} workers were lost");
         let worker = world.start(&format!("w{lost}"), 2, &Script::always(answers(ms(10))));
         tokio::time::sleep(s(90)).await;
         worker.kill().await;
@@ -181,7 +181,7 @@ async fn a_chunk_that_takes_its_readers_along_is_given_up() {
     let end = world.end(batch.call(1)).await.expect("an outcome");
     assert_eq!(
         (end.status, end.reason.as_deref()),
-        (State::Error, Some("its chunk could not be read, 3 workers were lost while reading it"))
+        (State::Error, Some("its chunk could not be read, 8 workers were lost while reading it"))
     );
     assert!(world.executions().is_empty());
 }
