@@ -3,6 +3,7 @@
 
 mod check;
 mod read;
+mod thrift;
 
 pub use read::{Budget, End, Group, Table, TableEnd, end_of, fill};
 
@@ -273,6 +274,14 @@ mod tests {
         };
         assert!(written(COMPRESSED_FROM_BYTES - 1) > bytes.len());
         assert!(written(COMPRESSED_FROM_BYTES) < bytes.len());
+    }
+
+    /// A number of rows that is a text: the library read what follows as a list of 2^31 booleans, which take no bytes.
+    #[test]
+    fn a_field_of_another_kind_is_not_read_as_something_else() {
+        let file = include_bytes!("../../fuzz/corpus/tables/kept-other-kinds").as_slice();
+        let error = Table::open("x", file.into()).err().expect("refused");
+        assert!(error.message().contains("its footer is malformed"), "{error}");
     }
 
     /// Small files that say much: each is refused before it takes the memory that it asks for.

@@ -1,119 +1,17 @@
 //! Holds the numbers of a Parquet file against its own bytes before the library sees them. The library reserves memory for
 //! the counts that it reads, follows a schema as deep as it goes, and inflates a page to the size that the page claims.
 
-use std::ops::RangeInclusive;
-
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding};
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
+use super::thrift::{
+    Compact, DATA_PAGE_HEADER, DICTIONARY_PAGE_HEADER, FILE_META_DATA, Field, I32, LIST, PAGE_HEADER,
+    ROW_GROUP, SCHEMA_ELEMENT, STRUCT,
+};
 use crate::limits;
-
-/// Structures within one another in a footer.
-const DEPTH_MAX: u32 = 16;
-
-/// Kinds of values in Thrift's compact protocol, as far as Parquet has them.
-const STOP: u8 = 0;
-const BOOLEANS: RangeInclusive<u8> = 1..=2;
-const BYTE: u8 = 3;
-const INTEGERS: RangeInclusive<u8> = 4..=6;
-const I32: u8 = 5;
-const DOUBLE: u8 = 7;
-const BINARY: u8 = 8;
-const LIST: u8 = 9;
-const STRUCT: u8 = 12;
-
-/// What is left of bytes in Thrift's compact protocol. `None` where they end early or say what no writer of ours does.
-struct Compact<'a>(&'a [u8]);
-
-impl<'a> Compact<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        Some(self.take(1)?[0])
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    /// A count or size.
-    fn count(&mut self) -> Option<usize> {
-        let zigzag = self.varint()?;
-        (zigzag & 1 == 0).then(|| usize::try_from(zigzag >> 1).ok()).flatten()
-    }
-
-    /// The kind of the next field of a structure, whose number is put into `field`. Numbers ascend, so none comes twice.
-    fn field(&mut self, field: &mut u64) -> Option<u8> {
-        let head = self.byte()?;
-        let kind = head & 0x0f;
-        if kind == STOP {
-            return (head == 0).then_some(STOP);
-        }
-        let next = match u64::from(head >> 4) {
-            0 => self.count()? as u64,
-            step => *field + step,
-        };
-        let ascends = next > *field && next <= i16::MAX as u64;
-        *field = next;
-        ascends.then_some(kind)
-    }
-
-    /// Kind and number of a list's elements, each of which takes a byte at the least.
-    fn list(&mut self, count_max: usize) -> Option<(u8, usize)> {
-        let head = self.byte()?;
-        let count = match usize::from(head >> 4) {
-            15 => usize::try_from(self.varint()?).ok()?,
-            count => count,
-        };
-        (count <= count_max.min(self.0.len())).then_some((head & 0x0f, count))
-    }
-
-    fn skip(&mut self, kind: u8, depth: u32) -> Option<()> {
-        match kind {
-            kind if BOOLEANS.contains(&kind) => Some(()),
-            BYTE => self.take(1).map(drop),
-            kind if INTEGERS.contains(&kind) => self.varint().map(drop),
-            DOUBLE => self.take(8).map(drop),
-            BINARY => {
-                let bytes = usize::try_from(self.varint()?).ok()?;
-                self.take(bytes).map(drop)
-            }
-            LIST => {
-                let (kind, count) = self.list(limits::TABLE_ROWS_MAX)?;
-                let is_sized = !BOOLEANS.contains(&kind);
-                (0..count).try_for_each(|_| is_sized.then(|| self.skip(kind, depth + 1)).flatten())
-            }
-            STRUCT if depth < DEPTH_MAX => self.fields(|compact, kind, _| compact.skip(kind, depth + 1)),
-            _ => None,
-        }
-    }
-
-    /// Reads a structure: `read` is given the kind and the number of each field.
-    fn fields(&mut self, mut read: impl FnMut(&mut Self, u8, u64) -> Option<()>) -> Option<()> {
-        let mut field = 0;
-        loop {
-            match self.field(&mut field)? {
-                STOP => return Some(()),
-                kind => read(self, kind, field)?,
-            }
-        }
-    }
-}
 
 /// Whether the metadata of a file can be handed to the library: a flat schema, and lists no longer than there are bytes.
 pub(super) fn metadata(bytes: &[u8]) -> bool {
@@ -121,9 +19,10 @@ pub(super) fn metadata(bytes: &[u8]) -> bool {
         (LIST, 2) => schema(compact),
         (LIST, 4) => {
             let (kind, count) = compact.list(limits::TABLE_GROUPS_MAX)?;
-            (0..count).try_for_each(|_| compact.skip(kind, 1))
+            (0..count).try_for_each(|_| compact.value(kind, &ROW_GROUP, 1))
         }
-        (kind, _) => compact.skip(kind, 0),
+        (_, 2 | 4) => None,
+        (kind, field) => compact.field_value(kind, field, FILE_META_DATA, 0),
     });
     check.is_some()
 }
@@ -137,7 +36,8 @@ fn schema(compact: &mut Compact<'_>) -> Option<()> {
         let mut children = 0;
         compact.fields(|compact, kind, field| match (kind, field) {
             (I32, CHILDREN) => compact.count().map(|count| children = count),
-            (kind, _) => compact.skip(kind, 1),
+            (_, CHILDREN) => None,
+            (kind, field) => compact.field_value(kind, field, SCHEMA_ELEMENT, 1),
         })?;
         if children != if index == 0 { count - 1 } else { 0 } {
             return None;
@@ -229,8 +129,14 @@ fn header(compact: &mut Compact<'_>) -> Option<PageHeader> {
     let (mut numbers, mut page) = ([None; 3], None);
     compact.fields(|compact, kind, field| match (kind, field) {
         (I32, 1..=3) => compact.count().map(|count| numbers[field as usize - 1] = Some(count)),
-        (STRUCT, DATA | DICTIONARY) => page_header(compact).map(|header| page = Some((field, header))),
-        (kind, _) => compact.skip(kind, 0),
+        (STRUCT, DATA) => {
+            page_header::<3>(compact, DATA_PAGE_HEADER).map(|header| page = Some((field, header)))
+        }
+        (STRUCT, DICTIONARY) => {
+            page_header::<2>(compact, DICTIONARY_PAGE_HEADER).map(|header| page = Some((field, header)))
+        }
+        (_, 1..=3 | DATA | DICTIONARY) => None,
+        (kind, field) => compact.field_value(kind, field, PAGE_HEADER, 0),
     })?;
     let [kind, inflated, stored] = numbers;
     let (of, [values, encoding, levels]) = page?;
@@ -255,12 +161,13 @@ fn header(compact: &mut Compact<'_>) -> Option<PageHeader> {
     Some(PageHeader { is_dictionary, inflated: inflated?, stored: stored?, values, encoding })
 }
 
-/// Number of values, their encoding, that of definition levels where there are any.
-fn page_header(compact: &mut Compact<'_>) -> Option<[usize; 3]> {
+/// Number of values, their encoding, that of definition levels where there are any: the first `NUMBERS` fields.
+fn page_header<const NUMBERS: u64>(compact: &mut Compact<'_>, others: &[Field]) -> Option<[usize; 3]> {
     let mut numbers = [0; 3];
     compact.fields(|compact, kind, field| match (kind, field) {
-        (I32, 1..=3) => compact.count().map(|count| numbers[field as usize - 1] = count),
-        (kind, _) => compact.skip(kind, 1),
+        (I32, 1..) if field <= NUMBERS => compact.count().map(|count| numbers[field as usize - 1] = count),
+        _ if field <= NUMBERS => None,
+        (kind, field) => compact.field_value(kind, field, others, 1),
     })?;
     Some(numbers)
 }
