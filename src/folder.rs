@@ -172,13 +172,17 @@ pub fn let_read(path: &Path, group: u32) -> io::Result<()> {
 
 /// Removes a folder with all that is in it, also what its owner made unreadable or read-only. Links are not followed.
 ///
-/// The folder is not trusted: no nesting of folders takes more than three open ones, or any of the stack.
+/// The folder is not trusted: no nesting of folders takes more than three open ones, or any of the stack. Another thread or
+/// process may remove it, too.
 pub fn remove(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_symlink() {
         return fs::remove_file(path);
     }
     empty(open_to_empty(CWD, path)?)?;
-    fs::remove_dir(path)
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// What a folder is, whatever its name.
@@ -215,7 +219,11 @@ fn empty(top: OwnedFd) -> io::Result<()> {
 /// Removes files and empty folders, up to the first folder that is not empty, which is returned.
 fn remove_entries(here: &OwnedFd) -> io::Result<Option<OwnedFd>> {
     for entry in Dir::read_from(here)? {
-        let entry = entry?;
+        let entry = match entry {
+            // The folder itself was removed meanwhile.
+            Err(Errno::NOENT) => return Ok(None),
+            entry => entry?,
+        };
         let name = entry.file_name();
         if name == c"." || name == c".." {
             continue;
@@ -223,17 +231,18 @@ fn remove_entries(here: &OwnedFd) -> io::Result<Option<OwnedFd>> {
         let is_folder = match entry.file_type() {
             // Some file systems do not tell.
             FileType::Unknown => {
-                let stat = rustix::fs::statat(here, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+                let stat = rustix::fs::statat(here, name, AtFlags::SYMLINK_NOFOLLOW);
+                stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
             }
             known => known == FileType::Directory,
         };
         let how = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         match unlinkat(here, name, how) {
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(Errno::NOTEMPTY | Errno::EXIST) if is_folder => {
-                return open_to_empty(here, name).map(Some);
-            }
+            Err(Errno::NOTEMPTY | Errno::EXIST) if is_folder => match open_to_empty(here, name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => return opened.map(Some),
+            },
             Err(error) => return Err(error.into()),
         }
     }
@@ -421,6 +430,26 @@ mod tests {
             .join()
             .unwrap();
         assert!(dir.path().join("outside").exists());
+    }
+
+    /// A worker that ends removes its folder while its threads still remove those of calls.
+    #[test]
+    fn several_may_remove_one_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        for number in 0..400 {
+            make(&top.join(format!("{}/{}/{number}", number % 7, number % 11))).unwrap();
+        }
+        std::thread::scope(|scope| {
+            let all = [top.clone(), top.join("3"), top.join("5"), top.clone()];
+            for result in
+                all.map(|path| scope.spawn(move || remove(&path))).map(|thread| thread.join().unwrap())
+            {
+                // It may have been gone before the first look.
+                assert!(result.err().is_none_or(|error| error.kind() == io::ErrorKind::NotFound));
+            }
+        });
+        assert!(!top.exists());
     }
 
     #[test]
