@@ -1,7 +1,7 @@
 //! Unpacks a function's archive: a gzipped tar, as `deploy::pack` makes it. The archive is not trusted. Every entry is
 //! checked: it stays inside the folder, nothing is written through a link, and size and number are bounded.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
@@ -24,15 +24,19 @@ pub fn unpack(archive: impl Read, folder: &Path) -> Result<()> {
     let mut tar = tar::Archive::new(GzDecoder::new(archive));
     // Raw: the crate would read long names into memory whatever their size. They are read below, with a limit.
     let entries = tar.entries().map_err(broken)?.raw(true);
-    let mut budget =
-        Budget { bytes: limits::ARCHIVE_UNPACKED_BYTES_MAX, entries: limits::ARCHIVE_ENTRIES_MAX };
+    let mut left = limits::ARCHIVE_UNPACKED_BYTES_MAX;
     let mut long = LongNames::default();
     // Made after all files are written: until then no path leads through a link of the archive.
     let mut links: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
-    let mut paths = BTreeSet::new();
+    let mut tree = Tree::default();
     for entry in entries {
         let mut entry = entry.map_err(broken)?;
-        budget.take(entry.size())?;
+        left = left.checked_sub(entry.size()).ok_or_else(|| {
+            Error::invalid(format!(
+                "the archive holds more than {} MiB",
+                limits::ARCHIVE_UNPACKED_BYTES_MAX / limits::MIB
+            ))
+        })?;
         let kind = entry.header().entry_type();
         if long.take(kind, &mut entry)? {
             continue;
@@ -42,7 +46,8 @@ pub fn unpack(archive: impl Read, folder: &Path) -> Result<()> {
             None => entry.path().map_err(broken)?.into_owned(),
         };
         let inside = inside(&path)?;
-        if !paths.insert(inside.clone()) {
+        let is_new = tree.add(&inside);
+        if !is_new.map_err(|excess| Error::invalid(format!("the archive has {excess}")))? {
             return Err(bad(&path, "comes twice"));
         }
         let target = folder.join(&inside);
@@ -92,11 +97,10 @@ fn make_links(folder: &Path, links: &BTreeMap<PathBuf, PathBuf>) -> Result<()> {
 
 /// Makes every folder read-only, so that no process can leave anything there for the next one.
 fn seal(folder: &Path) -> io::Result<()> {
-    // Read as a whole first: folders may be nested deeper than the limit of open files.
-    let entries: Vec<fs::DirEntry> = fs::read_dir(folder)?.collect::<io::Result<_>>()?;
-    for entry in entries {
-        if entry.file_type()?.is_dir() {
-            seal(&entry.path())?;
+    for name in folder::names(folder)? {
+        let inner = folder.join(name);
+        if fs::symlink_metadata(&inner)?.is_dir() {
+            seal(&inner)?;
         }
     }
     fs::set_permissions(folder, fs::Permissions::from_mode(0o500))
@@ -151,23 +155,44 @@ fn write(target: &Path, from: &mut impl Read, mode: u32) -> Result<()> {
     }
 }
 
-struct Budget {
-    bytes: u64,
-    entries: usize,
+/// The paths of an archive. Packing adds them up as unpacking does, so that what was deployed can be run.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// Each path, and whether it is an entry: a folder may be there only because others lie in it.
+    paths: BTreeMap<PathBuf, bool>,
+    bytes: usize,
 }
 
-impl Budget {
-    fn take(&mut self, bytes: u64) -> Result<()> {
-        let left = self.bytes.checked_sub(bytes).zip(self.entries.checked_sub(1));
-        let (bytes, entries) = left.ok_or_else(|| {
-            Error::invalid(format!(
-                "the archive holds more than {} entries or {} bytes",
-                limits::ARCHIVE_ENTRIES_MAX,
-                limits::ARCHIVE_UNPACKED_BYTES_MAX
-            ))
-        })?;
-        *self = Budget { bytes, entries };
-        Ok(())
+impl Tree {
+    /// Adds an entry and the folders that it lies in. False: it is there already.
+    ///
+    /// Errors: what there is too much of, and the limit.
+    pub fn add(&mut self, path: &Path) -> std::result::Result<bool, String> {
+        let (bytes, depth) = (path.as_os_str().len(), path.components().count());
+        if bytes > limits::ARCHIVE_PATH_BYTES_MAX {
+            return Err(format!("a path of {bytes} bytes, the most is {}", limits::ARCHIVE_PATH_BYTES_MAX));
+        }
+        if depth > limits::ARCHIVE_DEPTH_MAX {
+            let shown: PathBuf = path.iter().take(4).collect();
+            let most = limits::ARCHIVE_DEPTH_MAX;
+            return Err(format!("a path of {depth} names in `{}`, the most is {most}", shown.display()));
+        }
+        if let Some(is_entry) = self.paths.get_mut(path) {
+            return Ok(!std::mem::replace(is_entry, true));
+        }
+        // The last of `ancestors` is the empty path.
+        let missing = path.ancestors().take(depth).take_while(|above| !self.paths.contains_key(*above));
+        let missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+        self.bytes += missing.iter().map(|path| path.as_os_str().len()).sum::<usize>();
+        self.paths.extend(missing.into_iter().enumerate().map(|(above, path)| (path, above == 0)));
+        if self.paths.len() > limits::ARCHIVE_ENTRIES_MAX {
+            return Err(format!("more than {} files and folders", limits::ARCHIVE_ENTRIES_MAX));
+        }
+        if self.bytes > limits::ARCHIVE_PATHS_BYTES_MAX {
+            let most = limits::ARCHIVE_PATHS_BYTES_MAX as u64 / limits::MIB;
+            return Err(format!("paths of more than {most} MiB together"));
+        }
+        Ok(true)
     }
 }
 
@@ -186,6 +211,10 @@ impl LongNames {
             EntryType::GNULongLink => &mut self.link,
             _ => return Ok(false),
         };
+        // Else an archive could consist of names alone, which nothing counts.
+        if name.is_some() {
+            return Err(Error::invalid("the archive has two names for one entry"));
+        }
         let mut bytes = Vec::new();
         entry.take(limits::ARCHIVE_PATH_BYTES_MAX as u64 + 2).read_to_end(&mut bytes).map_err(broken)?;
         if bytes.last() == Some(&0) {
@@ -209,12 +238,18 @@ fn broken(error: io::Error) -> Error {
     Error::invalid(format!("the archive cannot be read: {error}"))
 }
 
-/// This machine's failure, unless two entries of the archive conflict.
+/// This machine's failure, unless two entries of the archive conflict, or no file can have such a name or so many links.
 fn local(path: &Path, error: io::Error) -> Error {
-    use io::ErrorKind::{AlreadyExists, InvalidFilename, IsADirectory, NotADirectory};
+    use io::ErrorKind::{
+        AlreadyExists, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, TooManyLinks,
+    };
     let message = format!("cannot write {}: {error}", path.display());
     match error.kind() {
-        AlreadyExists | InvalidFilename | IsADirectory | NotADirectory => Error::invalid(message),
+        AlreadyExists | InvalidFilename | InvalidInput | IsADirectory | NotADirectory | TooManyLinks => {
+            Error::invalid(message)
+        }
+        // A file system that knows the encoding of names.
+        _ if error.raw_os_error() == Some(libc::EILSEQ) => Error::invalid(message),
         _ => Error::internal(message),
     }
 }
@@ -341,7 +376,48 @@ mod tests {
             header.set_cksum();
             many.extend_from_slice(header.as_bytes());
         }
-        assert!(refusal(&gzip(&many)).starts_with("the archive holds more than"));
+        assert_eq!(refusal(&gzip(&many)), "the archive has more than 100000 files and folders");
+    }
+
+    /// An entry of a file makes all folders of its path; archives of some hundred bytes made millions.
+    #[test]
+    fn folders_that_only_paths_name_count() {
+        let deep = format!("{}f", "a/".repeat(limits::ARCHIVE_DEPTH_MAX));
+        assert_eq!(
+            refusal(&archive(&[
+                ("././@LongLink", EntryType::GNULongName, "", deep.as_bytes()),
+                ("f", FILE, "", b"")
+            ])),
+            "the archive has a path of 65 names in `a/a/a/a`, the most is 64"
+        );
+        let mut tree = Tree::default();
+        let fan = |number: usize| PathBuf::from(format!("{number}/{}f", "a/".repeat(48)));
+        let held = (0..).take_while(|number| tree.add(&fan(*number)).is_ok()).count();
+        assert_eq!(held, limits::ARCHIVE_ENTRIES_MAX / 50);
+        // Whichever comes first, a folder counts once, and may be an entry once.
+        for order in [["d", "d/x"], ["d/x", "d"]] {
+            let mut tree = Tree::default();
+            assert!(order.iter().all(|path| tree.add(Path::new(path)).unwrap()));
+            assert!(!order.iter().any(|path| tree.add(Path::new(path)).unwrap()));
+            assert_eq!(tree.paths.len(), 2);
+        }
+        let long = |number: usize| PathBuf::from(format!("{number:0>200}/").repeat(15));
+        let mut tree = Tree::default();
+        let excess = (0..).find_map(|number| tree.add(&long(number)).err()).unwrap();
+        assert_eq!(excess, "paths of more than 32 MiB together");
+    }
+
+    #[test]
+    fn what_no_file_can_be_called_is_the_archives_fault() {
+        for long in ["a\0b".as_bytes(), &[b'n'; 300]] {
+            let packed =
+                archive(&[("././@LongLink", EntryType::GNULongName, "", long), ("f", FILE, "", b"")]);
+            let folder = tempfile::tempdir().unwrap();
+            let error = unpack(&packed[..], folder.path()).unwrap_err();
+            assert_eq!(error.code(), crate::error::Code::Invalid, "{error}");
+        }
+        let twice = ("././@LongLink", EntryType::GNULongName, "", &b"x"[..]);
+        assert_eq!(refusal(&archive(&[twice, twice])), "the archive has two names for one entry");
     }
 
     #[test]

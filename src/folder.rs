@@ -2,14 +2,19 @@
 //! their own, some folders let one group pass. What a user asks for by name (a function's boilerplate, an export) is the
 //! user's document and is not made here.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat};
-use rustix::fs::{chmodat, fchmod, fchown, fstat, mkdirat, open, openat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat};
+use rustix::fs::{chmodat, fchmod, fchown, fstat, mkdirat, open, openat, unlinkat};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 const MODE: u32 = 0o700;
 /// For a group that has to reach what lies in a folder: its members pass, and list nothing.
@@ -21,6 +26,7 @@ const WAY: u32 = 0o711;
 const WALK: OFlags = OFlags::PATH;
 #[cfg(not(target_os = "linux"))]
 const WALK: OFlags = OFlags::empty();
+const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Makes a folder and its missing parents. One that exists stays as it is.
 pub fn make(path: &Path) -> io::Result<()> {
@@ -104,12 +110,19 @@ fn check(stat: &Stat, shown: &Path, is_last: bool) -> io::Result<()> {
     let mode = Mode::from_raw_mode(stat.st_mode);
     let sticky = mode.contains(Mode::SVTX);
     let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
-    if is_ours && (is_link || is_last || sticky || !mode.contains(Mode::WOTH)) {
-        return Ok(());
-    }
-    let why = match is_ours {
-        false => format!("`{}` belongs to another user (uid {})", shown.display(), stat.st_uid),
-        true => format!("everybody may exchange what lies in `{}`", shown.display()),
+    // A user's own group mostly has no other member, and its folders are often made with a umask that trusts it.
+    let is_own_group = stat.st_gid == rustix::process::getegid().as_raw();
+    let others = match () {
+        () if mode.contains(Mode::WOTH) => Some("everybody".to_owned()),
+        () if mode.contains(Mode::WGRP) && !is_own_group => Some(format!("group {}", stat.st_gid)),
+        () => None,
+    };
+    let why = match others {
+        _ if !is_ours => format!("`{}` belongs to another user (uid {})", shown.display(), stat.st_uid),
+        Some(others) if !(is_link || is_last || sticky) => {
+            format!("{others} may exchange what lies in `{}`", shown.display())
+        }
+        _ => return Ok(()),
     };
     Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
@@ -137,16 +150,20 @@ pub fn let_pass(path: &Path, group: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(PASS))
 }
 
-/// Lets a group read and execute what the owner can, in a whole tree that this user alone can write. Links are left alone.
+/// The names of what lies in a folder, which is closed again: a [`fs::DirEntry`] keeps its folder open.
+pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
+}
+
+/// Lets a group read and execute what the owner can, in a whole tree that this user alone can write, and whose depth is
+/// bounded, as that of an archive. Links are left alone.
 pub fn let_read(path: &Path, group: u32) -> io::Result<()> {
     let about = fs::symlink_metadata(path)?;
     if about.is_symlink() {
         return Ok(());
     }
     if about.is_dir() {
-        // Read as a whole first: folders may be nested deeper than the limit of open files.
-        let entries: Vec<fs::DirEntry> = fs::read_dir(path)?.collect::<io::Result<_>>()?;
-        entries.iter().try_for_each(|entry| let_read(&entry.path(), group))?;
+        names(path)?.iter().try_for_each(|name| let_read(&path.join(name), group))?;
     }
     lchown(path, None, Some(group))?;
     let owners = about.mode() & 0o500;
@@ -154,24 +171,110 @@ pub fn let_read(path: &Path, group: u32) -> io::Result<()> {
 }
 
 /// Removes a folder with all that is in it, also what its owner made unreadable or read-only. Links are not followed.
+///
+/// The folder is not trusted: no nesting of folders takes more than three open ones, or any of the stack. Another thread or
+/// process may remove it, too.
 pub fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(path);
-            fs::remove_dir_all(path)
-        }
+    if fs::symlink_metadata(path)?.is_symlink() {
+        return fs::remove_file(path);
+    }
+    empty(open_to_empty(CWD, path)?)?;
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
 }
 
-fn open_up(path: &Path) {
-    let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-    if !is_folder(path) || fs::set_permissions(path, fs::Permissions::from_mode(MODE)).is_err() {
-        return;
+/// What a folder is, whatever its name.
+type Id = (u64, u64);
+
+fn id(folder: impl AsFd) -> io::Result<Id> {
+    let stat = fstat(folder)?;
+    Ok((stat.st_dev as u64, stat.st_ino as u64))
+}
+
+/// Walks down to a folder without folders, empties it, and walks up by `..`.
+fn empty(top: OwnedFd) -> io::Result<()> {
+    let (mut here, mut above) = (top, Vec::<Id>::new());
+    let mut emptied = None;
+    loop {
+        match remove_entries(&here)? {
+            Some(inner) if emptied == Some(id(&inner)?) => return Err(Errno::NOTEMPTY.into()),
+            Some(inner) => {
+                above.push(id(&here)?);
+                here = inner;
+            }
+            None => {
+                let Some(parent) = above.pop() else { return Ok(()) };
+                emptied = Some(id(&here)?);
+                here = openat(&here, "..", FOLDER, Mode::empty())?;
+                if id(&here)? != parent {
+                    return Err(io::Error::other("a folder was moved while it was removed"));
+                }
+            }
+        }
     }
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        open_up(&entry.path());
+}
+
+/// Removes files and empty folders, up to the first folder that is not empty, which is returned.
+fn remove_entries(here: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+    for entry in Dir::read_from(here)? {
+        let entry = match entry {
+            // The folder itself was removed meanwhile.
+            Err(Errno::NOENT) => return Ok(None),
+            entry => entry?,
+        };
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        let is_folder = match entry.file_type() {
+            // Some file systems do not tell.
+            FileType::Unknown => {
+                let stat = rustix::fs::statat(here, name, AtFlags::SYMLINK_NOFOLLOW);
+                stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+            }
+            known => known == FileType::Directory,
+        };
+        let how = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        match unlinkat(here, name, how) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) if is_folder => match open_to_empty(here, name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => return opened.map(Some),
+            },
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(None)
+}
+
+/// Opens a folder, and lets its owner change it.
+fn open_to_empty(within: impl AsFd, name: impl Arg + Copy) -> io::Result<OwnedFd> {
+    let open = || openat(&within, name, FOLDER, Mode::empty());
+    let folder = match open() {
+        Err(Errno::ACCESS) => {
+            let_owner_in(&within, name)?;
+            open()?
+        }
+        opened => opened?,
+    };
+    // Fails where the owner is another user; then the mode has to do.
+    let _ = fchmod(&folder, Mode::from_raw_mode(MODE as _));
+    Ok(folder)
+}
+
+/// Linux changes no mode by a name without following links; but it opens what cannot be read, and has a name for that.
+#[cfg(target_os = "linux")]
+fn let_owner_in(within: impl AsFd, name: impl Arg) -> rustix::io::Result<()> {
+    let folder = openat(within, name, FOLDER | OFlags::PATH, Mode::empty())?;
+    let by_descriptor = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    chmodat(CWD, by_descriptor, Mode::from_raw_mode(MODE as _), AtFlags::empty())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn let_owner_in(within: impl AsFd, name: impl Arg) -> rustix::io::Result<()> {
+    chmodat(within, name, Mode::from_raw_mode(MODE as _), AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// A new folder that is removed with this.
@@ -282,6 +385,74 @@ mod tests {
     }
 
     #[test]
+    fn a_group_that_others_are_in_may_exchange_nothing() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let shared = dir.path().join("shared");
+        fs::create_dir(&shared).unwrap();
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o775)).unwrap();
+        own(&shared.join("mine")).unwrap();
+        chown(&shared, None, Some(4711)).unwrap();
+        let why = own(&shared.join("mine")).unwrap_err().to_string();
+        assert_eq!(why, format!("group 4711 may exchange what lies in `{}`", shared.display()));
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o1775)).unwrap();
+        own(&shared.join("mine")).unwrap();
+    }
+
+    /// Far deeper than a stack or the open files of a process would bear.
+    #[test]
+    fn folders_within_folders_are_removed_however_deep() {
+        const DEPTH: usize = 50_000;
+        // On some disks so many folders take minutes.
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let dir = tempfile::tempdir_in(place).unwrap();
+        let top = dir.path().join("top");
+        fs::create_dir(&top).unwrap();
+        let mut here = open(&top, FOLDER, Mode::empty()).unwrap();
+        for _ in 0..DEPTH {
+            mkdirat(&here, "d", Mode::from_raw_mode(0o700)).unwrap();
+            mkdirat(&here, "beside", Mode::from_raw_mode(0o700)).unwrap();
+            here = openat(&here, "d", FOLDER, Mode::empty()).unwrap();
+        }
+        rustix::fs::symlinkat(dir.path(), &here, "out").unwrap();
+        fs::write(dir.path().join("outside"), "").unwrap();
+        drop(here);
+        std::thread::Builder::new()
+            .stack_size(64 * 1024)
+            .spawn(move || {
+                remove(&top).unwrap();
+                assert!(!top.exists());
+            })
+            .unwrap()
+            .join()
+            .unwrap();
+        assert!(dir.path().join("outside").exists());
+    }
+
+    /// A worker that ends removes its folder while its threads still remove those of calls.
+    #[test]
+    fn several_may_remove_one_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        for number in 0..400 {
+            make(&top.join(format!("{}/{}/{number}", number % 7, number % 11))).unwrap();
+        }
+        std::thread::scope(|scope| {
+            let all = [top.clone(), top.join("3"), top.join("5"), top.clone()];
+            for result in
+                all.map(|path| scope.spawn(move || remove(&path))).map(|thread| thread.join().unwrap())
+            {
+                // It may have been gone before the first look.
+                assert!(result.err().is_none_or(|error| error.kind() == io::ErrorKind::NotFound));
+            }
+        });
+        assert!(!top.exists());
+    }
+
+    #[test]
     fn what_is_read_only_is_removed_and_what_a_link_leads_to_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let scratch = Scratch::new(dir.path(), "s-").unwrap();
@@ -290,8 +461,8 @@ mod tests {
         fs::write(deep.join("x"), "").unwrap();
         fs::write(dir.path().join("outside"), "").unwrap();
         symlink(dir.path(), deep.join("out")).unwrap();
-        for folder in [&deep, deep.parent().unwrap()] {
-            fs::set_permissions(folder, fs::Permissions::from_mode(0o500)).unwrap();
+        for (folder, mode) in [(&*deep, 0), (deep.parent().unwrap(), 0o500)] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
         }
         let path = scratch.path().to_owned();
         drop(scratch);

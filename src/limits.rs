@@ -2,6 +2,7 @@
 //! so that a change that breaks one does not compile.
 
 mod api;
+mod archive;
 mod dispatch;
 mod panics;
 mod records;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub use self::upkeep::*;
 pub use api::*;
+pub use archive::*;
 pub use dispatch::*;
 pub use panics::*;
 pub use records::*;
@@ -95,15 +97,6 @@ pub const SECRET_NAME_BYTES_MAX: usize = 2_048;
 pub const FUNC_FILE_BYTES_MAX: u64 = 256 * KIB;
 /// Lists and maps within one another in those files.
 pub const FUNC_FILE_DEPTH_MAX: usize = 16;
-/// A function's folder, packed for the process executor.
-pub const ARCHIVE_BYTES_MAX: u64 = 256 * MIB;
-/// What such a folder holds when it is unpacked.
-pub const ARCHIVE_UNPACKED_BYTES_MAX: u64 = 2 * KIB * MIB;
-pub const ARCHIVE_ENTRIES_MAX: usize = 100_000;
-/// Unpacked folders that are kept on a machine for calls to come; those in use do not count against it.
-pub const ARCHIVES_KEPT_MAX: usize = 64;
-pub const ARCHIVE_PATH_BYTES_MAX: usize = 4_096;
-
 pub const APP_NAME_BYTES_MAX: usize = 30;
 pub const FUNCTION_NAME_BYTES_MAX: usize = 64;
 pub const ROUTE_BYTES_MAX: usize = 200;

@@ -5,6 +5,7 @@ mod command;
 pub mod exit;
 mod find;
 mod format;
+mod init;
 mod log;
 mod options;
 mod parse;
@@ -66,6 +67,7 @@ fn usage_error() -> clap::Error {
 
 /// Runs the process.
 pub fn main() -> ExitCode {
+    init::wait_if_first();
     memory::give_back();
     let parsed = definition().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {

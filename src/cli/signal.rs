@@ -58,6 +58,15 @@ impl StopSignals {
         }
     }
 
+    /// What a clean-up returns; `None` when a signal ended it.
+    pub async fn or_next<T>(&mut self, clean_up: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = clean_up => Some(done),
+            () = self.next() => None,
+        }
+    }
+
     /// Drains a worker at the first signal, and makes it hand its calls back at the second. Never returns: the worker
     /// itself ends.
     pub async fn forward(&mut self, stop: &watch::Sender<Phase>, printer: &Printer) -> Infallible {
@@ -69,5 +78,18 @@ impl StopSignals {
         }
         stop.send_replace(Phase::HandBack);
         std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_signal_ends_a_clean_up_that_hangs() {
+        let mut stops = StopSignals::catch().unwrap();
+        assert_eq!(stops.or_next(async { 7 }).await, Some(7));
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::INT).unwrap();
+        assert_eq!(stops.or_next(std::future::pending::<()>()).await, None);
     }
 }

@@ -21,6 +21,8 @@ pub struct Listing {
     pub files: Vec<ListedFile>,
     /// Left out because they mostly hold secrets.
     pub withheld: Vec<String>,
+    /// Among the files, although they mostly hold secrets: an ignore file names them with `!`.
+    pub permitted: Vec<String>,
     pub ignored_by_git: Vec<String>,
 }
 
@@ -53,6 +55,7 @@ pub async fn list(request: &DeployRequest<'_>) -> Result<Vec<Listing>> {
             image,
             files: files.collect(),
             withheld: contents.withheld,
+            permitted: contents.permitted,
             ignored_by_git: contents.ignored_by_git,
         });
     }

@@ -37,6 +37,8 @@ pub struct Contents {
     pub entries: Vec<Entry>,
     /// Left out only because the list of [`secrets`] names it. `.git` is not in it.
     pub withheld: Vec<String>,
+    /// Sent although that list names it, since a `!` does.
+    pub permitted: Vec<String>,
     /// The topmost paths that git ignores.
     pub ignored_by_git: Vec<String>,
 }
@@ -112,12 +114,15 @@ impl Ignore {
         }
     }
 
-    /// Whether a path that is not ignored is left out all the same: the list of secrets has its name, and no rule does.
-    fn is_withheld(&self, path: &str, is_folder: bool) -> bool {
+    /// Whether the list of secrets has the name of a path, which a build has not made.
+    fn is_secret(&self, path: &str) -> bool {
         let name = path.rsplit('/').next().unwrap_or_default();
-        secrets::is_listed(name)
-            && !self.built.iter().any(|built| lies_in(path, built))
-            && !self.patterns.take_back_by_name(path, is_folder)
+        secrets::is_listed(name) && !self.built.iter().any(|built| lies_in(path, built))
+    }
+
+    /// Whether a rule of afn's own file, or Docker's, names a path. What git may keep is not yet what a worker may have.
+    fn permits(&self, path: &str, is_folder: bool) -> bool {
+        !self.git && self.patterns.take_back_by_name(path, is_folder)
     }
 
     /// All that is not ignored, sorted by path, so that the same folder always gives the same list. A folder comes before
@@ -127,6 +132,7 @@ impl Ignore {
         self.walk_into(dir, "", &mut contents)?;
         contents.entries.sort_by(|a, b| a.path.cmp(&b.path));
         contents.withheld.sort();
+        contents.permitted.sort();
         contents.ignored_by_git.sort();
         Ok(contents)
     }
@@ -149,11 +155,15 @@ impl Ignore {
             };
             let is_folder = kind == EntryKind::Folder;
             let ignored = self.is_ignored(&path, is_folder);
-            if !ignored && self.is_withheld(&path, is_folder) {
-                if path != ".git" {
-                    contents.withheld.push(path);
+            if !ignored && self.is_secret(&path) {
+                if self.permits(&path, is_folder) {
+                    contents.permitted.push(path.clone());
+                } else {
+                    if path != ".git" {
+                        contents.withheld.push(path);
+                    }
+                    continue;
                 }
-                continue;
             }
             if is_folder && (!ignored || (self.patterns.take_back() && !self.git)) {
                 self.walk_into(dir, &format!("{path}/"), contents)?;
@@ -311,5 +321,12 @@ mod tests {
         // That a folder, or everything, is taken back names no secret.
         assert_eq!(withheld("*\n!a/**\n!a\n"), ["a/.git", "a/id_rsa", "a/server.pem"]);
         assert_eq!(withheld("!.env\n!**/*.pem\n!.ssh\n!a/.git"), ["a/id_rsa"]);
+        let permitted = |rules: &str| Ignore::parse(rules).unwrap().walk(dir.path()).unwrap().permitted;
+        assert_eq!(permitted("!.env\n!a/*.pem\n!func.py"), [".env", "a/server.pem"]);
+        // That git keeps a file sends it nowhere.
+        fs::write(dir.path().join(git::FILE), "!.env*\n!id_rsa\n").unwrap();
+        let contents = Ignore::load(dir.path()).unwrap().walk(dir.path()).unwrap();
+        assert_eq!(contents.withheld, [".env", ".ssh", "a/.git", "a/id_rsa", "a/server.pem"]);
+        assert_eq!(contents.permitted, [""; 0]);
     }
 }

@@ -13,7 +13,7 @@ use flate2::{Compression, GzBuilder, write::GzEncoder};
 use tar::{Builder, EntryType, Header};
 
 use super::ignore::{self, Contents, Entry, EntryKind, Ignore};
-use crate::archive::stays_inside;
+use crate::archive::{Tree, stays_inside};
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -137,17 +137,12 @@ impl Read for Exactly {
 }
 
 fn check_size(dir: &Path, entries: &[Entry]) -> Result<()> {
-    if entries.len() > limits::ARCHIVE_ENTRIES_MAX {
-        return Err(Error::invalid(format!(
-            "{} has {} files and folders, the most that can be packed is {}",
-            dir.display(),
-            entries.len(),
-            limits::ARCHIVE_ENTRIES_MAX
-        ))
-        .with_hint(format!("name what the function does not need in {IGNORE_FILE}")));
-    }
-    if let Some(long) = entries.iter().find(|entry| entry.path.len() > limits::ARCHIVE_PATH_BYTES_MAX) {
-        return Err(Error::invalid(format!("the path `{}` is too long to be packed", long.path)));
+    let mut tree = Tree::default();
+    for entry in entries {
+        tree.add(Path::new(&entry.path)).map_err(|excess| {
+            Error::invalid(format!("{} cannot be packed: it has {excess}", dir.display()))
+                .with_hint(format!("name what the function does not need in {IGNORE_FILE}"))
+        })?;
     }
     let bytes: u64 = entries.iter().map(|entry| entry.bytes(dir)).sum();
     match bytes > limits::ARCHIVE_UNPACKED_BYTES_MAX {
@@ -287,6 +282,15 @@ mod tests {
             "{error}"
         );
         assert!(error.hint_text().unwrap().contains("name `python` in .afnignore"));
+    }
+
+    #[test]
+    fn what_no_worker_unpacks_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &format!("{}f", "d/".repeat(limits::ARCHIVE_DEPTH_MAX)), "x", 0o644);
+        let error = pack(dir.path()).unwrap_err();
+        let why = "cannot be packed: it has a path of 65 names in `d/d/d/d`, the most is 64";
+        assert!(error.message().ends_with(why), "{error}");
     }
 
     #[test]

@@ -204,8 +204,9 @@ async fn build_archive(
 }
 
 fn report_left_out(progress: &Progress<'_>, contents: &Contents) {
-    if !contents.withheld.is_empty() || !contents.ignored_by_git.is_empty() {
-        progress(Step::Kept { secrets: &contents.withheld, ignored_by_git: &contents.ignored_by_git });
+    let Contents { withheld, permitted, ignored_by_git, .. } = contents;
+    if [withheld, permitted, ignored_by_git].iter().any(|paths| !paths.is_empty()) {
+        progress(Step::LeftOut(contents));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The events of a deploy.
 
+use super::ignore::Contents;
 use crate::model::{AppName, FunctionName, Route};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +20,9 @@ pub enum Step<'a> {
     BuildingFolder { function: &'a FunctionName },
     /// A line of a builder's output.
     Log(&'a str),
-    /// Files that are left out because they mostly hold secrets; and what git ignores, where the folder has no
-    /// `.dockerignore`.
-    Kept { secrets: &'a [String], ignored_by_git: &'a [String] },
+    /// Files that are left out because they mostly hold secrets, those that are sent all the same, and what git ignores,
+    /// where the folder has no `.dockerignore`. At least one of them is not empty.
+    LeftOut(&'a Contents),
     /// The folder is packed.
     Packed { bytes: u64 },
     /// Config of a function, or of the app without a route, that was set before and that the file beside the code does not

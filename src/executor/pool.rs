@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::sandbox::{Launcher, Sandbox};
 use crate::model::{AppName, Config, Function, Version};
@@ -18,6 +18,9 @@ use crate::seam::executor::{Calls, Execution, Executor, Fault, Invocation, Misma
 
 /// How long [`Executor::close`] waits for executions whose futures are no longer polled.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
+/// How long it then waits for one more sandbox to stop: a Docker that hangs must not keep a worker that was told to end.
+/// What still runs is left to the next worker on this machine.
+const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// An executor over a launcher. Everything it has started is stopped by [`Executor::close`], or killed when the pool
 /// is dropped.
@@ -295,14 +298,17 @@ impl Executor for Pool {
         // An execution whose future is kept but not polled cannot end.
         let _ = timeout(CLOSE_MAX, all_ended).await;
         self.shared.earlier.notify_one();
+        let mut gives_up_at = Instant::now() + STOP_MAX;
         loop {
             let mut tasks = std::mem::take(&mut *self.tasks.lock().expect("no panic under this lock"));
             if tasks.is_empty() {
                 break;
             }
-            while tasks.join_next().await.is_some() {}
+            while let Ok(Some(_)) = timeout_at(gives_up_at, tasks.join_next()).await {
+                gives_up_at = Instant::now() + STOP_MAX;
+            }
         }
-        self.launcher.close().await;
+        let _ = timeout_at(gives_up_at, self.launcher.close()).await;
     }
 }
 

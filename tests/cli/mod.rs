@@ -15,6 +15,7 @@ mod fetch;
 mod flat_cases;
 mod fleet;
 mod hostile_text;
+mod init;
 mod keys;
 mod operate;
 mod outputs;

@@ -1,7 +1,7 @@
 //! What afn leaves on a machine belongs to its user alone; what it executes, sends and answers is its user's choice.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::world::World;
@@ -38,7 +38,7 @@ fn nothing_that_is_left_is_open_to_others() {
 
     let home = world.work().parent().unwrap().to_owned();
     let (mut found, mut seen) = (Vec::new(), 0);
-    for place in ["data", "home"] {
+    for place in ["data", "home", "tmp"] {
         open_to_others(&home.join(place), &mut found, &mut seen);
     }
     assert!(seen > 10, "a run leaves more than {seen} files");
@@ -48,6 +48,40 @@ fn nothing_that_is_left_is_open_to_others() {
         let left = fs::read_dir(home.join("data").join(place)).into_iter().flatten().count();
         assert_eq!(left, 0, "{place}");
     }
+}
+
+/// What lies below the folder of a range is open to groups of functions, and to nobody else.
+#[test]
+fn what_root_keeps_for_functions_is_open_to_their_groups_alone() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let world = World::new();
+    let home = world.work().parent().unwrap().to_owned();
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o711)).unwrap();
+    world.deploy("wide", "shop", "", "mkdir -m 777 wide; : >wide/x; chmod 666 wide/x; id -u");
+    let call = world.args(&["submit", "shop", "/wide"]).ok();
+    let mut worker = world.command(&world.work());
+    worker.env("AFN_FUNCTION_UIDS", "1900000000-1900065535").env("AFN_FUNCTION_DIR", home.join("functions"));
+    let ended = worker.args(["worker", "--drain"]).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    let user: u32 = world.args(&["get", "result", "shop", call.trim()]).ok().trim().parse().unwrap();
+    assert!(user > 1_900_000_000);
+
+    let (mut found, mut seen) = (Vec::new(), 0);
+    open_to_others(&home.join("functions/1900000000"), &mut found, &mut seen);
+    // Those of groups are: the two folders above calls and archives, and an archive with its two files.
+    assert!(seen > found.len() && found.len() >= 3, "{found:?}");
+    for line in found {
+        let (mode, path) = line.split_once(' ').unwrap();
+        let group = fs::metadata(path).unwrap().gid();
+        assert!(mode.ends_with('0') && group >= 1_900_000_000, "{line}, group {group}");
+    }
+    for way in ["functions", "functions/1900000000"] {
+        let about = fs::metadata(home.join(way)).unwrap();
+        assert_eq!((about.mode() & 0o7777, about.uid()), (0o711, 0), "{way}");
+    }
+    assert_eq!(fs::read_dir(home.join("functions/1900000000/calls")).unwrap().count(), 0);
 }
 
 #[test]
@@ -84,6 +118,18 @@ fn a_deploy_tells_what_goes_and_keeps_secrets() {
     let deployed = world.run_in("f", &["deploy", "--app", "shop"], b"");
     assert!(deployed.stderr.contains("mostly hold secrets: .env, certs/server.key;"), "{deployed:#?}");
     deployed.ok();
+    world.write("f/.gitignore", "node_modules\n!.env*\n");
+    let ran = world.run_in("f", &["deploy", "--app", "shop", "--dry-run"], b"");
+    assert!(
+        ran.stderr.contains("mostly hold secrets: .env, certs/server.key;"),
+        "git's `!` sends none: {ran:#?}"
+    );
+    world.write("f/.afnignore", "certs\n!.env\n");
+    let ran = world.run_in("f", &["deploy", "--app", "shop", "--dry-run"], b"");
+    let told = "these files are sent although they mostly hold secrets, since a `!` in an ignore file names them: .env\n";
+    assert!(ran.stderr.contains(told), "{ran:#?}");
+    assert!(ran.ok().lines().any(|line| line.starts_with(".env  ")));
+
     let call = world.args(&["submit", "shop", "/f"]).ok();
     world.drain();
     let seen = world.args(&["get", "result", "shop", call.trim()]).ok();
@@ -115,7 +161,6 @@ fn secrets_need_not_stand_on_a_command_line() {
 
 #[test]
 fn the_api_asks_for_a_token_and_its_socket_does_not() {
-    use std::os::unix::fs::PermissionsExt as _;
     let world = World::new();
     let mut server = world.spawn("start --port 0");
     let address = server.until("listens on http://");

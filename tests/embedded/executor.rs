@@ -9,10 +9,10 @@ use afn::executor::ProcessLauncher;
 use afn::executor::process::Scope;
 use afn::executor::sandbox::Launcher as _;
 use afn::layout::Key;
-use afn::model::{Format, Source, machine};
+use afn::model::{Digest, Format, Source, machine};
 use afn::seam::Executor as _;
 use afn::seam::executor::{Execution, Fault, Invocation, Mismatch, Verdict};
-use afn::seam::store::Store as _;
+use afn::seam::store::{PutObject, Store as _};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::bench::{Bench, options};
@@ -236,13 +236,17 @@ async fn an_archive_is_fetched_once_and_checked() {
     let bench = Bench::new();
     let work = shell(&bench, "cat part && echo \" of it\"").await;
     let Source::Archive { sha256, .. } = &work.version.source else { panic!() };
-    let unpacked = bench.work_dir().join("archives").join(sha256.as_str());
+    let unpacked = bench.work_dir().join("archives").join(format!("{sha256}.app"));
     let (first, second) = tokio::join!(bench.failure(&work, ""), bench.failure(&work, ""));
     assert_eq!((first.0, second.0), ("exit code 1".to_owned(), "exit code 1".to_owned()));
     fs::write(unpacked.join("part"), "all").unwrap();
     let key = Key::Archive(work.app.clone(), sha256.clone());
     bench.store.delete(&[key]).await.unwrap();
     assert_eq!(bench.text(&work, "").await, "all of it\n", "from the folder, not from the store");
+    // Another app that names the digest has no such archive.
+    let stranger = Invocation { app: "stranger".parse().unwrap(), ..work.clone() };
+    let why = bench.fault(&stranger).await;
+    assert!(why.contains("archive not found: `apps/stranger/"), "{why}");
 
     // Another worker, which has to fetch it and cannot.
     let other = Bench::new();
@@ -255,6 +259,47 @@ async fn an_archive_is_fetched_once_and_checked() {
     assert!(why.contains("is not what its name says"), "{why}");
     let left: Vec<_> = fs::read_dir(other.work_dir().join("archives")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// 40 entries of 608 bytes in all would be 80 000 folders.
+#[tokio::test]
+async fn an_archive_that_no_worker_can_unpack_makes_none_sick() {
+    let bench = Bench::new();
+    let mut work = shell(&bench, "cat").await;
+    for path in [format!("{}f", "a/".repeat(1_900)), "f\0g".to_owned(), "n".repeat(300)] {
+        let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), Default::default()));
+        for number in 0..40 {
+            let long = format!("{number}{path}\0");
+            for (kind, body) in
+                [(tar::EntryType::GNULongName, long.as_bytes()), (tar::EntryType::Regular, b"")]
+            {
+                let mut header = tar::Header::new_gnu();
+                header.set_entry_type(kind);
+                header.set_size(body.len() as u64);
+                header.set_cksum();
+                tar.append(&header, body).unwrap();
+            }
+        }
+        let packed = tar.into_inner().unwrap().finish().unwrap();
+        let sha256 = Digest::of(&packed);
+        Arc::make_mut(&mut work.version).source =
+            Source::Archive { sha256: sha256.clone(), bytes: packed.len() as u64 };
+        bench.store.put(&Key::Archive(work.app.clone(), sha256), PutObject::create(packed)).await.unwrap();
+        let why = bench.fault(&work).await;
+        assert!(why.starts_with("cannot unpack archive"), "{why}");
+        let left: Vec<_> = fs::read_dir(bench.work_dir().join("archives")).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+/// A worker may be killed while it unpacks; what it had unpacked may be what fills the disk.
+#[tokio::test]
+async fn a_probe_removes_what_was_unpacked_in_part() {
+    let bench = Bench::new();
+    let left = bench.work_dir().join("archives/.unpack-killed/half");
+    fs::create_dir_all(&left).unwrap();
+    bench.pool.probe().await.unwrap();
+    assert!(!left.parent().unwrap().exists());
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! Functions that do harm, as child processes: for each, the right outcome with its reason, a neighbour that is not harmed,
 //! and nothing left behind. The functions that listen are this program itself, which then breaks the contract by hand.
+//!
+//! A process reaches what its machine reaches: other addresses, the metadata service, ports of this machine. Nothing keeps
+//! it from that, and so nothing is tested; `SECURITY.md` says so, and containers are for functions that must not.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,13 +16,14 @@ use afn::limits::MIB;
 use afn::model::Format;
 use afn::seam::Executor as _;
 use afn::seam::executor::{Invocation, Verdict};
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use tokio::time::{Instant, sleep};
 
 use crate::support::PATIENCE;
 use crate::support::child::name_of;
 
 use super::bench::Bench;
-use super::executor::is_alive;
+use super::executor::{all_gone, is_alive, until};
 
 pub async fn shell(bench: &Bench, script: &str) -> Invocation {
     let mut work = bench.function(Format::Default, &["sh", "func.sh"], &[("func.sh", script)]).await;
@@ -190,11 +195,70 @@ const ROLE: &str = "AFN_TEST_HOSTILE";
 const TEST: &str = "a_broken_answer_fails_its_own_call_alone";
 
 async fn listener(bench: &Bench) -> Invocation {
-    let test = name_of(module_path!(), TEST);
-    let script = format!("exec {} --exact {test} --nocapture", std::env::current_exe().unwrap().display());
-    let mut work = bench.function(Format::HttpStream, &["sh", "func.sh"], &[("func.sh", &script)]).await;
+    with_timeout(itself(bench, Format::HttpStream, TEST, "").await, 1_500)
+}
+
+/// A function that is this program, with a test of it as its part.
+async fn itself(bench: &Bench, format: Format, test: &str, before: &str) -> Invocation {
+    let (test, program) = (name_of(module_path!(), test), std::env::current_exe().unwrap());
+    let script = format!("{before}\nexec {} --exact {test} --nocapture", program.display());
+    let mut work = bench.function(format, &["sh", "func.sh"], &[("func.sh", &script)]).await;
     Arc::make_mut(&mut work.function).config.insert(ROLE.to_owned(), "1".to_owned());
-    with_timeout(work, 1_500)
+    work
+}
+
+/// Folders within one another.
+fn nest(mut here: OwnedFd) {
+    for _ in 0..LEVELS {
+        mkdirat(&here, "next", Mode::from_raw_mode(0o700)).unwrap();
+        here = openat(&here, "next", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    }
+}
+
+const LEVELS: usize = 50_000;
+
+#[tokio::test]
+async fn folders_within_folders_are_removed_whatever_their_depth() {
+    let places = ["TMPDIR", "PWD"];
+    if std::env::var_os(ROLE).is_some() {
+        let open = |place: &str| File::open(std::env::var_os(place).unwrap()).unwrap().into();
+        return places.map(open).into_iter().for_each(nest);
+    }
+    let bench = Bench::in_memory();
+    let test = "folders_within_folders_are_removed_whatever_their_depth";
+    let work = with_timeout(itself(&bench, Format::Default, test, "").await, 120_000);
+    assert_eq!(reason(beside_a_neighbour(&bench, &work, "").await.0), "success");
+    nothing_is_left(&bench).await;
+}
+
+/// Time stands still, but for the wait until it listens.
+#[tokio::test(start_paused = true)]
+async fn a_function_that_never_listens_is_given_up() {
+    let bench = Bench::new();
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
+    let script = format!("trap '' TERM HUP INT; echo $$ >{}; sleep 1000 & wait", pid.display());
+    let mute = bench.function(Format::HttpStream, &["sh", "func.sh"], &[("func.sh", &script)]).await;
+    assert_eq!(bench.fault(&mute).await, "did not listen on FN_LISTENER within 60 s");
+    tokio::time::resume();
+    // It may have been given up before it could write.
+    let pid = fs::read_to_string(&pid).unwrap_or_default();
+    until("it is gone", || pid.is_empty() || !is_alive(pid.trim())).await;
+    nothing_is_left(&bench).await;
+    assert_eq!(bench.text(&shell(&bench, "cat").await, "the next").await, "the next");
+}
+
+#[tokio::test]
+async fn a_listener_that_is_deaf_to_signals_ends_all_the_same() {
+    let bench = Bench::new();
+    let dir = tempfile::tempdir().unwrap();
+    let before = format!("trap '' TERM HUP INT QUIT; : >{}/$$", dir.path().display());
+    let work = with_timeout(itself(&bench, Format::HttpStream, TEST, &before).await, 1_500);
+    assert_eq!(reason(beside_a_neighbour(&bench, &work, "hang").await.0), "timeout");
+    assert_eq!(bench.text(&work, "after hang").await, "after hang");
+    bench.pool.close().await;
+    all_gone(dir.path()).await;
+    nothing_is_left(&bench).await;
 }
 
 /// Reads a request whose body is one chunk, and does what it says.
@@ -299,8 +363,10 @@ async fn an_answer_too_many_is_nobodys() {
     let bench = Bench::new();
     let work = listener(&bench).await;
     for payload in ["twice", "late", "stale"] {
-        let answer = bench.text(&work, payload).await;
-        assert_eq!(answer, if payload == "stale" { "old" } else { "one" });
+        let Verdict::Success { body, .. } = beside_a_neighbour(&bench, &work, payload).await.0 else {
+            panic!("{payload} is answered");
+        };
+        assert_eq!(body.to_bytes().unwrap(), if payload == "stale" { "old" } else { "one" });
         sleep(Duration::from_millis(100)).await;
         assert_eq!(bench.text(&work, format!("after {payload}")).await, format!("after {payload}"));
     }

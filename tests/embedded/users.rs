@@ -65,7 +65,7 @@ async fn a_command_that_root_typed_stays_roots() {
 
 fn code(bench: &Bench, source: &Source) -> PathBuf {
     let Source::Archive { sha256, .. } = source else { panic!("an image") };
-    bench.work_dir().join("archives").join(sha256.as_str())
+    bench.work_dir().join("archives").join(format!("{sha256}.app"))
 }
 
 #[tokio::test]

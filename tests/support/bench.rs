@@ -54,11 +54,22 @@ impl Bench {
         Bench::with(scope, Some(UserRange::default()))
     }
 
+    /// For many files: on some disks they take minutes.
+    pub fn in_memory() -> Bench {
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        Bench::within(&place, Scope::all(), None)
+    }
+
     fn with(scope: Scope, users: Option<UserRange>) -> Bench {
+        Bench::within(&std::env::temp_dir(), scope, users)
+    }
+
+    fn within(place: &Path, scope: Scope, users: Option<UserRange>) -> Bench {
         let clock = Arc::new(SystemClock);
         let store = Arc::new(MemoryStore::new(clock.clone()));
         // What is unpacked in it is read-only, and is removed all the same.
-        let work_dir = Scratch::new(&std::env::temp_dir(), "afn-bench-").unwrap();
+        let work_dir = Scratch::new(place, "afn-bench-").unwrap();
         if users.is_some() {
             fs::set_permissions(work_dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
         }

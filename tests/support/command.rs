@@ -187,7 +187,7 @@ impl Running {
         proc::peak_bytes(self.pid())
     }
 
-    fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id().expect("the process runs")
     }
 

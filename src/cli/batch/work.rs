@@ -84,7 +84,7 @@ impl Job<'_> {
                 })
             }
         };
-        worker.close().await;
+        stops.or_next(worker.close()).await;
         let view = ended?;
         let bad = match submitted.flatten().map(|submitted| submitted.end) {
             Some(End::BadRecord(bad)) => Some(bad),

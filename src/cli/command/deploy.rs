@@ -15,6 +15,7 @@ use crate::cli::view::{Values, version_record};
 use crate::context::env;
 use crate::deploy::bump::{self, Part};
 use crate::deploy::dry_run::{self, Listing};
+use crate::deploy::ignore::Contents;
 use crate::deploy::{DeployRequest, Deployed, FuncFile, ImageOptions, Progress, Step, Way, deploy, image};
 use crate::embedded::{Engine, builder};
 use crate::error::{Error, Result};
@@ -237,12 +238,18 @@ fn print_listings(printer: &Printer, listings: &[Listing]) -> Result<()> {
             let size = file.bytes.map(|size| format!("  {}", bytes(size))).unwrap_or_default();
             printer.line(format!("{}{size}", file.path))?;
         }
-        print_withheld(printer, &listing.withheld, &listing.ignored_by_git);
+        print_left_out(printer, &listing.withheld, &listing.permitted, &listing.ignored_by_git);
     }
     Ok(())
 }
 
-fn print_withheld(printer: &Printer, secrets: &[String], ignored_by_git: &[String]) {
+fn print_left_out(printer: &Printer, secrets: &[String], permitted: &[String], ignored_by_git: &[String]) {
+    if !permitted.is_empty() {
+        printer.note(format!(
+            "these files are sent although they mostly hold secrets, since a `!` in an ignore file names them: {}",
+            permitted.join(", ")
+        ));
+    }
     if !secrets.is_empty() {
         printer.warning(format!(
             "these files are not sent, since they mostly hold secrets: {}; a line `!NAME` in .afnignore or .dockerignore sends one",
@@ -289,7 +296,9 @@ impl<'a> Steps<'a> {
             Step::PushingImage { image } => printer.note(format!("Pushing image {image}")),
             Step::BuildingFolder { function } => printer.note(format!("Building {function} in its folder")),
             Step::Log(line) => self.log(line),
-            Step::Kept { secrets, ignored_by_git } => print_withheld(printer, secrets, ignored_by_git),
+            Step::LeftOut(Contents { withheld, permitted, ignored_by_git, .. }) => {
+                print_left_out(printer, withheld, permitted, ignored_by_git);
+            }
             Step::Packed { bytes: count } => printer.detail(format!("the folder packed: {}", bytes(count))),
             Step::ConfigKept { app, route, keys } => {
                 let (owner, file, noun) = match route {

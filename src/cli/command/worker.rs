@@ -20,7 +20,7 @@ use crate::context::env;
 use crate::embedded::{Engine, LocalWorker, Scope};
 use crate::error::{Error, Result};
 use crate::folder;
-use crate::worker::Config;
+use crate::worker::{Config, Phase};
 
 #[derive(Debug, Clone, Args)]
 pub struct WorkerArgs {
@@ -106,7 +106,7 @@ async fn work(
         ended = async { tokio::try_join!(working, serve(&engine, drained)) } => ended,
         never = stops.forward(&stop, &session.printer) => match never {},
     };
-    let stopped = worker.close().await;
+    let stopped = stops.or_next(worker.close()).await.unwrap_or(Phase::HandBack);
     log.finish();
     ended.map(|_| ExitCode::of_worker(stopped))
 }

@@ -11,7 +11,7 @@ use bollard::Docker;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 
 use super::client;
 use super::shared::SharedDirs;
@@ -84,7 +84,8 @@ impl Reaper {
         drop(std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner)));
         self.containers.live().clear();
         self.containers.sweep().await;
-        SharedDirs::remove_all(self.owner_dir());
+        let containers = Arc::clone(&self.containers);
+        let _ = spawn_blocking(move || SharedDirs::remove_all(containers.owner.dir())).await;
     }
 }
 
@@ -99,7 +100,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.containers.live().remove(&self.name);
         if self.removed {
-            self.dir.as_deref().into_iter().for_each(SharedDirs::remove);
+            self.dir.take().into_iter().for_each(SharedDirs::remove);
         } else {
             // When the reaper has ended already, the last sweep removes it.
             let _ = self.containers.dropped.send((self.name.clone(), self.dir.take()));
@@ -119,7 +120,7 @@ async fn reap(containers: Arc<Containers>, mut dropped: mpsc::UnboundedReceiver<
                 if containers.remove(&name).await != Ok(true) {
                     wait = RETRY_AFTER;
                 }
-                dir.as_deref().into_iter().for_each(SharedDirs::remove);
+                dir.into_iter().for_each(SharedDirs::remove);
             },
             () = containers.clock.sleep(wait) => {
                 let swept = containers.sweep().await;
@@ -168,7 +169,7 @@ impl Containers {
     /// Removes what workers left that died on this machine: their containers, then their folders. A worker is dead when
     /// its folder is not locked. Without the folder (a reboot has emptied `/tmp`, or it is in another mount namespace,
     /// where the worker may be alive) only containers that have ended are removed. Returns whether nothing failed.
-    async fn reap_dead_workers(&self) -> bool {
+    async fn reap_dead_workers(self: &Arc<Self>) -> bool {
         let Some(all) = self.list(LABEL.to_owned()).await else { return false };
         for container in &all {
             let owner = container.labels.as_ref().and_then(|labels| labels.get(LABEL_OWNER));
@@ -188,8 +189,8 @@ impl Containers {
                 return false;
             }
         }
-        self.owner.remove_dead(SharedDirs::remove_all);
-        true
+        let containers = Arc::clone(self);
+        spawn_blocking(move || containers.owner.remove_dead(SharedDirs::remove_all)).await.is_ok()
     }
 }
 

@@ -51,12 +51,16 @@ impl SharedDirs {
     }
 
     /// What cannot be removed now (it may belong to the container's user) is removed with the worker's folder.
-    pub(super) fn remove(dir: &Path) {
-        unmount(dir);
-        let _ = folder::remove(dir);
+    pub(super) fn remove(dir: PathBuf) {
+        unmount(&dir);
+        // The function may have left so much that a thread of the runtime must not wait for it.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || folder::remove(&dir))),
+            Err(_) => drop(folder::remove(&dir)),
+        }
     }
 
-    /// Removes a worker's folder with all shared ones in it.
+    /// Removes a worker's folder with all shared ones in it. Blocks.
     pub(super) fn remove_all(owner_dir: &Path) {
         for dir in fs::read_dir(owner_dir).into_iter().flatten().flatten() {
             unmount(&dir.path());

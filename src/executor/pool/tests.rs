@@ -24,6 +24,8 @@ struct ScriptedSandbox {
     id: usize,
     counts: Arc<Counts>,
     reusable: bool,
+    /// As a container when Docker hangs.
+    never_stops: bool,
     calls: usize,
 }
 
@@ -41,7 +43,13 @@ impl Launcher for Scripted {
 
     async fn start(&self, _work: &Invocation) -> Result<Box<dyn Sandbox>, Fault> {
         let id = self.0.started.fetch_add(1, SeqCst);
-        Ok(Box::new(ScriptedSandbox { id, counts: self.0.clone(), reusable: true, calls: 0 }))
+        Ok(Box::new(ScriptedSandbox {
+            id,
+            counts: self.0.clone(),
+            reusable: true,
+            never_stops: false,
+            calls: 0,
+        }))
     }
 
     async fn probe(&self) -> Result<(), String> {
@@ -56,6 +64,7 @@ impl Sandbox for ScriptedSandbox {
         match &invocation.payload.to_bytes().unwrap()[..] {
             b"hang" => std::future::pending().await,
             b"break" => self.reusable = false,
+            b"never stop" => self.never_stops = true,
             b"gone when hot" if self.calls > 1 => return Err(Fault::Function("gone".to_owned())),
             b"sick" => return Err(Fault::Worker("sick".to_owned())),
             b"slow" => sleep(Duration::from_secs(2)).await,
@@ -70,7 +79,7 @@ impl Sandbox for ScriptedSandbox {
     }
 
     async fn stop(self: Box<Self>) {
-        sleep(Duration::from_millis(1)).await;
+        sleep(if self.never_stops { Duration::MAX } else { Duration::from_millis(1) }).await;
         self.counts.stopped.fetch_add(1, SeqCst);
     }
 }
@@ -96,6 +105,18 @@ async fn run(pool: &Pool, invocation: Invocation) -> String {
 /// Lets the pool's own tasks finish.
 async fn settle() {
     sleep(Duration::from_millis(10)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_stop_keeps_nobody_from_closing() {
+    let (pool, counts) = pool(8);
+    let ran = tokio::join!(run(&pool, invocation(b"slow")), run(&pool, invocation(b"never stop")));
+    assert_eq!(ran, ("0".to_owned(), "1".to_owned()));
+    let begun = Instant::now();
+    pool.close().await;
+    assert!(begun.elapsed() <= STOP_MAX + Duration::from_secs(1), "{:?}", begun.elapsed());
+    settle().await;
+    assert_eq!((counts.stopped.load(SeqCst), counts.dropped.load(SeqCst)), (1, 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,10 +10,12 @@ use std::time::SystemTime;
 use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW};
 
 use crate::executor::folder_lock::FolderLock;
-use crate::folder;
+use crate::folder::{self, Scratch};
 
 /// The prefix of a folder that is being removed, and that nobody uses any more.
 const GOING: &str = ".going-";
+/// The prefix of a folder into which a worker unpacks. The worker has a lock on it.
+const UNPACKING: &str = ".unpack-";
 
 /// The folder of an unpacked archive, which stays as long as this lives.
 pub struct CachedArchive {
@@ -43,8 +45,47 @@ impl CachedArchive {
     }
 }
 
-/// Removes the folders that have not been used for longest, beyond `max`. Those in use stay, and what cannot be removed is
-/// left for the next time.
+/// A new folder to unpack into, which is removed when this is dropped. It is locked: other workers remove those that are
+/// not, since nobody will finish them.
+pub struct Unpacking {
+    folder: Scratch,
+    _lock: FolderLock,
+}
+
+impl Unpacking {
+    pub fn new(dir: &Path) -> io::Result<Unpacking> {
+        loop {
+            let folder = Scratch::new(dir, UNPACKING)?;
+            // Before it was locked, another worker may have begun to remove it: then make another one.
+            match FolderLock::take(folder.path(), FlockOperation::NonBlockingLockExclusive) {
+                Ok(lock) if lock.metadata()?.nlink() > 0 => return Ok(Unpacking { folder, _lock: lock }),
+                Ok(_) => {}
+                Err(error)
+                    if [io::ErrorKind::WouldBlock, io::ErrorKind::NotFound].contains(&error.kind()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Gives it its final name. If another worker was first, its folder stays: it has the same content.
+    pub fn finish(self, target: &Path) -> io::Result<()> {
+        match fs::rename(self.path(), target) {
+            Err(error) if !target.is_dir() => Err(error),
+            Err(_) => Ok(()),
+            Ok(()) => {
+                let _ = self.folder.keep();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Removes the folders that have not been used for longest, beyond `max`, and what workers left that were killed while they
+/// unpacked. Those in use stay, and what cannot be removed is left for the next time.
 pub fn evict(dir: &Path, max: usize) -> io::Result<()> {
     let mut kept: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -53,6 +94,9 @@ pub fn evict(dir: &Path, max: usize) -> io::Result<()> {
         let name = name.to_string_lossy();
         if name.starts_with(GOING) {
             let _ = folder::remove(&entry.path());
+        } else if name.starts_with(UNPACKING) {
+            let lock = FolderLock::take(&entry.path(), FlockOperation::NonBlockingLockExclusive);
+            let _ = lock.and_then(|_lock| folder::remove(&entry.path()));
         } else if !name.starts_with('.')
             && let Ok(used) = entry.metadata().and_then(|folder| folder.modified())
         {
@@ -99,8 +143,10 @@ mod tests {
             let then = then - std::time::Duration::from_secs(age as u64 * 60);
             File::open(&folder).unwrap().set_modified(then).unwrap();
         }
-        fs::create_dir(dir.path().join(".unpack-x")).unwrap();
+        fs::create_dir_all(dir.path().join(".unpack-x/of-one-that-was-killed")).unwrap();
         fs::create_dir(dir.path().join(".going-y")).unwrap();
+        let unpacking = Unpacking::new(dir.path()).unwrap();
+        let own = unpacking.path().file_name().unwrap().to_str().unwrap().to_owned();
         // Use makes young.
         drop(CachedArchive::hold(&dir.path().join("used")).unwrap().unwrap());
         let held = dir.path().join("held");
@@ -108,10 +154,13 @@ mod tests {
         let kept = CachedArchive::hold(&held).unwrap().unwrap();
         File::open(&held).unwrap().set_modified(then).unwrap();
         evict(dir.path(), 2).unwrap();
-        assert_eq!(names(dir.path()), [".unpack-x", "held", "new", "used"]);
+        assert_eq!(names(dir.path()), [&*own, "held", "new", "used"]);
         drop(kept);
         evict(dir.path(), 2).unwrap();
-        assert_eq!(names(dir.path()), [".unpack-x", "new", "used"]);
+        assert_eq!(names(dir.path()), [&*own, "new", "used"]);
+        unpacking.finish(&dir.path().join("done")).unwrap();
+        Unpacking::new(dir.path()).unwrap().finish(&dir.path().join("new")).unwrap();
+        assert_eq!(names(dir.path()), ["done", "new", "used"]);
         assert!(CachedArchive::hold(&held).unwrap().is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! Archives on this machine: downloaded once, checked, unpacked beside their final place and renamed into it. So a folder
 //! under its final name is complete, even when several workers unpack it at once.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use super::cached_archive::{CachedArchive, evict};
+use super::cached_archive::{CachedArchive, Unpacking, evict};
 use super::user::UserRange;
 use crate::archive;
 use crate::error::{Code, Error};
-use crate::folder::{self, Scratch};
+use crate::folder;
 use crate::layout::Key;
 use crate::limits;
 use crate::model::{AppName, Digest};
@@ -37,9 +37,10 @@ impl Archives {
         Archives { store, dir: work_dir.join("archives"), users, fetching: Mutex::new(()) }
     }
 
-    /// The folder of an archive. It is shared by all processes of its version, over time and at once.
+    /// The folder of an archive. It is shared by all processes of its version, over time and at once, but not by apps: who
+    /// knows a digest has not yet the right to run what another app deployed.
     pub async fn fetch(&self, app: &AppName, digest: &Digest, bytes: u64) -> Result<CachedArchive, Fault> {
-        let folder = self.dir.join(digest.as_str());
+        let folder = self.dir.join(format!("{digest}.{app}"));
         if let Some(cached) = self.cached(&folder)? {
             return Ok(cached);
         }
@@ -79,6 +80,9 @@ impl Archives {
                 Err(Fault::Function(format!("cannot unpack archive {digest}: {error}")))
             }
             Ok(Err(error)) => Err(Fault::Worker(error.to_string())),
+            Err(error) if error.is_panic() => {
+                Err(Fault::Function(format!("cannot unpack archive {digest}: {error}")))
+            }
             Err(error) => Err(Fault::Worker(format!("unpacking archive {digest} was cut off: {error}"))),
         }
     }
@@ -120,11 +124,15 @@ impl Archives {
 
     /// Whether something can be written where archives are kept.
     pub async fn probe(&self) -> Result<(), String> {
-        let try_it = || {
-            self.own()?;
-            tempfile::tempfile_in(&self.dir)?.write_all(&[0; 4096])
-        };
-        try_it().map_err(|error| cannot_keep(&self.dir, &error))
+        self.own().map_err(|error| cannot_keep(&self.dir, &error))?;
+        let dir = self.dir.clone();
+        let tried = spawn_blocking(move || {
+            // What a killed worker left may be what fills the disk.
+            let _ = evict(&dir, limits::ARCHIVES_KEPT_MAX);
+            tempfile::tempfile_in(&dir)?.write_all(&[0; 4096])
+        });
+        let tried = tried.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        tried.map_err(|error| cannot_keep(&self.dir, &error))
     }
 
     fn own(&self) -> io::Result<()> {
@@ -141,7 +149,7 @@ impl Archives {
 
 fn unpack(packed: File, dir: &Path, target: &Path, users: Option<UserRange>) -> Result<(), Error> {
     let failed = |error: io::Error| Error::internal(cannot_keep(dir, &error));
-    let unpacked = Scratch::new(dir, ".unpack-").map_err(failed)?;
+    let unpacked = Unpacking::new(dir).map_err(failed)?;
     archive::unpack(BufReader::new(packed), unpacked.path())?;
     if let Some(users) = users {
         users.archive_group().and_then(|group| folder::let_read(unpacked.path(), group)).map_err(failed)?;
@@ -149,15 +157,7 @@ fn unpack(packed: File, dir: &Path, target: &Path, users: Option<UserRange>) -> 
     // On disk before it can be found: a power cut must not leave a folder of empty files under a final name.
     #[cfg(target_os = "linux")]
     File::open(unpacked.path()).and_then(|dir| Ok(rustix::fs::syncfs(dir)?)).map_err(failed)?;
-    let unpacked = unpacked.keep();
-    match fs::rename(&unpacked, target) {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            let _ = folder::remove(&unpacked);
-            // Another worker was first; what it has is the same.
-            if target.is_dir() { Ok(()) } else { Err(failed(error)) }
-        }
-    }
+    unpacked.finish(target).map_err(failed)
 }
 
 fn cannot_keep(dir: &Path, error: &io::Error) -> String {

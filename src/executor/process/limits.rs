@@ -30,12 +30,14 @@ pub fn confine(command: &mut Command, rights: Rights) {
             close_the_workers_files();
             give_way();
             if let Rights::Few(identity) = rights {
-                give_up_privileges();
+                gain_no_privileges();
                 if let Some(identity) = identity {
                     setrlimit(Resource::Nproc, Rlimit { current: Some(PIDS_MAX), maximum: Some(PIDS_MAX) })?;
                     give_pipes(identity.user)?;
                     become_user(identity)?;
                 }
+                // Only now: a change of the user needs some.
+                drop_capabilities()?;
             }
             // Last: a change of the user takes it back.
             die_with(parent)
@@ -86,26 +88,50 @@ fn mark_each(first: libc::c_int) {
     }
 }
 
-/// What root may beyond its own files (reading other processes' memory, ignoring modes, mounting), and what set-user-id
-/// programs would give.
+/// What exec would give: to root by its number, to programs by their files, and to all by inheritance. Whoever may not
+/// shrink the bounding set has nothing that it bounds, once [`drop_capabilities`] is done.
 #[cfg(target_os = "linux")]
-fn give_up_privileges() {
+fn gain_no_privileges() {
     const CAPABILITIES_MAX: libc::c_ulong = 64;
     // SAFETY: these change the process itself and touch no memory.
     unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        if libc::geteuid() == 0 {
-            for capability in 0..CAPABILITIES_MAX {
-                if libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 {
-                    break;
-                }
+        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+        for capability in 0..CAPABILITIES_MAX {
+            if libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 {
+                break;
             }
         }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn give_up_privileges() {}
+fn gain_no_privileges() {}
+
+/// Permitted, effective and inheritable ones: what a process may beyond its user's own files (reading other processes'
+/// memory, ignoring modes, mounting). A service manager may have given some to a worker that is not root.
+#[cfg(target_os = "linux")]
+fn drop_capabilities() -> io::Result<()> {
+    set_capabilities(0, 0)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn drop_capabilities() -> io::Result<()> {
+    Ok(())
+}
+
+/// The lower 32 capabilities; the upper ones are dropped. Allocates nothing.
+#[cfg(target_os = "linux")]
+fn set_capabilities(held: u32, inheritable: u32) -> io::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3`: two halves, each effective, permitted, inheritable.
+    const VERSION: u32 = 0x2008_0522;
+    let (header, sets) = ([VERSION, 0], [[held, held, inheritable], [0; 3]]);
+    // SAFETY: changes the process itself; both outlive the call, which only reads them.
+    match unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
 
 /// Gives the standard pipes to a user: else it could not open them by their names (`/dev/stderr`).
 fn give_pipes(user: u32) -> io::Result<()> {
@@ -151,4 +177,67 @@ fn die_with(parent: Pid) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn die_with(_parent: Pid) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    const NET_ADMIN_AND_PTRACE: u32 = 1 << 12 | 1 << 19;
+    /// What it takes to change the user, its pipes' owner and the bounding set.
+    const OF_ROOT: u32 = 1 | 1 << 6 | 1 << 7 | 1 << 8 | NET_ADMIN_AND_PTRACE;
+
+    /// The capabilities of a program that was started with few rights by a process of this kind; a line each.
+    async fn left_by(become_it: fn() -> io::Result<()>, rights: Rights) -> String {
+        let mut command = Command::new("grep");
+        command.args(["^Cap", "/proc/self/status"]);
+        // SAFETY: only system calls are made.
+        unsafe { command.pre_exec(become_it) };
+        confine(&mut command, rights);
+        let ended = command.output().await.unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+        String::from_utf8(ended.stdout).unwrap()
+    }
+
+    fn none_left(text: &str) {
+        assert_eq!(text.matches("\t0000000000000000\n").count(), text.lines().count(), "{text}");
+    }
+
+    /// As root in a container of Docker before 20.10.14, or under `setpriv --inh-caps`.
+    fn root_with_inheritable() -> io::Result<()> {
+        set_capabilities(OF_ROOT, NET_ADMIN_AND_PTRACE)
+    }
+
+    /// As a service with `AmbientCapabilities`.
+    fn another_user_with_ambient() -> io::Result<()> {
+        let done = |result: libc::c_int| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+        // SAFETY: these change the process itself.
+        unsafe {
+            done(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0))?;
+            done(libc::setresuid(4711, 4711, 4711))?;
+            set_capabilities(NET_ADMIN_AND_PTRACE, NET_ADMIN_AND_PTRACE)?;
+            for capability in (0..32).filter(|bit| NET_ADMIN_AND_PTRACE & 1 << bit != 0) {
+                done(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0))?;
+            }
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn no_capability_is_left_however_the_worker_came_to_it() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        none_left(&left_by(root_with_inheritable, Rights::Few(None)).await);
+        let identity = Identity { user: 4712, groups: [4712; 2] };
+        none_left(&left_by(root_with_inheritable, Rights::Few(Some(identity))).await);
+        // It may not shrink the bounding set, which gives nothing by itself.
+        let text = left_by(another_user_with_ambient, Rights::Few(None)).await;
+        let others: String = text.split_inclusive('\n').filter(|line| !line.starts_with("CapBnd")).collect();
+        assert_eq!(others.lines().count(), 4);
+        none_left(&others);
+        // A command that the user typed keeps them.
+        let kept = left_by(another_user_with_ambient, Rights::All).await;
+        assert!(kept.contains("CapEff:\t0000000000081000"), "{kept}");
+    }
 }

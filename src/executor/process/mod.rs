@@ -90,10 +90,10 @@ impl ProcessLauncher {
             archives: Archives::new(options.archives, &options.work_dir, options.users),
             spawner: OnceCell::new(),
             started: AtomicU64::new(0),
+            users: options.users.map(|range| Users::new(range, &options.work_dir)),
             work_dir: options.work_dir,
             run_dir: options.run_dir,
             scope: options.scope,
-            users: options.users.map(Users::new),
         }
     }
 

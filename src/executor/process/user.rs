@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt as _;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +25,7 @@ pub struct UserRange {
     last: u32,
 }
 
-/// With fewer, two workers on one machine would often take the same.
+/// With fewer, one worker could take them all.
 const IDS_MIN: u32 = 1_024;
 
 impl Default for UserRange {
@@ -158,41 +160,122 @@ fn kill_all_of_user() -> io::Error {
 #[derive(Debug, Clone)]
 pub struct Users {
     pub range: UserRange,
-    taken: Arc<Mutex<BTreeSet<u32>>>,
+    taken: Arc<Mutex<Taken>>,
+}
+
+/// The users that processes have now. Each is a locked byte of one file, so that workers of one machine, which kill all
+/// processes of a user when a call ends, do not give out the same. The kernel unlocks what a killed worker had.
+#[derive(Debug)]
+struct Taken {
+    by_this_worker: BTreeSet<u32>,
+    path: PathBuf,
+    locks: Option<File>,
 }
 
 impl Users {
-    pub fn new(range: UserRange) -> Users {
-        Users { range, taken: Arc::default() }
+    /// `dir` is the same for all workers that have this range. It exists when a user is taken.
+    pub fn new(range: UserRange, dir: &Path) -> Users {
+        let taken = Taken { by_this_worker: BTreeSet::new(), path: dir.join("uids"), locks: None };
+        Users { range, taken: Arc::new(Mutex::new(taken)) }
     }
 
-    /// A user that no other process of this worker has.
+    /// A user that no other process has.
     pub fn take(&self, code: &Path) -> io::Result<FunctionUser> {
         let groups = [self.range.group(), self.range.group_of(code)?];
-        loop {
-            let user = random(self.range.users())?;
-            if lock(&self.taken).insert(user) {
-                return Ok(FunctionUser { identity: Identity { user, groups }, taken: self.taken.clone() });
+        let user = self.take_any()?;
+        Ok(FunctionUser { identity: Identity { user, groups }, taken: self.taken.clone() })
+    }
+
+    /// A random one, so that nothing that an earlier process left behind is aimed at a later one; or else the next that is
+    /// free.
+    fn take_any(&self) -> io::Result<u32> {
+        let users = self.range.users();
+        let first = random(users.clone())?;
+        let mut taken = lock(&self.taken);
+        for user in (first..users.end).chain(users.start..first) {
+            if taken.take(user)? {
+                return Ok(user);
             }
+        }
+        Err(io::Error::other(format!(
+            "all users of {} have processes: --function-uids names a larger range",
+            self.range
+        )))
+    }
+}
+
+impl Taken {
+    fn take(&mut self, user: u32) -> io::Result<bool> {
+        let locks = match &self.locks {
+            Some(locks) => locks,
+            None => {
+                let mut options = File::options();
+                options.write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+                self.locks.insert(options.open(&self.path)?)
+            }
+        };
+        if self.by_this_worker.contains(&user) || !lock_byte(locks, user, true)? {
+            return Ok(false);
+        }
+        // What a killed worker left, or of a worker that has its files elsewhere.
+        if has_processes(user) {
+            return lock_byte(locks, user, false).map(|_| false);
+        }
+        Ok(self.by_this_worker.insert(user))
+    }
+
+    fn give_back(&mut self, user: u32) {
+        self.by_this_worker.remove(&user);
+        if let Some(locks) = &self.locks {
+            let _ = lock_byte(locks, user, false);
         }
     }
 }
 
-fn lock(taken: &Mutex<BTreeSet<u32>>) -> MutexGuard<'_, BTreeSet<u32>> {
+/// Locks or unlocks a byte for this open file, whichever process has it. False: another one has locked it.
+#[cfg(target_os = "linux")]
+fn lock_byte(file: &File, byte: u32, locked: bool) -> io::Result<bool> {
+    // SAFETY: all zeros are a valid value.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = if locked { libc::F_WRLCK } else { libc::F_UNLCK } as _;
+    range.l_whence = libc::SEEK_SET as _;
+    range.l_start = byte.into();
+    range.l_len = 1;
+    // SAFETY: the range outlives the call, which only reads it.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) } == 0 {
+        return Ok(true);
+    }
+    match io::Error::last_os_error() {
+        error if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        error => Err(error),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lock_byte(_file: &File, _byte: u32, _locked: bool) -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
     taken.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether any process of a user is left.
+fn has_processes(user: u32) -> bool {
+    getpriority_user(Uid::from_raw(user)).is_ok()
 }
 
 /// The user of one process and of all that it starts.
 #[derive(Debug)]
 pub struct FunctionUser {
     pub identity: Identity,
-    taken: Arc<Mutex<BTreeSet<u32>>>,
+    taken: Arc<Mutex<Taken>>,
 }
 
 impl FunctionUser {
     /// Whether any process of this user is left.
     pub fn has_processes(&self) -> bool {
-        getpriority_user(Uid::from_raw(self.identity.user)).is_ok()
+        has_processes(self.identity.user)
     }
 
     /// Kills what is left, also what has moved into a session of its own. Blocks.
@@ -213,7 +296,7 @@ impl FunctionUser {
 
 impl Drop for FunctionUser {
     fn drop(&mut self) {
-        lock(&self.taken).remove(&self.identity.user);
+        lock(&self.taken).give_back(self.identity.user);
     }
 }
 
@@ -229,6 +312,28 @@ mod tests {
         for wrong in ["", "1", "5-4", "0-9999", "1000-1500", "1-4294967295", "a-b"] {
             assert!(wrong.parse::<UserRange>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn workers_of_one_machine_never_take_the_same_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let range: UserRange = "1900000000-1900001023".parse().unwrap();
+        let workers = [Users::new(range, dir.path()), Users::new(range, dir.path())];
+        let mut taken = BTreeSet::new();
+        while let Ok(user) = workers[taken.len() % 2].take_any() {
+            assert!(taken.insert(user), "{user} was taken twice");
+        }
+        assert_eq!(taken.len(), range.users().len());
+        let why = workers[0].take_any().unwrap_err().to_string();
+        assert!(why.starts_with("all users of 1900000000-1900001023 have processes"), "{why}");
+        // What one gives back, or had when it was killed, the other takes.
+        let [first, second] = workers;
+        let returned = *lock(&first.taken).by_this_worker.first().unwrap();
+        lock(&first.taken).give_back(returned);
+        assert_eq!(second.take_any().unwrap(), returned);
+        drop(first);
+        second.take_any().unwrap();
     }
 
     #[test]

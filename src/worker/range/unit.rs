@@ -50,7 +50,11 @@ impl Range {
             if self.gate.may_begin() {
                 break;
             }
-            shared.deps.clock.sleep(UNIT_LOOK).await;
+            tokio::select! {
+                biased;
+                () = shared.phases.reached(Phase::Drain) => break,
+                () = shared.deps.clock.sleep(UNIT_LOOK) => {}
+            }
         }
         if !self.gate.may_begin() {
             self.stopped.get_or_insert(Stopped::HandOver);

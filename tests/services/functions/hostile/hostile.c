@@ -1,5 +1,6 @@
 /* Listens as a function of the format `http-stream` does, and breaks the contract as the payload says. One connection at a
    time, requests whose body is one chunk. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,16 @@ static long fill(const char *path) {
     return stat(path, &about) ? -1 : about.st_size >> 10;
 }
 
+/* Folders within one another beside the socket, 50 000 or as many as it may make. */
+static void nest(void) {
+    int here = open("/tmp/iofs", O_RDONLY | O_DIRECTORY);
+    for (int level = 0; level < 50000 && !mkdirat(here, "d", 0700); level++) {
+        int next = openat(here, "d", O_RDONLY | O_DIRECTORY);
+        close(here), here = next;
+    }
+    close(here);
+}
+
 static void misbehave(void) {
     char text[512];
     if (!strcmp(body, "twice")) {
@@ -85,6 +96,8 @@ static void misbehave(void) {
             if (child == 0) for (;;) pause();
         snprintf(text, sizeof text, "%s", count < 256 ? "bounded" : "unbounded");
         answer("", text);
+    } else if (!strcmp(body, "deep")) {
+        nest(), answer("", "nested");
     } else if (!strcmp(body, "bomb")) {
         for (;;) fork();
     } else if (!strcmp(body, "hog")) {
