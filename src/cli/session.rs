@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::log::LogWriter;
 use super::options::Global;
 use super::printer::Printer;
-use crate::context::{self, Context, Contexts, DataBucket, Env, Flags};
+use crate::context::{self, Context, ContextName, Contexts, DataBucket, Env, Flags};
 use crate::embedded::{Engine, Executors};
 use crate::error::Result;
 use crate::event::{Event, Listener};
@@ -66,6 +66,12 @@ impl Session {
 
     pub async fn open(&self) -> Result<Engine> {
         self.open_with(self.listener()).await
+    /// That context, or the one that this command works in, to be shown.
+    pub fn context_to_show(&self, name: Option<&ContextName>) -> Result<Context> {
+        let name = name.map(ToString::to_string).or_else(|| self.flags.context.clone());
+        context::find(&Flags { context: name, ..self.flags.clone() }, &self.env)
+    }
+
     }
 
     /// A bucket to read from. It need not be the context's own.

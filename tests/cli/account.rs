@@ -88,6 +88,11 @@ fn answer(stream: TcpStream, has_queues: bool, seen: &Mutex<Vec<String>>) {
         Some(_) => {
             (400, json!({ "__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no" }).to_string())
         }
+        None if body.starts_with(b"Action=GetCallerIdentity") && key == Some("NOSTSKEY") => (
+            403,
+            "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"
+                .to_owned(),
+        ),
         None if body.starts_with(b"Action=GetCallerIdentity") => (
             200,
             "<GetCallerIdentityResponse><GetCallerIdentityResult><Account>123456789012</Account>\
@@ -176,6 +181,51 @@ fn a_context_tells_account_region_bucket_and_queues() {
     );
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(shown["queue_urls"]["afn-calls"], Value::Null);
+}
+
+#[test]
+fn a_context_that_is_named_is_shown_as_commands_use_it() {
+    let world = World::new();
+    let aws = Aws::start(true);
+    let dir = world.path("other-data");
+    world.args(&["context", "create", "files", "--kind", "local", "--data-dir", dir.to_str().unwrap()]).ok();
+    world.afn("context use files").ok();
+    let variables = [("AFN_PROFILE", "team"), ("AFN_CONTEXT", "files"), ("AFN_BUCKET", "instead")];
+    let shown = aws.afn(&world, &["context", "show", "aws"], &variables);
+    assert!(shown.status.success() && shown.stderr.is_empty(), "{shown:?}");
+    assert_eq!(aws.keys(), ["TEAMKEY"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    for (name, value) in [("bucket", "instead"), ("profile", "team"), ("account", "123456789012")] {
+        assert_eq!(shown[name], value, "{shown}");
+    }
+    // One without a bucket is shown too: that is how its user sees what it lacks.
+    let shown = aws.afn(&world, &["context", "show", "aws"], &[("AFN_BUCKET", "")]);
+    assert!(shown.status.success() && shown.stderr.is_empty(), "{shown:?}");
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!((&shown["bucket"], &shown["account"]), (&Value::Null, &json!("123456789012")));
+}
+
+#[test]
+fn a_source_whose_bucket_is_missing_is_no_lack_of_the_context() {
+    let world = World::new();
+    let aws = Aws::start(true);
+    let args = ["batch", "run", "--dry-run", "--input", "s3://mistyped/in/", "--", "cat"];
+    for context in ["local", "aws"] {
+        let stderr = failed(&aws.afn(&world, &args, &[("AFN_CONTEXT", context)]), 5);
+        let place = format!("looked for in account 123456789012, {}, region eu-west-3", aws.endpoint);
+        assert!(stderr.contains("there is no bucket `mistyped`") && stderr.contains(&place), "{stderr}");
+        assert!(stderr.contains("--source-region") && !stderr.contains("context create"), "{stderr}");
+    }
+}
+
+#[test]
+fn an_account_that_cannot_be_told_keeps_no_calls_from_running() {
+    let world = World::new();
+    let aws = Aws::start(true);
+    let doctor = aws.afn(&world, &["doctor", "-o", "json"], &[("AWS_ACCESS_KEY_ID", "NOSTSKEY")]);
+    let report: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    let check = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "account");
+    assert_eq!(check.unwrap()["state"], "warning", "{report}");
 }
 
 #[test]
