@@ -94,8 +94,8 @@ pub struct Executors {
     pub(super) executor: Arc<dyn Executor>,
     /// Why a worker that serves all functions cannot run those with an image; `None` where it can.
     pub without_docker: Option<String>,
-    /// Functions in containers that ask for a network reach this machine and its cloud's metadata service.
-    pub metadata_open: bool,
+    /// Why functions in containers that ask for a network reach this machine and its cloud's metadata service.
+    pub metadata_open: Option<String>,
     /// Why functions that anybody deployed run as child processes with the rights of root.
     pub processes_of_root: Option<String>,
 }
@@ -114,11 +114,11 @@ pub(super) async fn open(engine: &Engine, slots: usize, scope: Scope<'_>) -> Res
         Scope::AtLeast(version) => (Some(version), true, is_image(version), true),
         Scope::Only(version) => (Some(version), is_image(version), is_image(version), !is_image(version)),
     };
-    let (mut all, mut without_docker, mut metadata_open) = (Vec::new(), None, false);
+    let (mut all, mut without_docker, mut metadata_open) = (Vec::new(), None, None);
     if with_docker {
         match connect(&engine.env, choice.images.clone()).await {
             Ok(docker) => {
-                metadata_open = docker.leaves_metadata_open();
+                metadata_open = docker.leaves_metadata_open().map(str::to_owned);
                 all.push(pool(docker, &secrets, engine, slots));
             }
             Err(why) if needs_docker => return Err(no_docker(why, scope)),

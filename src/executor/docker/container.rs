@@ -14,6 +14,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 
 use super::client;
+use super::network::{self, Network};
 use super::reap::Ticket;
 use crate::seam::Clock;
 use crate::seam::executor::{Fault, Verdict};
@@ -23,6 +24,8 @@ pub(super) struct Container {
     docker: Docker,
     clock: Arc<dyn Clock>,
     pub(super) ticket: Ticket,
+    /// What it joins when it is started.
+    network: Option<Arc<Network>>,
 }
 
 /// How a container ended.
@@ -63,12 +66,16 @@ impl Container {
         clock: &Arc<dyn Clock>,
         ticket: Ticket,
         body: ContainerCreateBody,
+        network: Option<Arc<Network>>,
     ) -> Result<Container, Fault> {
         let options = CreateContainerOptionsBuilder::default().name(&ticket.name).build();
-        match docker.create_container(Some(options), body).await {
-            Ok(_) => Ok(Container { docker: docker.clone(), clock: Arc::clone(clock), ticket }),
-            Err(error) => Err(client::fault("cannot make the container", &error)),
+        let mut created = docker.create_container(Some(options.clone()), body.clone()).await;
+        if let Some(network) = network.as_ref().filter(|_| network::is_missing(&created)) {
+            network.restore().await?;
+            created = docker.create_container(Some(options), body).await;
         }
+        created.map_err(|error| client::fault("cannot make the container", &error))?;
+        Ok(Container { docker: docker.clone(), clock: Arc::clone(clock), ticket, network })
     }
 
     /// To be called before the start, so that no output is missed.
@@ -84,7 +91,12 @@ impl Container {
     }
 
     pub(super) async fn start(&self) -> Result<(), Fault> {
-        let started = self.docker.start_container(&self.ticket.name, None::<StartContainerOptions>).await;
+        let start = || self.docker.start_container(&self.ticket.name, None::<StartContainerOptions>);
+        let mut started = start().await;
+        if let Some(network) = self.network.as_ref().filter(|_| network::is_missing(&started)) {
+            network.restore().await?;
+            started = start().await;
+        }
         started.map_err(|error| client::fault("cannot start the container", &error))
     }
 

@@ -12,7 +12,7 @@ use self::fleet::Fleet;
 use super::context::location;
 use crate::cli::exit::ExitCode;
 use crate::cli::format::millis;
-use crate::cli::session::{METADATA_OPEN, Session, processes_of_root};
+use crate::cli::session::{Session, metadata_open, processes_of_root};
 use crate::cli::text::Text;
 use crate::context::{self, Context, Kind, Whereabouts};
 use crate::embedded::{self, Engine};
@@ -222,12 +222,14 @@ async fn localstack() -> Check {
 
 async fn docker(session: &Session) -> Check {
     match embedded::docker(&session.env).await {
-        Ok(docker) if docker.leaves_metadata_open() => Check::warning(
-            "docker",
-            format!("answers; {METADATA_OPEN}"),
-            "start workers as root beside Docker, or limit the hops of the metadata service to 1",
-        ),
-        Ok(_) => Check::ok("docker", "answers; whether images can be pulled and pushed was not tried"),
+        Ok(docker) => match docker.leaves_metadata_open() {
+            Some(why) => Check::warning(
+                "docker",
+                format!("answers; {}", metadata_open(why)),
+                "start workers as root beside Docker, or limit the hops of the metadata service to 1",
+            ),
+            None => Check::ok("docker", "answers; whether images can be pulled and pushed was not tried"),
+        },
         Err(why) => Check::warning(
             "docker",
             why,
