@@ -19,7 +19,7 @@ use crate::model::text::words;
 use crate::model::{Source, Version};
 use crate::seam::Executor;
 use crate::seam::clock::SystemClock;
-use crate::worker::Config;
+use crate::worker::{Config, OwnBucket};
 
 /// What a worker runs functions in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -269,7 +269,13 @@ pub(super) fn config(engine: &Engine, slots: usize) -> Result<Config> {
     config.buckets = Some(engine.buckets(None));
     if engine.context.kind.is_remote() {
         // A name that no bucket can have fails at the context's own first request.
-        config.data_buckets.extend(engine.context.bucket().ok().and_then(|bucket| bucket.parse().ok()));
+        let bucket: Option<BucketName> = engine.context.bucket().ok().and_then(|bucket| bucket.parse().ok());
+        let prefix = match engine.context.prefix.trim_matches('/') {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
+        config.data_buckets.extend(bucket.clone());
+        config.own_bucket = bucket.map(|name| OwnBucket { name, prefix });
     }
     if engine.context.kind == Kind::Localstack {
         config.last_poll = limits::LONG_POLL_LOCALSTACK + limits::LAST_POLL;
