@@ -13,10 +13,10 @@ use crate::executor::docker::{AllowedImages, Builder, DockerLauncher, DockerOpti
 use crate::executor::process::{self, ProcessLauncher, ProcessOptions, UserRange};
 use crate::executor::sandbox::Launcher;
 use crate::executor::secrets::{Allowed, Cache, SecretReader, WithSecrets};
-use crate::executor::{Composite, Pool};
+use crate::executor::{Composite, OwnBatch, OwnBatchOnly, Pool};
 use crate::limits;
 use crate::model::text::words;
-use crate::model::{Source, Version};
+use crate::model::{BucketName, Source, Version};
 use crate::seam::Executor;
 use crate::seam::clock::SystemClock;
 use crate::worker::{Config, OwnBucket};
@@ -68,12 +68,12 @@ pub struct Choice {
 
 /// The calls that a worker has to be able to run. The worker's user chooses what runs functions, never the user who
 /// deploys them: in a remote context that may be anybody with access to the bucket.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum Scope<'a> {
     /// All calls that this choice can run.
     All(&'a Choice),
-    /// Calls of this version, which the worker's user runs from here, and others as this machine can.
-    AtLeast(&'a Version),
+    /// Calls of this batch, which the worker's user runs from here. In a local context others too, as this machine can.
+    Own(&'a Arc<OwnBatch>),
     /// Calls of this version and no others.
     Only(&'a Version),
 }
@@ -106,13 +106,15 @@ pub(super) async fn open(engine: &Engine, slots: usize, scope: Scope<'_>) -> Res
     let is_remote = engine.context.kind.is_remote();
     let default = Choice::default();
     let choice = if let Scope::All(choice) = scope { choice } else { &default };
+    let only = |version| (Some(version), is_image(version), is_image(version), !is_image(version));
     let secrets = Arc::new(secrets(engine, choice.secrets.clone())?);
     let (version, with_docker, needs_docker, processes) = match scope {
         Scope::All(Choice { executor: ExecutorChoice::Docker, .. }) => (None, true, true, false),
         Scope::All(Choice { executor: ExecutorChoice::Auto, .. }) => (None, true, is_remote, !is_remote),
         Scope::All(Choice { executor: ExecutorChoice::Process, .. }) => (None, false, false, true),
-        Scope::AtLeast(version) => (Some(version), true, is_image(version), true),
-        Scope::Only(version) => (Some(version), is_image(version), is_image(version), !is_image(version)),
+        Scope::Own(own) if !is_remote => (Some(&own.version), true, is_image(&own.version), true),
+        Scope::Own(own) => only(&own.version),
+        Scope::Only(version) => only(version),
     };
     let (mut all, mut without_docker, mut metadata_open) = (Vec::new(), None, None);
     if with_docker {
@@ -134,10 +136,16 @@ pub(super) async fn open(engine: &Engine, slots: usize, scope: Scope<'_>) -> Res
                 None
             }
         };
-        all.push(pool(self::processes(engine, version, users)?, &secrets, engine, slots));
+        // Outside of a local context, commands may be anybody's.
+        let trusts_commands = !is_remote || version.is_some();
+        all.push(pool(self::processes(engine, trusts_commands, users)?, &secrets, engine, slots));
     }
+    let executor: Arc<dyn Executor> = Arc::new(Composite::new(all));
     Ok(Executors {
-        executor: Arc::new(Composite::new(all)),
+        executor: match scope {
+            Scope::Own(own) if is_remote => Arc::new(OwnBatchOnly { executor, own: own.clone() }),
+            _ => executor,
+        },
         without_docker,
         metadata_open,
         processes_of_root,
@@ -150,21 +158,15 @@ fn no_docker(why: String, scope: Scope<'_>) -> Error {
             "start Docker; or `--executor process` runs functions without an image as child processes, with the rights \
              of this user",
         ),
-        Scope::AtLeast(_) | Scope::Only(_) => Error::unreachable(why),
+        Scope::Own(_) | Scope::Only(_) => Error::unreachable(why),
     }
 }
 
-/// Runs child processes. In a remote context, those of the version that is run from here alone.
-fn processes(
-    engine: &Engine,
-    version: Option<&Version>,
-    users: Option<UserRange>,
-) -> Result<ProcessLauncher> {
-    let is_remote = engine.context.kind.is_remote();
-    let only = version.filter(|_| is_remote).map(|version| version.id.clone());
-    let scope = match is_remote && only.is_none() {
-        true => process::Scope::all(),
-        false => process::Scope { only, is_own_command: is_command },
+/// Runs child processes.
+fn processes(engine: &Engine, trusts_commands: bool, users: Option<UserRange>) -> Result<ProcessLauncher> {
+    let scope = match trusts_commands {
+        true => process::Scope { is_own_command: is_command },
+        false => process::Scope::all(),
     };
     let (work_dir, run_dir) = match users {
         None => (work_dir(engine)?, engine.env.run_dir()?),
@@ -292,3 +294,6 @@ pub(super) fn config(engine: &Engine, slots: usize) -> Result<Config> {
 pub fn worker_name() -> String {
     format!("{}-{}", rustix::system::uname().nodename().to_string_lossy(), std::process::id())
 }
+
+#[cfg(test)]
+mod tests;
