@@ -155,6 +155,9 @@ def team(world):
     refused("read", lambda: s3["reader"].get_object(**at("functions/f/current")))
     refused("list", lambda: s3["reader"].list_objects_v2(Bucket=world.bucket, Prefix=f"{PREFIX}/apps/blue/"))
     refused("list all", lambda: s3["reader"].list_objects_v2(Bucket=world.bucket, Prefix=f"{PREFIX}/apps/"))
+    # What SECURITY.md says that it does not keep from anybody who may list.
+    named = s3["reader"].list_objects_v2(Bucket=world.bucket)["Contents"]
+    assert any(not entry["Key"].startswith(f"{PREFIX}/apps/red/") for entry in named), named
     world.gate.refused.clear()
 
 
