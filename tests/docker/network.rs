@@ -33,7 +33,7 @@ impl Ground {
 
     async fn is_reached(&self, work: &Invocation) {
         let run = self.bench.call(work).await;
-        assert!(success(&run).windows(4).any(|word| word == b"eth0"), "{run:?}");
+        assert!(success(&run).starts_with(b"payload eth0\n"), "{run:?}");
     }
 
     async fn remove_network(&self) {
@@ -47,7 +47,7 @@ impl Ground {
 }
 
 async fn networked() -> Invocation {
-    let mut work = script("ls /sys/class/net", "").await;
+    let mut work = script("cat && ls /sys/class/net", "payload ").await;
     Arc::make_mut(&mut work.version).limits.network = true;
     work
 }
@@ -63,7 +63,8 @@ async fn one_that_was_removed_is_made_again() {
     // Between making a container and starting it.
     let mut sandbox = ground.bench.start(&work).await;
     let _ = docker().await.remove_network(&ground.network).await;
-    sandbox.invoke(&work).await.unwrap_or_else(|fault| panic!("{fault:?}"));
+    let run = sandbox.invoke(&work).await.unwrap_or_else(|fault| panic!("{fault:?}"));
+    assert!(success(&run).starts_with(b"payload eth0\n"), "{run:?}");
     sandbox.stop().await;
     ground.close().await;
 }

@@ -26,6 +26,7 @@ pub(super) struct Container {
     pub(super) ticket: Ticket,
     /// What it joins when it is started.
     network: Option<Arc<Network>>,
+    takes_stdin: bool,
 }
 
 /// How a container ended.
@@ -69,20 +70,21 @@ impl Container {
         network: Option<Arc<Network>>,
     ) -> Result<Container, Fault> {
         let options = CreateContainerOptionsBuilder::default().name(&ticket.name).build();
+        let takes_stdin = body.attach_stdin == Some(true);
         let mut created = docker.create_container(Some(options.clone()), body.clone()).await;
         if let Some(network) = network.as_ref().filter(|_| network::is_missing(&created)) {
             network.restore().await?;
             created = docker.create_container(Some(options), body).await;
         }
         created.map_err(|error| client::fault("cannot make the container", &error))?;
-        Ok(Container { docker: docker.clone(), clock: Arc::clone(clock), ticket, network })
+        Ok(Container { docker: docker.clone(), clock: Arc::clone(clock), ticket, network, takes_stdin })
     }
 
     /// To be called before the start, so that no output is missed.
-    pub(super) async fn attach(&self, stdin: bool) -> Result<AttachContainerResults, Fault> {
+    pub(super) async fn attach(&self) -> Result<AttachContainerResults, Fault> {
         let options = AttachContainerOptionsBuilder::default()
             .stream(true)
-            .stdin(stdin)
+            .stdin(self.takes_stdin)
             .stdout(true)
             .stderr(true)
             .build();
@@ -90,14 +92,21 @@ impl Container {
         attached.map_err(|error| client::fault("cannot attach to the container", &error))
     }
 
-    pub(super) async fn start(&self) -> Result<(), Fault> {
+    /// Returns what it is attached to.
+    pub(super) async fn start(
+        &self,
+        attached: AttachContainerResults,
+    ) -> Result<AttachContainerResults, Fault> {
         let start = || self.docker.start_container(&self.ticket.name, None::<StartContainerOptions>);
-        let mut started = start().await;
+        let (mut attached, mut started) = (attached, start().await);
         if let Some(network) = self.network.as_ref().filter(|_| network::is_missing(&started)) {
             network.restore().await?;
+            // Docker has closed the streams of the start that failed.
+            attached = self.attach().await?;
             started = start().await;
         }
-        started.map_err(|error| client::fault("cannot start the container", &error))
+        started.map_err(|error| client::fault("cannot start the container", &error))?;
+        Ok(attached)
     }
 
     /// Waits for a started container to end.

@@ -131,7 +131,7 @@ impl DockerLauncher {
             owner_dir: self.reaper.owner_dir(),
         });
         let container = Container::create(&self.client.docker, clock, ticket, body, network).await?;
-        let attached = container.attach(!streams).await?;
+        let attached = container.attach().await?;
         Ok((container, attached))
     }
 }
