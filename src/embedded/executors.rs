@@ -74,7 +74,7 @@ pub enum Scope<'a> {
     All(&'a Choice),
     /// Calls of this batch, which the worker's user runs from here. In a local context others too, as this machine can.
     Own(&'a Arc<OwnBatch>),
-    /// Calls of this version and no others.
+    /// Calls of this version, in a store in which there is nothing else.
     Only(&'a Version),
 }
 
@@ -136,8 +136,8 @@ pub(super) async fn open(engine: &Engine, slots: usize, scope: Scope<'_>) -> Res
                 None
             }
         };
-        // Outside of a local context, commands may be anybody's.
-        let trusts_commands = !is_remote || version.is_some();
+        // Outside of a local context, commands may be anybody's, but for those of the own batch.
+        let trusts_commands = !is_remote || matches!(scope, Scope::Own(_));
         all.push(pool(self::processes(engine, trusts_commands, users)?, &secrets, engine, slots));
     }
     let executor: Arc<dyn Executor> = Arc::new(Composite::new(all));

@@ -99,7 +99,8 @@ impl Job<'_> {
         depth.is_ok_and(|depth| depth.visible + depth.in_flight + depth.delayed > 0)
     }
 
-    /// Names the batches that share the queue with this one: the worker of this process may run their calls too.
+    /// Names the batches that share the queue with this one: their messages are received here first. In a local context the worker
+    /// of this process runs their calls too.
     async fn tell_others(&self, is_behind: bool) {
         let mut known = self.batch.subscribe();
         let batch = known.wait_for(Option::is_some).await.ok().and_then(|batch| *batch);
