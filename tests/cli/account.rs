@@ -105,6 +105,13 @@ fn answer(stream: TcpStream, has_queues: bool, seen: &Mutex<Vec<String>>) {
             let identity = StoreIdentity { id: StoreId::new(created_at, 1), created_at };
             (200, String::from_utf8_lossy(&object::encode(&identity)).into_owned())
         }
+        // Deleted after it was listed.
+        None if head.starts_with("GET /listed?") || head.starts_with("GET /listed/?") => (
+            200,
+            "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>in/a</Key><Size>1</Size>\
+             <ETag>\"1\"</ETag></Contents></ListBucketResult>"
+                .to_owned(),
+        ),
         None => (404, "<Error><Code>NoSuchBucket</Code><Message>no</Message></Error>".to_owned()),
     };
     let length = answer.len();
@@ -216,6 +223,18 @@ fn a_source_whose_bucket_is_missing_is_no_lack_of_the_context() {
         assert!(stderr.contains("there is no bucket `mistyped`") && stderr.contains(&place), "{stderr}");
         assert!(stderr.contains("--source-region") && !stderr.contains("context create"), "{stderr}");
     }
+}
+
+/// That ends its calls: they would not find it later either.
+#[test]
+fn an_object_whose_bucket_is_gone_says_where_that_was_looked_for() {
+    let world = World::new();
+    let aws = Aws::start(true);
+    let args = ["batch", "run", "--input", "s3://listed/in/", "--output", "-", "--", "cat"];
+    let ran = aws.afn(&world, &args, &[("AFN_CONTEXT", "local")]);
+    let rows = String::from_utf8(ran.stdout.clone()).unwrap();
+    let why = "object `s3://listed/in/a` cannot be read: there is no bucket `listed`: looked for in account 123456789012";
+    assert!(rows.contains(why) && rows.contains("region eu-west-3"), "{ran:?}");
 }
 
 #[test]
