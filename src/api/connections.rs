@@ -1,4 +1,5 @@
-//! Accepts connections and serves them, up to a limit. One future owns them all.
+//! Accepts connections and serves them, up to a limit for each listener: every user of this machine may connect over TCP, and
+//! is not to keep the owner of the unix socket from it. One future owns them all.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -37,27 +38,38 @@ pub(super) async fn serve(
     stopping: watch::Sender<bool>,
 ) {
     let mut stop = pin!(stop);
-    let mut connections = JoinSet::new();
+    let (mut over_tcp, mut over_unix) = (JoinSet::new(), JoinSet::new());
     loop {
         let accepted = tokio::select! {
             biased;
             () = &mut stop => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = accept(&listeners), if connections.len() < limits::API_CONNECTIONS_MAX => accepted,
+            Some(_) = over_unix.join_next() => continue,
+            Some(_) = over_tcp.join_next() => continue,
+            accepted = accept_unix(&listeners), if over_unix.len() < limits::API_CONNECTIONS_MAX => accepted,
+            accepted = accept_tcp(&listeners), if over_tcp.len() < limits::API_CONNECTIONS_MAX => accepted,
         };
-        match accepted {
-            Ok((stream, entrance)) => {
-                connections.spawn(connection(stream, entrance, router.clone(), stopping.subscribe()));
-            }
+        let (stream, entrance) = match accepted {
+            Ok(accepted) => accepted,
             // Out of file handles, or the client is gone already: go on with the others.
-            Err(_) => clock.sleep(AFTER_A_FAILURE).await,
-        }
+            Err(_) => {
+                clock.sleep(AFTER_A_FAILURE).await;
+                continue;
+            }
+        };
+        let connections = match entrance {
+            Entrance::Tcp(_) => &mut over_tcp,
+            Entrance::Unix => &mut over_unix,
+        };
+        connections.spawn(connection(stream, entrance, router.clone(), stopping.subscribe()));
     }
     drop(listeners);
     stopping.send_replace(true);
     tokio::select! {
         biased;
-        () = async { while connections.join_next().await.is_some() {} } => {}
+        () = async {
+            while over_unix.join_next().await.is_some() {}
+            while over_tcp.join_next().await.is_some() {}
+        } => {}
         () = clock.sleep(limits::API_STOP_MAX) => {}
     }
 }
@@ -68,22 +80,19 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn accept(listeners: &Listeners) -> std::io::Result<(Box<dyn Stream>, Entrance)> {
-    let unix = async {
-        match &listeners.unix {
-            Some(listener) => listener.accept().await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        accepted = unix => Ok((Box::new(accepted?.0), Entrance::Unix)),
-        accepted = listeners.tcp.accept() => {
-            let (stream, _) = accepted?;
-            let entrance = Entrance::Tcp(stream.local_addr()?);
-            Ok((Box::new(stream), entrance))
-        }
+type Accepted = std::io::Result<(Box<dyn Stream>, Entrance)>;
+
+async fn accept_unix(listeners: &Listeners) -> Accepted {
+    match &listeners.unix {
+        Some(listener) => Ok((Box::new(listener.accept().await?.0), Entrance::Unix)),
+        None => std::future::pending().await,
     }
+}
+
+async fn accept_tcp(listeners: &Listeners) -> Accepted {
+    let (stream, _) = listeners.tcp.accept().await?;
+    let entrance = Entrance::Tcp(stream.local_addr()?);
+    Ok((Box::new(stream), entrance))
 }
 
 async fn connection(

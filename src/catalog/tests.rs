@@ -10,8 +10,9 @@ use super::*;
 use crate::backend::memory::{MemoryQueue, MemoryStore};
 use crate::error::{Code, Error};
 use crate::event::Silent;
-use crate::layout::Key;
+use crate::layout::envelope::Envelope;
 use crate::layout::object::{self, RouteTarget};
+use crate::layout::{Fact as _, Key};
 use crate::model::{
     App, AppName, Config, Digest, Format, Function, FunctionName, Kind, Limits, Route, Source, Time, Version,
 };
@@ -282,6 +283,32 @@ async fn a_version_that_is_not_what_its_name_says_is_found_out() {
     catalog.deps.store.put(&key, PutObject::create(object::encode(&forged))).await.unwrap();
     let error = catalog.publish(&app(), publish("asyncfn", "/asyncfn")).await.unwrap_err();
     assert_eq!(error.code(), Code::Internal);
+    let error = catalog.version(&app(), &function.name, &function.version).await.unwrap_err();
+    assert!(error.message().ends_with("holds another version than its name says"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_under_the_name_of_another_function_or_with_fields_of_a_newer_afn_is_read() {
+    let catalog = catalog();
+    let function = catalog.publish(&app(), publish("asyncfn", "/asyncfn")).await.unwrap();
+    let of = |label: &str| (app(), function.name.clone(), label.parse().unwrap());
+    // A version with its own id under the key of another one.
+    let other = Version { id: version_id(&version("0.0.3")).unwrap(), ..version("0.0.3") };
+    let key = Version::key(&of("0.0.3-000000000000"));
+    catalog.deps.store.put(&key, PutObject::create(object::encode(&other))).await.unwrap();
+    let (app, name, id) = of("0.0.3-000000000000");
+    assert_eq!(catalog.version(&app, &name, &id).await.unwrap_err().code(), Code::Internal);
+
+    let mut json = serde_json::to_value(Envelope::of(&other)).unwrap();
+    json["newer"] = "field".into();
+    let mut content = json.clone();
+    content.as_object_mut().unwrap().retain(|field, _| field != "id" && field != "created_at");
+    let id = format!("0.0.3-{}", &Digest::of(content.to_string().as_bytes()).as_str()[..12]);
+    json["id"] = id.clone().into();
+    let key = Version::key(&of(&id));
+    catalog.deps.store.put(&key, PutObject::create(json.to_string())).await.unwrap();
+    let found = catalog.version(&app, &name, &id.parse().unwrap()).await.unwrap();
+    assert_eq!(found.label, "0.0.3");
 }
 
 /// Loses the answer to the first writes of one key.

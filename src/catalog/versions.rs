@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Catalog;
 use crate::error::{Error, Result};
 use crate::layout::envelope::Envelope;
-use crate::layout::{Fact as _, Key};
+use crate::layout::{Fact as _, Key, fact};
 use crate::model::{AppName, Digest, FunctionName, Source, Version, VersionId};
 use crate::seam::{Created, StoreExt as _};
 
@@ -15,26 +15,45 @@ const DIGITS: usize = 12;
 /// The label, `-`, twelve hex digits of the SHA-256 of what the version says, except its id and when it was made: so
 /// the same content deployed again is the same version.
 pub fn version_id(version: &Version) -> Result<VersionId> {
-    let mut content = serde_json::to_value(Envelope::of(version)).expect("a version has string keys");
+    let content = serde_json::to_value(Envelope::of(version)).expect("a version has string keys");
+    id_of(&version.label, content)
+}
+
+fn id_of(label: &str, mut content: Value) -> Result<VersionId> {
     if let Value::Object(fields) = &mut content {
         fields.shift_remove("id");
         fields.shift_remove("created_at");
     }
     let digest = Digest::of(content.to_string().as_bytes());
-    format!("{}-{}", version.label, &digest.as_str()[..DIGITS]).parse()
+    format!("{label}-{}", &digest.as_str()[..DIGITS]).parse()
+}
+
+fn another(key: &Key) -> Error {
+    Error::internal(format!("object `{key}` holds another version than its name says"))
+        .with_hint("give the function another `version:` in func.yaml and deploy again")
 }
 
 impl Catalog {
+    /// Fails where the object is not the version that its name says: whoever may deploy can store any object.
     pub async fn version(
         &self,
         app: &AppName,
         function: &FunctionName,
         version: &VersionId,
     ) -> Result<Version> {
-        let id = (app.clone(), function.clone(), version.clone());
-        self.deps.store.find_fact(&id).await?.ok_or_else(|| {
+        let key = Version::key(&(app.clone(), function.clone(), version.clone()));
+        let found = self.deps.store.find(&key, Version::BYTES_MAX).await;
+        let found = found.map_err(|error| Error::from(error).context(format!("read `{key}`")))?;
+        let body = found.map(|found| found.body).ok_or_else(|| {
             Error::not_found(format!("version `{version}` of function `{function}` not found in app `{app}`"))
-        })
+        })?;
+        let found: Version = fact::decode(&key, &body)?;
+        // Of the object and not of what was read from it: a newer afn may have stored more.
+        let content = serde_json::from_slice(&body).expect("it was decoded");
+        match found.id == *version && id_of(&found.label, content).is_ok_and(|id| id == *version) {
+            true => Ok(found),
+            false => Err(another(&key)),
+        }
     }
 
     /// Stores a version under the id that its content gives it. An existing one is the same but for its creation time, and
@@ -50,16 +69,12 @@ impl Catalog {
         let Created::Existing(existing) = self.deps.store.create_fact(&id, &version).await? else {
             return Ok(version);
         };
-        if (Version { created_at: version.created_at, ..existing.clone() }) == version {
-            Ok(existing)
-        } else {
-            Err(Error::internal(format!(
-                "object `{}` holds another version than its name says",
-                Version::key(&id)
-            ))
-            .with_hint("give the function another `version:` in func.yaml and deploy again"))
+        match existing.is_same_content(&version) {
+            true => Ok(existing),
+            false => Err(another(&Version::key(&id))),
         }
     }
+
     /// An error if what a deploy has stored, or found, is gone: the app was deleted with its data meanwhile.
     pub(super) async fn check_stored(
         &self,

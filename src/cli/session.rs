@@ -5,16 +5,18 @@ use std::sync::{Arc, OnceLock};
 use super::log::LogWriter;
 use super::options::Global;
 use super::printer::Printer;
-use crate::context::{self, Context, Contexts, DataBucket, Env, Flags};
+use crate::context::{self, Context, ContextName, Contexts, DataBucket, Env, Flags};
 use crate::embedded::{Engine, Executors};
 use crate::error::Result;
 use crate::event::{Event, Listener};
 use crate::seam::Store;
 use crate::seam::count::Counts;
 
-/// A risk of functions in containers that ask for a network.
-pub const METADATA_OPEN: &str = "functions that ask for a network reach this machine and its cloud's metadata service: \
-                                 a worker that is root, beside Docker, closes both";
+/// A risk of functions in containers that ask for a network, and why it is there.
+pub fn metadata_open(why: &str) -> String {
+    format!("functions that ask for a network reach this machine and its cloud's metadata service: {why}")
+}
+
 /// A risk of functions that run as child processes of root, and why they do.
 pub fn processes_of_root(why: &str) -> String {
     format!(
@@ -64,6 +66,12 @@ impl Session {
         context::resolve(&self.flags, &self.env)
     }
 
+    /// That context, or the one that this command works in, to be shown.
+    pub fn context_to_show(&self, name: Option<&ContextName>) -> Result<Context> {
+        let name = name.map(ToString::to_string).or_else(|| self.flags.context.clone());
+        context::find(&Flags { context: name, ..self.flags.clone() }, &self.env)
+    }
+
     pub async fn open(&self) -> Result<Engine> {
         self.open_with(self.listener()).await
     }
@@ -94,8 +102,8 @@ impl Session {
         if let Some(why) = &executors.processes_of_root {
             self.printer.warning(processes_of_root(why));
         }
-        if executors.metadata_open {
-            self.printer.note(METADATA_OPEN);
+        if let Some(why) = &executors.metadata_open {
+            self.printer.note(metadata_open(why));
         }
         if let Some(why) = &executors.without_docker {
             self.printer.note(format!("only functions without an image run here: {why}"));

@@ -28,7 +28,7 @@ pub use create::create;
 pub use env::Env;
 pub use file::{ContextEntry, Contexts};
 pub use open::{FILE, Opened, open, open_bucket, open_secrets};
-pub use resolve::{Flags, draft, resolve};
+pub use resolve::{Flags, draft, find, resolve};
 #[cfg(feature = "aws")]
 pub use stack::from_stack;
 
@@ -61,7 +61,7 @@ pub struct DataBucket {
 pub struct Whereabouts {
     pub account: Result<String>,
     pub region: String,
-    pub bucket: String,
+    pub bucket: Option<String>,
     /// URLs, by name.
     pub queues: Vec<(String, Result<String>)>,
 }

@@ -56,7 +56,7 @@ pub(super) async fn bucket(
         (options.profile, options.is_localstack) = (Some(profile.clone()), false);
     }
     let connection = Connection::open(&options).await?;
-    Ok(machine.store(Arc::new(S3Store::new(&connection, bucket.name.as_str(), ""))))
+    Ok(machine.store(Arc::new(S3Store::of_source(&connection, bucket.name.as_str()))))
 }
 
 /// What the environment says of AWS, for contexts that have nothing to do with it.
@@ -87,7 +87,7 @@ pub(super) async fn locate(context: &Context) -> Result<Whereabouts> {
         (name.to_owned(), url.map_err(Error::from))
     }));
     let (account, queues) = tokio::join!(connection.account(), queues);
-    let (region, bucket) = (connection.region.clone(), context.bucket()?.to_owned());
+    let (region, bucket) = (connection.region.clone(), context.bucket.clone());
     Ok(Whereabouts { account, region, bucket, queues })
 }
 

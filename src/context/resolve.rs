@@ -23,6 +23,15 @@ pub struct Flags {
 
 /// The context, complete: a `local` one has its folder, the others a bucket.
 pub fn resolve(flags: &Flags, env: &Env) -> Result<Context> {
+    let context = find(flags, env)?;
+    if context.kind.is_remote() {
+        context.bucket()?;
+    }
+    Ok(context)
+}
+
+/// As [`resolve`], to be shown: it may still lack a bucket.
+pub fn find(flags: &Flags, env: &Env) -> Result<Context> {
     let contexts = Contexts::new(env)?;
     let named = flags.context.clone().map_or_else(|| env.get(env::CONTEXT), |name| Ok(Some(name)))?;
     let name: ContextName = match named {
@@ -31,12 +40,8 @@ pub fn resolve(flags: &Flags, env: &Env) -> Result<Context> {
     };
     let mut context = contexts.load(&name)?;
     flags.apply(&mut context, env)?;
-    match context.kind {
-        Kind::Local if context.data_dir.is_none() => context.data_dir = Some(env.data_dir()?),
-        Kind::Local => {}
-        Kind::Localstack | Kind::Aws => {
-            context.bucket()?;
-        }
+    if context.kind == Kind::Local && context.data_dir.is_none() {
+        context.data_dir = Some(env.data_dir()?);
     }
     Ok(context)
 }

@@ -1,6 +1,7 @@
 //! The `default` format: one process per call, payload on stdin, answer on stdout, log on stderr; the exit code
 //! decides. What executors share of it: the environment of a call, and the conversation with its process.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -13,15 +14,7 @@ use crate::seam::executor::{Fault, Invocation, Verdict};
 /// The environment of one call: [`super::env`] and what is this call's alone.
 pub fn env(invocation: &Invocation, deadline: Time) -> Vec<(String, String)> {
     let mut env = super::env(invocation);
-    let content_type = invocation.content_type.iter().map(|value| ("content-type", value));
-    for (name, value) in
-        invocation.headers.iter().map(|(name, value)| (name.as_str(), value)).chain(content_type)
-    {
-        // An environment cannot hold NUL; such a header is no text anyway.
-        if !value.contains('\0') {
-            env.push((header_variable(name), value.clone()));
-        }
-    }
+    env.extend(header_variables(invocation));
     env.push(("FN_CALL_ID".to_owned(), invocation.call.to_string()));
     env.push(("FN_DEADLINE".to_owned(), deadline.to_string()));
     env.push(("FN_METHOD".to_owned(), "POST".to_owned()));
@@ -29,6 +22,18 @@ pub fn env(invocation: &Invocation, deadline: Time) -> Vec<(String, String)> {
     env.push(("AFN_ATTEMPT".to_owned(), invocation.attempt.to_string()));
     env.extend(invocation.env.iter().cloned());
     env
+}
+
+/// Several names may come to one variable, and a caller chooses names: the one that a server writes, with `-`, wins.
+fn header_variables(invocation: &Invocation) -> BTreeMap<String, String> {
+    let is_usual = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let headers = invocation.headers.iter().map(|(name, value)| (name.as_str(), value));
+    let (usual, unusual): (Vec<_>, Vec<_>) = headers.partition(|(name, _)| is_usual(name));
+    let content_type = invocation.content_type.iter().map(|value| ("content-type", value));
+    let in_order = unusual.into_iter().chain(usual).chain(content_type);
+    // An environment cannot hold NUL; such a header is no text anyway.
+    let texts = in_order.filter(|(_, value)| !value.contains('\0'));
+    texts.map(|(name, value)| (header_variable(name), value.clone())).collect()
 }
 
 fn header_variable(name: &str) -> String {
@@ -97,8 +102,6 @@ async fn feed(mut stdin: impl AsyncWrite + Unpin, payload: Pieces) -> Result<(),
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -137,6 +140,28 @@ mod tests {
         assert_eq!(env["FN_REQUEST_URL"], "/r/app/f");
         assert_eq!(env["FN_FORMAT"], "default");
         assert!(!env.contains_key("FN_HEADER_X_BAD"));
+    }
+
+    #[test]
+    fn no_spelling_of_a_header_takes_the_place_of_the_usual_one() {
+        let mut invocation = testing::invocation(Format::Default, b"");
+        for (name, value) in [
+            ("Fn-Http-Method", "PUT"),
+            ("Fn.Http.Method", "forged"),
+            ("fn~http|method", "forged"),
+            ("~Fn_Http_Method", "other"),
+            ("Content.Type", "forged"),
+            ("content|type", "forged"),
+        ] {
+            invocation.headers.insert(name.to_owned(), value.to_owned());
+        }
+        let env = env(&invocation, Time(0));
+        let found = |name: &str| -> Vec<&str> {
+            env.iter().filter(|(found, _)| found == name).map(|(_, value)| value.as_str()).collect()
+        };
+        assert_eq!(found("FN_HEADER_FN_HTTP_METHOD"), ["PUT"]);
+        assert_eq!(found("FN_HEADER_CONTENT_TYPE"), ["text/plain"]);
+        assert_eq!(found("FN_HEADER__FN_HTTP_METHOD"), ["other"]);
     }
 
     #[test]

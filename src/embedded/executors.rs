@@ -13,13 +13,13 @@ use crate::executor::docker::{AllowedImages, Builder, DockerLauncher, DockerOpti
 use crate::executor::process::{self, ProcessLauncher, ProcessOptions, UserRange};
 use crate::executor::sandbox::Launcher;
 use crate::executor::secrets::{Allowed, Cache, SecretReader, WithSecrets};
-use crate::executor::{Composite, Pool};
+use crate::executor::{Composite, OwnBatch, OwnBatchOnly, Pool};
 use crate::limits;
 use crate::model::text::words;
-use crate::model::{Source, Version};
+use crate::model::{BucketName, Source, Version};
 use crate::seam::Executor;
 use crate::seam::clock::SystemClock;
-use crate::worker::Config;
+use crate::worker::{Config, OwnBucket};
 
 /// What a worker runs functions in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,13 +68,13 @@ pub struct Choice {
 
 /// The calls that a worker has to be able to run. The worker's user chooses what runs functions, never the user who
 /// deploys them: in a remote context that may be anybody with access to the bucket.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum Scope<'a> {
     /// All calls that this choice can run.
     All(&'a Choice),
-    /// Calls of this version, which the worker's user runs from here, and others as this machine can.
-    AtLeast(&'a Version),
-    /// Calls of this version and no others.
+    /// Calls of this batch, which the worker's user runs from here. In a local context others too, as this machine can.
+    Own(&'a Arc<OwnBatch>),
+    /// Calls of this version, in a store in which there is nothing else.
     Only(&'a Version),
 }
 
@@ -94,8 +94,8 @@ pub struct Executors {
     pub(super) executor: Arc<dyn Executor>,
     /// Why a worker that serves all functions cannot run those with an image; `None` where it can.
     pub without_docker: Option<String>,
-    /// Functions in containers that ask for a network reach this machine and its cloud's metadata service.
-    pub metadata_open: bool,
+    /// Why functions in containers that ask for a network reach this machine and its cloud's metadata service.
+    pub metadata_open: Option<String>,
     /// Why functions that anybody deployed run as child processes with the rights of root.
     pub processes_of_root: Option<String>,
 }
@@ -106,19 +106,21 @@ pub(super) async fn open(engine: &Engine, slots: usize, scope: Scope<'_>) -> Res
     let is_remote = engine.context.kind.is_remote();
     let default = Choice::default();
     let choice = if let Scope::All(choice) = scope { choice } else { &default };
+    let only = |version| (Some(version), is_image(version), is_image(version), !is_image(version));
     let secrets = Arc::new(secrets(engine, choice.secrets.clone())?);
     let (version, with_docker, needs_docker, processes) = match scope {
         Scope::All(Choice { executor: ExecutorChoice::Docker, .. }) => (None, true, true, false),
         Scope::All(Choice { executor: ExecutorChoice::Auto, .. }) => (None, true, is_remote, !is_remote),
         Scope::All(Choice { executor: ExecutorChoice::Process, .. }) => (None, false, false, true),
-        Scope::AtLeast(version) => (Some(version), true, is_image(version), true),
-        Scope::Only(version) => (Some(version), is_image(version), is_image(version), !is_image(version)),
+        Scope::Own(own) if !is_remote => (Some(&own.version), true, is_image(&own.version), true),
+        Scope::Own(own) => only(&own.version),
+        Scope::Only(version) => only(version),
     };
-    let (mut all, mut without_docker, mut metadata_open) = (Vec::new(), None, false);
+    let (mut all, mut without_docker, mut metadata_open) = (Vec::new(), None, None);
     if with_docker {
         match connect(&engine.env, choice.images.clone()).await {
             Ok(docker) => {
-                metadata_open = docker.leaves_metadata_open();
+                metadata_open = docker.leaves_metadata_open().map(str::to_owned);
                 all.push(pool(docker, &secrets, engine, slots));
             }
             Err(why) if needs_docker => return Err(no_docker(why, scope)),
@@ -134,10 +136,16 @@ pub(super) async fn open(engine: &Engine, slots: usize, scope: Scope<'_>) -> Res
                 None
             }
         };
-        all.push(pool(self::processes(engine, version, users)?, &secrets, engine, slots));
+        // Outside of a local context, commands may be anybody's, but for those of the own batch.
+        let trusts_commands = !is_remote || matches!(scope, Scope::Own(_));
+        all.push(pool(self::processes(engine, trusts_commands, users)?, &secrets, engine, slots));
     }
+    let executor: Arc<dyn Executor> = Arc::new(Composite::new(all));
     Ok(Executors {
-        executor: Arc::new(Composite::new(all)),
+        executor: match scope {
+            Scope::Own(own) if is_remote => Arc::new(OwnBatchOnly { executor, own: own.clone() }),
+            _ => executor,
+        },
         without_docker,
         metadata_open,
         processes_of_root,
@@ -150,21 +158,15 @@ fn no_docker(why: String, scope: Scope<'_>) -> Error {
             "start Docker; or `--executor process` runs functions without an image as child processes, with the rights \
              of this user",
         ),
-        Scope::AtLeast(_) | Scope::Only(_) => Error::unreachable(why),
+        Scope::Own(_) | Scope::Only(_) => Error::unreachable(why),
     }
 }
 
-/// Runs child processes. In a remote context, those of the version that is run from here alone.
-fn processes(
-    engine: &Engine,
-    version: Option<&Version>,
-    users: Option<UserRange>,
-) -> Result<ProcessLauncher> {
-    let is_remote = engine.context.kind.is_remote();
-    let only = version.filter(|_| is_remote).map(|version| version.id.clone());
-    let scope = match is_remote && only.is_none() {
-        true => process::Scope::all(),
-        false => process::Scope { only, is_own_command: is_command },
+/// Runs child processes.
+fn processes(engine: &Engine, trusts_commands: bool, users: Option<UserRange>) -> Result<ProcessLauncher> {
+    let scope = match trusts_commands {
+        true => process::Scope { is_own_command: is_command },
+        false => process::Scope::all(),
     };
     let (work_dir, run_dir) = match users {
         None => (work_dir(engine)?, engine.env.run_dir()?),
@@ -269,7 +271,13 @@ pub(super) fn config(engine: &Engine, slots: usize) -> Result<Config> {
     config.buckets = Some(engine.buckets(None));
     if engine.context.kind.is_remote() {
         // A name that no bucket can have fails at the context's own first request.
-        config.data_buckets.extend(engine.context.bucket().ok().and_then(|bucket| bucket.parse().ok()));
+        let bucket: Option<BucketName> = engine.context.bucket().ok().and_then(|bucket| bucket.parse().ok());
+        let prefix = match engine.context.prefix.trim_matches('/') {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
+        config.data_buckets.extend(bucket.clone());
+        config.own_bucket = bucket.map(|name| OwnBucket { name, prefix });
     }
     if engine.context.kind == Kind::Localstack {
         config.last_poll = limits::LONG_POLL_LOCALSTACK + limits::LAST_POLL;
@@ -286,3 +294,6 @@ pub(super) fn config(engine: &Engine, slots: usize) -> Result<Config> {
 pub fn worker_name() -> String {
     format!("{}-{}", rustix::system::uname().nodename().to_string_lossy(), std::process::id())
 }
+
+#[cfg(test)]
+mod tests;

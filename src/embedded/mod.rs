@@ -18,6 +18,7 @@ use crate::context::{self, Context, Env, env};
 use crate::error::{Error, Result};
 use crate::event::Listener;
 pub use crate::executor::docker::AllowedImages;
+pub use crate::executor::{BatchConfig, OwnBatch};
 use crate::seam::Deps;
 use crate::seam::count::Counts;
 use crate::worker::{Config, Phase, Summary, Worker};

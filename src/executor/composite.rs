@@ -120,6 +120,40 @@ mod tests {
         assert!(a.closed.load(SeqCst) && b.closed.load(SeqCst));
     }
 
+    struct Says(String);
+
+    #[async_trait]
+    impl Executor for Says {
+        fn suits(&self, _version: &Version) -> Result<(), Mismatch> {
+            Err(Mismatch(self.0.clone()))
+        }
+
+        async fn run(&self, _work: Invocation) -> Result<Execution, Fault> {
+            Err(Fault::Function("it ran what does not suit".to_owned()))
+        }
+
+        async fn probe(&self) -> Result<(), String> {
+            Ok(())
+        }
+
+        async fn close(&self) {}
+    }
+
+    /// What the other executor is for says nothing to a user who could start neither.
+    #[test]
+    fn a_worker_with_both_says_what_its_right_one_lacks() {
+        let version = &testing::invocation(Format::Default, b"").version;
+        let why = |reasons: &[&str]| {
+            let all = reasons.iter().map(|why| Arc::new(Says((*why).to_owned())) as Arc<dyn Executor>);
+            Composite::new(all.collect()).suits(version).unwrap_err().0
+        };
+        let needs_docker = format!("image `f:1` {NEEDS_DOCKER}");
+        assert_eq!(why(&[CONTAINERS_ONLY, "built for linux/s390x"]), "built for linux/s390x");
+        assert_eq!(why(&["linux/s390x image", &needs_docker]), "linux/s390x image");
+        assert_eq!(why(&[CONTAINERS_ONLY]), CONTAINERS_ONLY);
+        assert_eq!(why(&[&needs_docker]), needs_docker);
+    }
+
     #[tokio::test]
     async fn a_mismatch_of_all_says_why_for_each() {
         let invocation = testing::invocation(Format::HttpStream, b"");

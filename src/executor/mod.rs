@@ -3,6 +3,7 @@
 pub mod composite;
 pub mod docker;
 mod folder_lock;
+pub mod own_batch;
 pub mod owner;
 pub mod pool;
 pub mod process;
@@ -13,5 +14,6 @@ pub mod secrets;
 
 pub use composite::Composite;
 pub use docker::{DockerLauncher, DockerOptions};
+pub use own_batch::{BatchConfig, OwnBatch, OwnBatchOnly};
 pub use pool::Pool;
 pub use process::{ProcessLauncher, ProcessOptions};

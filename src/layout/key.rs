@@ -141,11 +141,12 @@ macro_rules! keys {
             }
         }
 
+        static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| vec![$(shape($pattern)),+]);
+
         impl FromStr for Key {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<Key, Error> {
-                static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| vec![$(shape($pattern)),+]);
                 let segments: Vec<&str> = text.split('/').collect();
                 let mut shapes = SHAPES.iter();
                 $(let key = |shape| {
@@ -252,6 +253,18 @@ impl Key {
     }
 }
 
+/// Whether an object of a bucket belongs to the store in it whose keys begin with `prefix`, or to a store beside that one.
+pub fn is_of_store(key: &str, prefix: &str) -> bool {
+    let is_below_layout = |key: &str| {
+        let (first, is_folder) = key.split_once('/').map_or((key, false), |(first, _)| (first, true));
+        SHAPES.iter().any(|shape| shape[0][0] == first && (shape.len() > 1) == is_folder)
+    };
+    let ends = key.match_indices('/').map(|(slash, _)| &key[slash + 1..]);
+    key.strip_prefix(prefix).is_some_and(is_below_layout)
+        // A word like `settings` alone is no sign of another store.
+        || ends.chain([key]).any(|end| end.contains('/') && end.parse::<Key>().is_ok())
+}
+
 macro_rules! prefixes {
     ($($(#[$doc:meta])* $name:ident($($field:ident: $type:ty $(as $codec:ty)?),*) = $pattern:literal;)+) => {$(
         $(#[$doc])*
@@ -291,4 +304,41 @@ prefixes! {
     panics() = "panics/";
     logs(app: &AppName, call: CallId) = "apps/{app}/calls/{call}/log/";
     started(app: &AppName, call: CallId) = "apps/{app}/calls/{call}/started/";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_of_a_store_are_told_from_those_of_its_user() {
+        let call = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+        let payload = format!("apps/a/calls/{call}/payload");
+        for (key, prefix) in [
+            (&*payload, ""),
+            ("apps/a/no/key/of/the/layout", ""),
+            ("settings", ""),
+            ("store", ""),
+            ("panics/x", ""),
+            ("team/apps/a/x", "team/"),
+            ("team/store", "team/"),
+            (&*payload, "team/"),
+            (&format!("other/{payload}"), "team/"),
+            (&format!("deep/er/{payload}"), ""),
+        ] {
+            assert!(is_of_store(key, prefix), "{key} {prefix}");
+        }
+        for (key, prefix) in [
+            ("in/a.json", ""),
+            ("apps", ""),
+            ("appsx/a/app", ""),
+            ("store/a.json", ""),
+            ("in/settings", ""),
+            ("apps/a/x", "team/"),
+            ("team/in/apps", "team/"),
+            ("", ""),
+        ] {
+            assert!(!is_of_store(key, prefix), "{key} {prefix}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{KIB, MIB, minutes};
 
-/// Connections served at a time; further ones wait to be accepted.
+/// Connections served at a time by each listener; further ones wait to be accepted.
 pub const API_CONNECTIONS_MAX: usize = 256;
 /// Payloads in memory, in bytes received; past it a request is refused with 503. So a client that sends slowly holds
 /// nothing that others need.

@@ -106,6 +106,11 @@ impl Version {
             created_at,
         })
     }
+
+    /// Whether both are the same but for the time when they were made.
+    pub fn is_same_content(&self, other: &Version) -> bool {
+        *self == Version { created_at: self.created_at, ..other.clone() }
+    }
 }
 
 /// Operating system and architecture of this machine, as a version names them.

@@ -10,13 +10,18 @@ use bytes::Bytes;
 
 use super::body::Body;
 use super::execution_log::ExecutionLog;
-use crate::model::{AppName, CallId, Config, Function, Time, Version};
+use crate::model::{AppName, BatchId, CallId, Config, Function, FunctionName, Time, Version};
 
 #[async_trait]
 pub trait Executor: Send + Sync {
     /// Whether this version can run here at all: kind of source, operating system, architecture, format. Cheap; sends no
     /// request.
     fn suits(&self, version: &Version) -> Result<(), Mismatch>;
+
+    /// As [`Executor::suits`], where it also matters whose calls they are.
+    fn accepts(&self, work: &Work<'_>) -> Result<(), Mismatch> {
+        self.suits(work.version)
+    }
 
     /// Runs one call. The timeout of the version counts from the moment the function gets the payload, never while a
     /// sandbox is fetched or started. A function that fails is an [`Ok`] with its verdict; [`Fault`] is
@@ -71,6 +76,23 @@ pub struct Invocation {
     pub payload: Body,
     /// Filled by the executor.
     pub execution_log: ExecutionLog,
+}
+
+/// What calls belong to.
+#[derive(Debug, Clone, Copy)]
+pub struct Work<'a> {
+    pub app: &'a AppName,
+    pub function: &'a FunctionName,
+    pub version: &'a Version,
+    /// `None`: a single call.
+    pub batch: Option<BatchId>,
+}
+
+impl Work<'_> {
+    pub fn of(invocation: &Invocation) -> Work<'_> {
+        let Invocation { app, function, version, call, .. } = invocation;
+        Work { app, function: &function.name, version, batch: call.batch() }
+    }
 }
 
 /// An execution that the function has begun.

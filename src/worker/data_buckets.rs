@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use crate::layout::Key;
+use crate::layout::{Key, key};
 use crate::limits;
 use crate::model::{BucketName, Region, SourceObject};
 use crate::seam::executor::Mismatch;
@@ -15,8 +15,17 @@ use crate::seam::{Body, Buckets, Store, StoreError, StoreExt as _};
 
 pub struct DataBuckets {
     allowed: BTreeSet<BucketName>,
+    own: Option<OwnBucket>,
     buckets: Option<Arc<dyn Buckets>>,
     open: Mutex<OpenBuckets>,
+}
+
+/// The bucket of this worker's own store, and what its keys begin with.
+#[derive(Debug, Clone)]
+pub struct OwnBucket {
+    pub name: BucketName,
+    /// Empty, or ends in a slash.
+    pub prefix: String,
 }
 
 /// Each bucket in each region that batches name.
@@ -36,8 +45,12 @@ pub enum ObjectError {
 }
 
 impl DataBuckets {
-    pub fn new(allowed: BTreeSet<BucketName>, buckets: Option<Arc<dyn Buckets>>) -> DataBuckets {
-        DataBuckets { allowed, buckets, open: Mutex::default() }
+    pub fn new(
+        allowed: BTreeSet<BucketName>,
+        own: Option<OwnBucket>,
+        buckets: Option<Arc<dyn Buckets>>,
+    ) -> DataBuckets {
+        DataBuckets { allowed, own, buckets, open: Mutex::default() }
     }
 
     /// A bucket that is not named is a matter of this worker and not of the call: another worker may be set up for it, and its
@@ -54,6 +67,14 @@ impl DataBuckets {
     /// Small objects take one request. No more than a page of a large one is ever in memory.
     pub async fn read(&self, object: &SourceObject, region: Option<&Region>) -> Result<Body, ObjectError> {
         self.check(&object.bucket).map_err(ObjectError::Mismatch)?;
+        // A submitter may read less of the store than this worker: another team's calls, for example.
+        let own = self.own.as_ref().filter(|own| own.name == object.bucket);
+        if own.is_some_and(|own| key::is_of_store(&object.key, &own.prefix)) {
+            return Err(ObjectError::Bad(format!(
+                "object `{}` is one of afn's own, which no batch reads",
+                object.location()
+            )));
+        }
         let store = self.store(&object.bucket, region).await.map_err(ObjectError::Mismatch)?;
         let version = ObjectVersion { etag: ETag(object.etag.clone()), id: object.version.clone() };
         let read = store.stream_version(&Key::text(&object.key), &version, object.bytes).await;
@@ -141,7 +162,7 @@ mod tests {
     async fn only_the_object_that_was_listed_is_read() {
         let store = MemoryStore::new(Arc::new(SystemClock));
         let one = Arc::new(One(store.clone(), Mutex::default()));
-        let buckets = DataBuckets::new([name("b"), name("unopened")].into(), Some(one.clone()));
+        let buckets = DataBuckets::new([name("b"), name("unopened")].into(), None, Some(one.clone()));
         let large = vec![7; 2 * limits::READ_PAGE_BYTES as usize + 3];
         for (key, body) in [("a", b"body".to_vec()), ("/../ \n\u{e9}", Vec::new()), ("large", large)] {
             let object = put(&store, key, body.clone()).await;
@@ -167,7 +188,7 @@ mod tests {
         let object = put(&store, "k", b"body".to_vec()).await;
         let one = Arc::new(One(store, Mutex::default()));
         let of = |bucket: &str| SourceObject { bucket: name(bucket), ..object.clone() };
-        let buckets = DataBuckets::new([name("b"), name("unopened")].into(), Some(one.clone()));
+        let buckets = DataBuckets::new([name("b"), name("unopened")].into(), None, Some(one.clone()));
         let mismatch = |why: &str| Err(ObjectError::Mismatch(Mismatch(why.to_owned())));
         assert_eq!(
             buckets.read(&of("secret"), None).await,
@@ -180,8 +201,25 @@ mod tests {
             mismatch("bucket `unopened` cannot be opened here: no AWS region is set")
         );
         assert_eq!(*one.1.lock().await, [""; 0]);
-        let none = DataBuckets::new([name("b")].into(), None);
+        let none = DataBuckets::new([name("b")].into(), None, None);
         assert_eq!(none.read(&object, None).await, mismatch("this worker has no way to read bucket `b`"));
+    }
+
+    #[tokio::test]
+    async fn what_afn_keeps_in_the_bucket_of_the_store_is_no_payload() {
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let own = OwnBucket { name: name("b"), prefix: "team/".to_owned() };
+        let one = Arc::new(One(store.clone(), Mutex::default()));
+        let buckets = DataBuckets::new([name("b"), name("c")].into(), Some(own), Some(one));
+        let object = put(&store, "team/apps/theirs/calls/x/payload", b"secret".to_vec()).await;
+        let why =
+            bad("object `s3://b/team/apps/theirs/calls/x/payload` is one of afn's own, which no batch reads");
+        assert_eq!(buckets.read(&object, None).await, Err(why));
+        // The user's own, and those of another bucket.
+        let users = put(&store, "team/in/a", b"body".to_vec()).await;
+        assert_eq!(buckets.read(&users, None).await.unwrap().to_bytes().unwrap(), "body");
+        let other = SourceObject { bucket: name("c"), ..object };
+        assert_eq!(buckets.read(&other, None).await.unwrap().to_bytes().unwrap(), "secret");
     }
 
     #[test]

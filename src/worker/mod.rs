@@ -57,6 +57,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub use self::data_buckets::OwnBucket;
 pub use self::phase::Phase;
 use self::phase::Phases;
 use crate::error::{Error, Result};
@@ -92,6 +93,8 @@ pub struct Config {
     pub webhook: Option<Arc<dyn Webhook>>,
     /// The buckets of users that payloads may be read from, and how they are opened.
     pub data_buckets: BTreeSet<BucketName>,
+    /// The bucket that the store itself lies in.
+    pub own_bucket: Option<OwnBucket>,
     pub buckets: Option<Arc<dyn Buckets>>,
 }
 
@@ -108,6 +111,7 @@ impl Config {
             counts: None,
             webhook: None,
             data_buckets: BTreeSet::new(),
+            own_bucket: None,
             buckets: None,
         }
     }
@@ -173,7 +177,11 @@ impl Worker {
             written: Arc::default(),
             told: Mutex::default(),
             definitions: definitions::Definitions::new(deps.clone()),
-            data_buckets: data_buckets::DataBuckets::new(config.data_buckets.clone(), config.buckets.clone()),
+            data_buckets: data_buckets::DataBuckets::new(
+                config.data_buckets.clone(),
+                config.own_bucket.clone(),
+                config.buckets.clone(),
+            ),
             quarantine: quarantine::Quarantine::default(),
             pace: pace::Pace::default(),
             health: health::Health::default(),

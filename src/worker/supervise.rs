@@ -28,6 +28,7 @@ use crate::outcomes::chunks::{self, Sealing};
 use crate::outcomes::{BatchFacts, Listing, Log, Logs, failed};
 use crate::planted::planted;
 use crate::seam::StoreExt as _;
+use crate::seam::executor::Work;
 use crate::store_clock;
 use crate::submit::send;
 
@@ -162,7 +163,10 @@ impl Supervisor {
         Ok(Supervisor {
             starts: StartReports::default(),
             told: None,
-            suits: version.as_ref().is_some_and(|version| shared.executor.suits(version).is_ok()),
+            suits: version.as_ref().is_some_and(|version| {
+                let work = Work { app, function: &batch.function, version, batch: Some(*id) };
+                shared.executor.accepts(&work).is_ok()
+            }),
             timeout_ms: version.map_or(limits::TIMEOUT_MS_MAX, |version| version.limits.timeout_ms),
             logs: Logs::new(&BatchRef::new(app, *id), &batch),
             dispatcher: Dispatcher::new(shared, &BatchRef::new(app, *id), &batch),

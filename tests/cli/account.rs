@@ -88,6 +88,11 @@ fn answer(stream: TcpStream, has_queues: bool, seen: &Mutex<Vec<String>>) {
         Some(_) => {
             (400, json!({ "__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no" }).to_string())
         }
+        None if body.starts_with(b"Action=GetCallerIdentity") && key == Some("NOSTSKEY") => (
+            403,
+            "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"
+                .to_owned(),
+        ),
         None if body.starts_with(b"Action=GetCallerIdentity") => (
             200,
             "<GetCallerIdentityResponse><GetCallerIdentityResult><Account>123456789012</Account>\
@@ -100,6 +105,13 @@ fn answer(stream: TcpStream, has_queues: bool, seen: &Mutex<Vec<String>>) {
             let identity = StoreIdentity { id: StoreId::new(created_at, 1), created_at };
             (200, String::from_utf8_lossy(&object::encode(&identity)).into_owned())
         }
+        // Deleted after it was listed.
+        None if head.starts_with("GET /listed?") || head.starts_with("GET /listed/?") => (
+            200,
+            "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>in/a</Key><Size>1</Size>\
+             <ETag>\"1\"</ETag></Contents></ListBucketResult>"
+                .to_owned(),
+        ),
         None => (404, "<Error><Code>NoSuchBucket</Code><Message>no</Message></Error>".to_owned()),
     };
     let length = answer.len();
@@ -176,6 +188,63 @@ fn a_context_tells_account_region_bucket_and_queues() {
     );
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(shown["queue_urls"]["afn-calls"], Value::Null);
+}
+
+#[test]
+fn a_context_that_is_named_is_shown_as_commands_use_it() {
+    let world = World::new();
+    let aws = Aws::start(true);
+    let dir = world.path("other-data");
+    world.args(&["context", "create", "files", "--kind", "local", "--data-dir", dir.to_str().unwrap()]).ok();
+    world.afn("context use files").ok();
+    let variables = [("AFN_PROFILE", "team"), ("AFN_CONTEXT", "files"), ("AFN_BUCKET", "instead")];
+    let shown = aws.afn(&world, &["context", "show", "aws"], &variables);
+    assert!(shown.status.success() && shown.stderr.is_empty(), "{shown:?}");
+    assert_eq!(aws.keys(), ["TEAMKEY"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    for (name, value) in [("bucket", "instead"), ("profile", "team"), ("account", "123456789012")] {
+        assert_eq!(shown[name], value, "{shown}");
+    }
+    // One without a bucket is shown too: that is how its user sees what it lacks.
+    let shown = aws.afn(&world, &["context", "show", "aws"], &[("AFN_BUCKET", "")]);
+    assert!(shown.status.success() && shown.stderr.is_empty(), "{shown:?}");
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!((&shown["bucket"], &shown["account"]), (&Value::Null, &json!("123456789012")));
+}
+
+#[test]
+fn a_source_whose_bucket_is_missing_is_no_lack_of_the_context() {
+    let world = World::new();
+    let aws = Aws::start(true);
+    let args = ["batch", "run", "--dry-run", "--input", "s3://mistyped/in/", "--", "cat"];
+    for context in ["local", "aws"] {
+        let stderr = failed(&aws.afn(&world, &args, &[("AFN_CONTEXT", context)]), 5);
+        let place = format!("looked for in account 123456789012, {}, region eu-west-3", aws.endpoint);
+        assert!(stderr.contains("there is no bucket `mistyped`") && stderr.contains(&place), "{stderr}");
+        assert!(stderr.contains("--source-region") && !stderr.contains("context create"), "{stderr}");
+    }
+}
+
+/// That ends its calls: they would not find it later either.
+#[test]
+fn an_object_whose_bucket_is_gone_says_where_that_was_looked_for() {
+    let world = World::new();
+    let aws = Aws::start(true);
+    let args = ["batch", "run", "--input", "s3://listed/in/", "--output", "-", "--", "cat"];
+    let ran = aws.afn(&world, &args, &[("AFN_CONTEXT", "local")]);
+    let rows = String::from_utf8(ran.stdout.clone()).unwrap();
+    let why = "object `s3://listed/in/a` cannot be read: there is no bucket `listed`: looked for in account 123456789012";
+    assert!(rows.contains(why) && rows.contains("region eu-west-3"), "{ran:?}");
+}
+
+#[test]
+fn an_account_that_cannot_be_told_keeps_no_calls_from_running() {
+    let world = World::new();
+    let aws = Aws::start(true);
+    let doctor = aws.afn(&world, &["doctor", "-o", "json"], &[("AWS_ACCESS_KEY_ID", "NOSTSKEY")]);
+    let report: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    let check = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "account");
+    assert_eq!(check.unwrap()["state"], "warning", "{report}");
 }
 
 #[test]

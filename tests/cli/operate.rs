@@ -58,6 +58,7 @@ fn the_server_answers_what_the_tutorial_asks() {
     world.deploy("asyncfn", "asyncapp", "type: async\n", "#!/bin/sh\n");
     let mut server = world.spawn("start --port 0 --no-token");
     let line = server.until("listens on http://");
+    server.until("warning: --no-token: every user of this machine can call functions and read results");
     let address = line.split("http://").nth(1).unwrap().split(',').next().unwrap().to_owned();
     let ask = |head: &str| -> String {
         let mut stream = TcpStream::connect(&address).unwrap();
@@ -75,6 +76,17 @@ fn the_server_answers_what_the_tutorial_asks() {
     server.until("success in");
     let calls = ask("GET /v1/apps/asyncapp/calls");
     assert!(calls.contains("\"status\":\"success\""), "{calls}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().code, 0);
+}
+
+#[test]
+fn a_server_makes_no_token_that_nobody_learns() {
+    let world = World::new();
+    let stderr = world.afn("--quiet start --port 0").failed(2);
+    assert!(stderr.contains("`--quiet` would hide the token"), "{stderr}");
+    let mut server = world.spawn("--quiet start --port 0 --no-token");
+    server.until("warning: --no-token: every user of this machine");
     server.signal(Signal::TERM);
     assert_eq!(server.end().code, 0);
 }

@@ -161,6 +161,7 @@ fn secrets_need_not_stand_on_a_command_line() {
 
 #[test]
 fn the_api_asks_for_a_token_and_its_socket_does_not() {
+    use std::io::{Read as _, Write as _};
     let world = World::new();
     let mut server = world.spawn("start --port 0");
     let address = server.until("listens on http://");
@@ -181,6 +182,17 @@ fn the_api_asks_for_a_token_and_its_socket_does_not() {
     assert_eq!(ask(tcp(), ""), "HTTP/1.1 401 Unauthorized");
     assert_eq!(ask(tcp(), &format!("Authorization: Bearer {token}\r\n")), "HTTP/1.1 200 OK");
     assert_eq!(ask(std::os::unix::net::UnixStream::connect(&socket).unwrap(), ""), "HTTP/1.1 200 OK");
+    // Any user of this machine can hold all connections over TCP, and none of those over the socket.
+    let held: Vec<_> = (0..afn::limits::API_CONNECTIONS_MAX)
+        .map(|_| {
+            let mut stream = tcp();
+            stream.write_all(b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            stream.read_exact(&mut [0; 12]).unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(ask(std::os::unix::net::UnixStream::connect(&socket).unwrap(), ""), "HTTP/1.1 200 OK");
+    drop(held);
     server.signal(rustix::process::Signal::TERM);
     assert_eq!(server.end().code, 0);
     assert!(!Path::new(&socket).exists());

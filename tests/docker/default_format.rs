@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use afn::executor::sandbox::Launcher as _;
 use afn::limits::{LOG_BYTES_MAX, MIB};
-use afn::model::Source;
+use afn::model::{Digest, Source};
 use afn::seam::Body;
-use afn::seam::executor::{Fault, Verdict};
+use afn::seam::executor::{Fault, Mismatch, Verdict};
 
 use super::fixtures::{Bench, log, mebibytes, reason, script, success};
 
@@ -155,8 +155,9 @@ async fn the_network_is_there_when_asked_for() {
 #[tokio::test]
 async fn a_network_reaches_neither_metadata_nor_this_machine_nor_other_containers() {
     let bench = Bench::new().await;
-    assert!(
-        !bench.launcher.leaves_metadata_open(),
+    assert_eq!(
+        bench.launcher.leaves_metadata_open(),
+        None,
         "these tests need root, iptables, and Docker beside them"
     );
     let listener = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
@@ -171,7 +172,7 @@ async fn a_network_reaches_neither_metadata_nor_this_machine_nor_other_container
     let attack = format!(
         "gateway=$(ip route | sed -n 's/default via \\([0-9.]*\\).*/\\1/p'); [ -n \"$gateway\" ] || exit 9
          sleep 1
-         for target in \"$gateway {port}\" '169.254.169.254 80' '169.254.170.2 80'; do
+         for target in \"$gateway {port}\" '169.254.169.254 80' '169.254.170.2 80' '168.63.129.16 80'; do
              timeout 2 nc -w 1 $target </dev/null >/dev/null 2>&1 && echo \"reached $target\"
          done
          prefix=${{gateway%.*}}
@@ -237,6 +238,13 @@ async fn what_cannot_run_here_is_a_mismatch() {
     version.arch = Some("mips64le".to_owned());
     let mismatch = bench.launcher.suits(&version).unwrap_err();
     assert!(mismatch.0.starts_with("linux/mips64le image, this worker runs linux/"), "{mismatch}");
+
+    // A function's folder, where nobody asked for processes.
+    let mut work = script("true", "").await;
+    Arc::make_mut(&mut work.version).source = Source::Archive { sha256: Digest::of(b""), bytes: 0 };
+    let expected = "this worker runs containers only: start it with --executor process, or give --image";
+    assert_eq!(bench.launcher.suits(&work.version).unwrap_err().0, expected);
+    assert_eq!(bench.fault(&work).await, Fault::Mismatch(Mismatch(expected.to_owned())));
     bench.launcher.probe().await.unwrap();
     bench.close().await;
 }

@@ -7,6 +7,7 @@ mod builds;
 mod default_format;
 mod hostile;
 mod http_stream;
+mod network;
 mod pulls;
 mod reaper;
 mod registry;

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::fixtures::{containers, docker_socket, eventually, options, script};
 
 /// A way to Docker that can be cut.
-fn way(socket: &Path) -> JoinSet<()> {
+pub fn way(socket: &Path) -> JoinSet<()> {
     let listener = UnixListener::bind(socket).expect("it can be bound");
     let mut way = JoinSet::new();
     way.spawn(async move {

@@ -253,6 +253,25 @@ fn a_function_of_a_worker_that_is_root_reaches_nothing_of_roots() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
+/// Such a worker cannot close what functions with a network reach. It says so when it starts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_not_root_tells_what_a_network_leaves_open() {
+    let ground = Ground::of(OWNER);
+    let socket = ground.dir.path().join("docker.sock");
+    let _open = super::sick::way(&socket);
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
+    let expected = "functions that ask for a network reach this machine and its cloud's metadata service: \
+                    a worker that is root, beside Docker, closes both";
+    for (args, is_answer) in [(&["doctor"][..], true), (&["worker", "--drain"], false)] {
+        let host = format!("unix://{}", socket.display());
+        let output = ground.command(args).env("DOCKER_HOST", host).output().unwrap();
+        let said = if is_answer { &output.stdout } else { &output.stderr };
+        let said = String::from_utf8_lossy(said);
+        let count = said.lines().filter(|line| line.contains(expected)).count();
+        assert_eq!(count, 1, "{args:?}: {output:?}");
+    }
+}
+
 #[test]
 fn a_function_does_not_read_its_workers_secrets() {
     let ground = Ground::of(OWNER);

@@ -5,11 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use afn::executor::ProcessLauncher;
-use afn::executor::process::Scope;
 use afn::executor::sandbox::Launcher as _;
+use afn::executor::{BatchConfig, OwnBatch, OwnBatchOnly, ProcessLauncher};
 use afn::layout::Key;
-use afn::model::{Digest, Format, Source, machine};
+use afn::model::{BatchId, CallId, Digest, Format, Source, Time, machine};
 use afn::seam::Executor as _;
 use afn::seam::executor::{Execution, Fault, Invocation, Mismatch, Verdict};
 use afn::seam::store::{PutObject, Store as _};
@@ -361,15 +360,31 @@ async fn time_is_counted_from_the_payload_on() {
     assert!(run.took >= Duration::from_millis(250), "{:?}", run.took);
 }
 
-/// In a remote context `batch run` executes its own version as processes, and nobody else's.
+/// The worker of `batch run` in a remote context: a hot process of its function is not given to calls of other users either.
 #[tokio::test]
-async fn a_batchs_own_worker_runs_no_other_version() {
-    let all = Bench::new();
-    let (own, other) = (shell(&all, "cat").await, shell(&all, "echo other").await);
-    let scope = Scope { only: Some(own.version.id.clone()), is_own_command: |_| false };
-    let bench = Bench::of(scope);
-    bench.pool.suits(&own.version).unwrap();
-    let expected = Mismatch("this worker runs the function of its own batch only".to_owned());
-    assert_eq!(bench.pool.suits(&other.version).unwrap_err(), expected);
-    assert_eq!(bench.run(&other, "").await.unwrap_err(), Fault::Mismatch(expected));
+async fn a_batchs_own_worker_runs_no_other_calls() {
+    let bench = Bench::new();
+    let own = shell(&bench, "cat; echo $GREETING").await;
+    let batch = BatchId::new(Time(1), 7 << 40);
+    let own = Invocation { call: batch.call(1), ..own };
+    let mut config = BatchConfig::default();
+    config.function.insert("GREETING".to_owned(), "published".to_owned());
+    let only = OwnBatch::new(own.app.clone(), own.function.name.clone(), (*own.version).clone(), config);
+    only.begin(batch);
+    let Bench { pool, .. } = bench;
+    let only = OwnBatchOnly { executor: Arc::new(pool), own: Arc::new(only) };
+    let run = only.run(Invocation { payload: b"mine ".to_vec().into(), ..own.clone() }).await.unwrap();
+    let Verdict::Success { body, .. } = run.verdict else { panic!("{:?}", run.verdict) };
+    assert_eq!(body.to_bytes().unwrap(), "mine published\n");
+
+    let expected = Mismatch("this worker runs the calls of its own batch only".to_owned());
+    let other = BatchId::new(Time(1), 8 << 40);
+    for foreign in [
+        Invocation { call: CallId::single(Time(1), 7), ..own.clone() },
+        Invocation { call: other.call(1), ..own.clone() },
+        Invocation { app: "other".parse().unwrap(), ..own.clone() },
+    ] {
+        assert_eq!(only.run(foreign).await.unwrap_err(), Fault::Mismatch(expected.clone()));
+    }
+    only.close().await;
 }

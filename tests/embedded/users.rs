@@ -56,7 +56,7 @@ async fn a_command_that_root_typed_stays_roots() {
     if !is_root() {
         return;
     }
-    let bench = Bench::with_users(Scope { only: None, is_own_command: |_| true });
+    let bench = Bench::with_users(Scope { is_own_command: |_| true });
     let (_dir, secret) = ground();
     let work = shell(&bench, &format!("id -u; cat {}", secret.display())).await;
     assert_eq!(bench.text(&work, "").await, "0\nof root");

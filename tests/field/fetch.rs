@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use afn::backend::memory::MemoryStore;
+use afn::catalog::Catalog;
 use afn::event::Event;
+use afn::executor::scripted::{Act, Scripted};
+use afn::executor::{BatchConfig, OwnBatch, OwnBatchOnly};
 use afn::layout::chunk::{self, Record};
 use afn::layout::{Key, key};
 use afn::model::{BatchId, BucketName, FetchSource, Region, State};
@@ -17,8 +20,10 @@ use afn::seam::{Buckets, Store, StoreExt as _};
 use afn::submit::batch::{BatchOptions, BatchRequest, submit};
 use afn::submit::source::{self, OpenOptions};
 use afn::submit::{resume, retry};
-use afn::worker::Config;
+use afn::worker::{Config, Phase, Worker};
 use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::script::{Script, answers, h, ms, s};
 use super::world::{World, count};
@@ -381,4 +386,32 @@ async fn what_a_long_list_costs() {
     let others = now.requests() - before.requests() - OBJECTS / 1_000;
     // 40 chunks up to 15,872 calls and 43 of 2,000, the first messages, and what each batch has.
     assert!(others <= 105, "{others} requests: {:?}", world.spent(before));
+}
+
+/// In a context that others share, the worker of `batch run` reads the sources of its user for the user's batch alone.
+#[tokio::test(start_paused = true)]
+async fn a_batchs_own_worker_reads_no_object_for_another_batch() {
+    let world = World::new();
+    world.publish(1, s(1), s(300)).await;
+    let data = Data::new(&world);
+    data.put("in/a", "a").await;
+    let theirs = data.submit(&world).await;
+    let mine = data.submit(&world).await;
+
+    let (catalog, app) = (Catalog::new(world.deps.clone()), world.app.clone());
+    let function = catalog.resolve(&app, &"/f".parse().expect("a route")).await.expect("published");
+    let version = catalog.version(&app, &function.name, &function.version).await.expect("published");
+    let own = OwnBatch::new(app, function.name, version, BatchConfig::default());
+    own.begin(mine);
+    let executor = Arc::new(Scripted::new(world.deps.clock.clone(), |_| Act::answer("done")));
+    let executor = Arc::new(OwnBatchOnly { executor, own: Arc::new(own) });
+    let worker = Worker::new(world.deps.clone(), executor, data.config(&world, "w1", 2));
+    let (_stop, stopped) = watch::channel(Phase::Run);
+    let mut task = JoinSet::new();
+    task.spawn(worker.run(stopped));
+
+    assert!(world.over(mine, h(1)).await.is_some());
+    assert_eq!(world.over(theirs, s(600)).await, None);
+    assert_eq!(data.reads.load(Relaxed), 1);
+    assert_eq!(count(&world.rows(theirs).await, State::Success), 0);
 }

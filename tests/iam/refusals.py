@@ -58,6 +58,14 @@ WRITERS = {
     "probes/nonce": "submitter canceller worker",
 }
 
+# Who may delete it. What is not here the worker deletes, when it has had its time.
+DELETERS = {
+    key: "deployer" for key in WRITERS if key == "apps/red/app" or "/routes/" in key or key.endswith("/current")
+} | {
+    # Accepted calls run on the version of their time; an administrator alone deletes these.
+    key: "" for key in WRITERS if "/versions/" in key or key in (f"apps/red/archives/{SHA}", "settings", "store")
+} | {"probes/nonce": "submitter canceller worker"}
+
 
 def refused(what, ask):
     try:
@@ -86,6 +94,8 @@ def writers(world):
         for role in roles:
             create = access.decide(world.policies(role), "s3:PutObject", arn, {"s3:if-none-match": "*"})
             assert create.allowed == (role in allowed.split()), f"{role} creates {key}: {create.allowed}"
+            delete = access.decide(world.policies(role), "s3:DeleteObject", arn, {})
+            assert delete.allowed == (role in DELETERS.get(key, "worker").split()), f"{role} deletes {key}: {delete.allowed}"
             # Over what stands: a definition alone, and only over the one that was read.
             swap = access.decide(world.policies(role), "s3:PutObject", arn, {"s3:if-match": "etag"})
             is_definition = key.endswith(("/app", "/current")) or any(
@@ -155,6 +165,9 @@ def team(world):
     refused("read", lambda: s3["reader"].get_object(**at("functions/f/current")))
     refused("list", lambda: s3["reader"].list_objects_v2(Bucket=world.bucket, Prefix=f"{PREFIX}/apps/blue/"))
     refused("list all", lambda: s3["reader"].list_objects_v2(Bucket=world.bucket, Prefix=f"{PREFIX}/apps/"))
+    # What SECURITY.md says that it does not keep from anybody who may list.
+    named = s3["reader"].list_objects_v2(Bucket=world.bucket)["Contents"]
+    assert any(not entry["Key"].startswith(f"{PREFIX}/apps/red/") for entry in named), named
     world.gate.refused.clear()
 
 

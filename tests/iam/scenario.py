@@ -34,6 +34,7 @@ def main(afn, template):
         step("a function reads sources and writes outputs", lambda: work.outputs(world))
         step("functions are given secrets", lambda: work.secrets(world))
         step("the reader reads", lambda: work.reader(world, *ended))
+        step("a worker's role deletes a batch", lambda: work.deleted(world, ended[1]))
         step("a team keeps to its app", lambda: (world.nothing_was_refused(), refusals.team(world)))
         step("the worker collects", lambda: (work.collected(world), world.nothing_was_refused()))
         step("no grant is unused", lambda: refusals.unused(world))

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import time
+import urllib.request
 
 from server import ACCOUNT, REGION
 from world import PATIENCE, PREFIX, batch, eventually, records, stored
@@ -43,6 +44,8 @@ def deployer(world):
             world.afn("deployer", "config", "function", app, f"/{name}", "KEY", "value")
     world.afn("deployer", "create", "function", "red", "/image", "busybox:1", "--type", "async")
     world.afn("deployer", "config", "app", "red", "KEY", "value")
+    world.afn("deployer", "update", "function", "red", "/f", "-c", "MORE=x")
+    world.afn("deployer", "unset", "config", "function", "red", "/f", "MORE")
     world.afn("deployer", "create", "app", "green")
     world.afn("deployer", "delete", "function", "blue", "/calls")
     world.afn("deployer", "delete", "app", "green")
@@ -74,6 +77,10 @@ def submitter(world):
     batches.append(batch(world, "-", "--format", "jsonl", "--max-concurrency", "1", given=records("slow", "slow")))
     # More than the submitter puts on the queue: the supervisor writes down what it sends.
     batches.append(batch(world, "-", "--format", "jsonl", given=records(*["x"] * 1_600)))
+    world.afn("submitter", "call", "red", "/f", given="x")
+    world.afn("submitter", "batch", "resume", batches[2])
+    # It is sealed already.
+    world.afn("submitter", "batch", "seal", batches[2], codes=range(0, 10))
     world.afn("submitter", "doctor", codes=(0, 1))
     return calls, batches, stopped + [cancelled]
 
@@ -217,6 +224,15 @@ def reader(world, calls, batches):
     world.afn("reader", "list", "apps")
     world.afn("reader", "list", "calls", "red")
     world.afn("reader", "inspect", "app", "red")
+    world.afn("reader", "inspect", "function", "red", "/f")
+    world.afn("reader", "batch", "list", "red")
+    world.afn("reader", "batch", "report", batches[2], "--output", "report.html")
+    world.afn("reader", "wanted")
+
+
+def deleted(world, batches):
+    world.afn("worker", "batch", "delete", batches[3])
+    world.nothing_was_refused()
 
 
 def alone(world):
@@ -229,9 +245,45 @@ def alone(world):
     world.take_on("alone", role["Arn"])
     world.create_context("alone")
     (world.home / "in.txt").write_text("a\nb\n")
-    world.afn("alone", "batch", "run", "--input", "in.txt", "--output", "out.jsonl", "--", "cat")
+    run = ("batch", "run", "--input", "in.txt", "--force", "--output", "out.jsonl", "--", "cat")
+    world.afn("alone", *run)
     assert len((world.home / "out.jsonl").read_text().splitlines()) == 2
+    # Of the same function and version, and somebody else's: it is for a worker that is told to run everybody's.
+    (function,) = json.loads(world.afn("alone", "list", "functions", "batch", "-o", "json"))["functions"]
+    submitted = world.afn("submitter", "batch", "submit", "batch", function["route"], "-", "--format", "lines", given="x\n")
+    anothers = json.loads(submitted)["batch_id"]
+    world.afn("alone", *run)
+    assert not stored(world, f"apps/batch/batches/{anothers}/outcomes/")
+    served(world, function["route"], anothers)
     world.nothing_was_refused()
+
+
+def served(world, route, anothers):
+    """`afn start` works, submits and reads."""
+    log = world.home / "start.log"
+    process = world.start(
+        "alone", "start", "--port", "0", "--no-token", "--executor", "process",
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log.open("w"),
+    )
+    try:
+        eventually("its address", lambda: re.search("http://[^,]+,", log.read_text()))
+        address = re.search("http://[^,]+", log.read_text())[0]
+        # moto takes the type that urllib gives by itself for a form, on the way back too.
+        plain = {"Content-Type": "text/plain"}
+        call = urllib.request.Request(f"{address}/r/batch{route}", data=b"x", headers=plain, method="POST")
+        with urllib.request.urlopen(call, timeout=PATIENCE) as answer:
+            identity = json.loads(answer.read())["call_id"]
+        # Where the worker is root, other users run the command, and they cannot enter its folder.
+        world.afn("reader", "wait", "batch", identity, codes=(0, 1))
+        eventually("the batch of another", lambda: stored(world, f"apps/batch/batches/{anothers}/summary"))
+        with urllib.request.urlopen(f"{address}/v1/apps/batch/calls/{identity}", timeout=PATIENCE) as answer:
+            assert json.loads(answer.read())["call"]["status"] in ("success", "error")
+    except BaseException:
+        print(log.read_text()[-4000:], world.denials())
+        raise
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
 
 
 DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -49,8 +49,8 @@ pub(super) fn headers(
     let mut forwarded = BTreeMap::new();
     for name in headers.keys() {
         let text = name.as_str();
-        // Many servers read `_` in a name as `-`.
-        let plain = text.replace('_', "-");
+        // Functions get names as variables, in which all but letters and digits is alike.
+        let plain = text.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         let dropped =
             DROPPED.contains(&&*plain) || DROPPED_PREFIXES.iter().any(|prefix| plain.starts_with(prefix));
         if dropped || listed.contains(text) {
@@ -103,6 +103,10 @@ mod tests {
             ("fn_call_id", "forged"),
             ("afn_attempt", "9"),
             ("content_type", "forged"),
+            ("fn.http.method", "DELETE"),
+            ("fn~call|id", "forged"),
+            ("content.type", "forged"),
+            ("x|trace.id~", "kept"),
             ("sec-fetch-site", "none"),
             ("idempotency-key", "k"),
         ];
@@ -120,6 +124,7 @@ mod tests {
             ("Fn-Http-Request-Url", "http://localhost:8080/r/app/route?a=b"),
             ("X-List", "a, b"),
             ("X-Request-Id", "7"),
+            ("X|trace.id~", "kept"),
         ];
         assert_eq!(forwarded, expected);
     }

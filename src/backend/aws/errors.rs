@@ -261,9 +261,6 @@ pub(super) fn store_error(failure: Failure, wanted: Wanted, bucket: &str) -> Sto
         (412, _, Wanted::Replace | Wanted::Version) => StoreError::Changed,
         // The range lies behind the end of what is there now.
         (416, _, Wanted::Version) => StoreError::Changed,
-        (404, "NoSuchBucket", Wanted::Version) => {
-            StoreError::Refused(format!("there is no bucket `{bucket}`"))
-        }
         (403, "InvalidObjectState", _) => {
             StoreError::Refused("it is archived, and has to be restored before it can be read".to_owned())
         }
@@ -332,7 +329,6 @@ mod tests {
         assert_eq!(store(404, "NoSuchKey", Wanted::Version), StoreError::NotFound);
         assert_eq!(store(404, "NoSuchVersion", Wanted::Version), StoreError::NotFound);
         let refused = |why: &str| StoreError::Refused(why.to_owned());
-        assert_eq!(store(404, "NoSuchBucket", Wanted::Version), refused("there is no bucket `b`"));
         assert_eq!(
             store(403, "InvalidObjectState", Wanted::Version),
             refused("it is archived, and has to be restored before it can be read")

@@ -13,16 +13,18 @@ use super::config::{self, Connection};
 use super::errors::{Answer, Endpoint, Failure, Wanted, store_error};
 use crate::layout::Key;
 use crate::model::Time;
-use crate::seam::Body;
 use crate::seam::store::{
     ByteRange, ETag, List, ListEntry, ListPage, Object, ObjectInfo, ObjectVersion, Put, PutObject, Store,
     StoreError, check_delete, past_prefix,
 };
+use crate::seam::{Body, Unreached};
 
 /// The one entry of S3's metadata that carries ours: `x-amz-meta-afn`.
 const METADATA: &str = "afn";
 /// What S3 itself calls a body of unknown type; the SDK would name one that callers use.
 const UNTYPED: &str = "binary/octet-stream";
+
+const NO_SOURCE: &str = "see that the bucket's name is right; `--source-region` and `--source-profile` reach one of another region or account";
 
 #[derive(Debug, Clone)]
 pub struct S3Store {
@@ -31,14 +33,21 @@ pub struct S3Store {
     /// Empty, or with a slash at its end.
     prefix: String,
     endpoint: Endpoint,
+    /// It is no context's: a user named it as a source.
+    is_source: bool,
 }
 
 impl S3Store {
+    /// A bucket that a user named as a source.
+    pub fn of_source(connection: &Connection, bucket: &str) -> S3Store {
+        S3Store { is_source: true, ..S3Store::new(connection, bucket, "") }
+    }
+
     pub fn new(connection: &Connection, bucket: &str, prefix: &str) -> S3Store {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let (client, endpoint) = (connection.s3.clone(), connection.endpoint.clone());
-        S3Store { client, bucket: bucket.to_owned(), prefix, endpoint }
+        S3Store { client, bucket: bucket.to_owned(), prefix, endpoint, is_source: false }
     }
 
     fn full(&self, key: impl std::fmt::Display) -> String {
@@ -52,8 +61,19 @@ impl S3Store {
     }
 
     async fn error(&self, failure: impl Into<Failure>, wanted: Wanted) -> StoreError {
-        let error = store_error(failure.into().at(&self.endpoint), wanted, &self.bucket);
-        self.endpoint.locate(error).await
+        let failure = failure.into().at(&self.endpoint);
+        let is_no_bucket = matches!(&failure, Failure::Answer(answer) if answer.code == "NoSuchBucket");
+        let error = self.endpoint.locate(store_error(failure, wanted, &self.bucket)).await;
+        match error {
+            // Its objects will never be read. That ends calls, and keeps no worker from others.
+            StoreError::Unreached(of) if is_no_bucket && wanted == Wanted::Version => {
+                StoreError::Refused(of.to_string())
+            }
+            StoreError::Unreached(of) if is_no_bucket && self.is_source => {
+                StoreError::Unreached(Unreached { hint: NO_SOURCE.to_owned(), ..of })
+            }
+            error => error,
+        }
     }
 
     async fn answer<T>(

@@ -49,7 +49,7 @@ pub async fn collect(job: &Job<'_>, view: &BatchView) -> Result<Vec<Error>> {
         incomplete.extend(exported.map_err(|error| unwritten(view, "results are", how, error))?.incomplete);
     }
     if let Some(path) = &run.joblog {
-        let command = words(&job.version).join(" ");
+        let command = words(&job.own.version).join(" ");
         let missing = joblog::write(deps, view.batch, &command, path, run.force).await;
         let how = format!("`afn batch resume {} --force` writes all files of the run again", view.batch);
         let missing = missing.map_err(|error| unwritten(view, "joblog is", how, error))?;

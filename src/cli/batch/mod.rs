@@ -16,16 +16,16 @@ use self::follow::LocalEvents;
 use self::receipt::{Receipts, RunReceipt, SourceReceipt};
 use super::options::ProgressStyle;
 use super::session::Session;
-use crate::embedded::Engine;
+use crate::embedded::{BatchConfig, Engine, OwnBatch};
+use crate::error::{Result, if_found};
 use crate::limits;
-use crate::model::{AppName, BatchId, Version};
+use crate::model::{AppName, BatchId, FunctionName, Version};
 use crate::submit::batch::Progress;
 
 pub struct Job<'a> {
     pub session: &'a Session,
     pub engine: &'a Engine,
-    pub app: AppName,
-    pub version: Version,
+    pub own: Arc<OwnBatch>,
     pub events: Arc<LocalEvents>,
     pub style: ProgressStyle,
     pub run: RunReceipt,
@@ -34,6 +34,30 @@ pub struct Job<'a> {
     pub begun: Duration,
     /// The batch's id, once it is known.
     pub batch: watch::Sender<Option<BatchId>>,
+}
+
+/// A batch with the config that its function has now.
+pub async fn own_batch(
+    engine: &Engine,
+    app: &AppName,
+    function: &FunctionName,
+    version: Version,
+    run: &RunReceipt,
+) -> Result<Arc<OwnBatch>> {
+    let config = match &run.config {
+        _ if !engine.context.kind.is_remote() => BatchConfig::default(),
+        // A command has all rights of its user: it gets no config that other users gave its app and function.
+        Some(config) => BatchConfig { function: config.clone(), ..BatchConfig::default() },
+        None => {
+            let (app_found, found) =
+                (engine.catalog.app(app).await, engine.catalog.function(app, function).await);
+            BatchConfig {
+                app: if_found(app_found)?.map(|app| app.config).unwrap_or_default().into(),
+                function: if_found(found)?.map(|function| function.config).unwrap_or_default(),
+            }
+        }
+    };
+    Ok(Arc::new(OwnBatch::new(app.clone(), function.clone(), version, config)))
 }
 
 impl Job<'_> {
@@ -58,7 +82,8 @@ impl Job<'_> {
     }
 
     pub fn remember(&self, batch: BatchId, collected: bool) {
+        self.own.begin(batch);
         let run = RunReceipt { collected, ..self.run.clone() };
-        Receipts::remember(self.session, self.engine, &self.app, batch, self.source.clone(), Some(run));
+        Receipts::remember(self.session, self.engine, &self.own.app, batch, self.source.clone(), Some(run));
     }
 }

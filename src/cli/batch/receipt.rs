@@ -11,7 +11,7 @@ use crate::cli::parse::Destination;
 use crate::cli::session::Session;
 use crate::embedded::Engine;
 use crate::error::{Error, Result};
-use crate::model::{AppName, BatchId, BucketName, Region};
+use crate::model::{AppName, BatchId, BucketName, Config, Region};
 use crate::results::export::{CsvText, RowForm, errors_path, file};
 use crate::submit::source::bucket_of;
 
@@ -84,6 +84,9 @@ pub struct RunReceipt {
     /// The results are those of this batch, with the outcomes of its retries, of which this is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latest_of: Option<BatchId>,
+    /// Of a command: the config that its user gave it. That of the store may have been changed by others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<Config>,
     /// All results were written.
     pub collected: bool,
 }

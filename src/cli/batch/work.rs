@@ -33,9 +33,9 @@ impl Job<'_> {
         submission: impl Future<Output = Result<Option<Submitted>>>,
     ) -> Result<ExitCode> {
         let printer = &self.session.printer;
-        let scope = Scope::AtLeast(&self.version);
+        let scope = Scope::Own(&self.own);
         let mut worker = LocalWorker::start(self.engine, scope, self.run.concurrency, |config| {
-            // Whoever names a source here has asked for it to be read from here.
+            // Whoever names a source here has asked for it to be read from here. The scope keeps other users' batches from it.
             if let Some(source) = &self.source {
                 config.data_buckets.extend(source.bucket());
                 config.buckets = Some(self.engine.buckets(source.profile.clone()));
@@ -99,7 +99,8 @@ impl Job<'_> {
         depth.is_ok_and(|depth| depth.visible + depth.in_flight + depth.delayed > 0)
     }
 
-    /// Names the batches that share the queue with this one: the worker of this process may run their calls too.
+    /// Names the batches that share the queue with this one: their messages are received here first. In a local context the worker
+    /// of this process runs their calls too.
     async fn tell_others(&self, is_behind: bool) {
         let mut known = self.batch.subscribe();
         let batch = known.wait_for(Option::is_some).await.ok().and_then(|batch| *batch);
@@ -120,7 +121,7 @@ impl Job<'_> {
         let why = self.events.mismatch().await;
         let Some(batch) = *self.batch.borrow() else { return std::future::pending().await };
         self.engine.deps.clock.sleep(OTHERS_GET).await;
-        let outcomes = List::all(key::outcomes(&self.app, batch)).max(1);
+        let outcomes = List::all(key::outcomes(&self.own.app, batch)).max(1);
         match self.engine.deps.store.list(&outcomes).await {
             Ok(listed) if listed.entries.is_empty() => {
                 let what = format!("no worker seen that can run batch {batch}: {why}");

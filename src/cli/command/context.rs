@@ -108,13 +108,7 @@ pub async fn run(session: &Session, command: ContextCommand) -> Result<()> {
         ContextCommand::Create(args) => create(session, args).await,
         ContextCommand::Use(args) => use_context(session, &args),
         ContextCommand::List => list(session),
-        ContextCommand::Show { name } => {
-            let context = match name {
-                Some(name) => session.contexts()?.load(&name)?,
-                None => session.context()?,
-            };
-            show(session, &context).await
-        }
+        ContextCommand::Show { name } => show(session, &session.context_to_show(name.as_ref())?).await,
         ContextCommand::Update(args) => update(session, args).await,
         ContextCommand::Delete(args) => delete(session, &args),
     }

@@ -122,6 +122,12 @@ fn token(session: &Session, none: bool, address: SocketAddr) -> Result<Option<St
     if let Some(token) = session.env.get(env::TOKEN)? {
         return Ok(Some(token));
     }
+    if session.printer.is_quiet {
+        return Err(Error::invalid("`--quiet` would hide the token that `afn start` makes").with_hint(format!(
+            "set {} to a token; or leave out `--quiet`, or `--no-token` lets every user of this machine in",
+            env::TOKEN.name
+        )));
+    }
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Error::internal(format!("make a token: {error}")))?;
     let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -90,7 +90,13 @@ mod tests {
             assert!(refused.is_empty() || !is_allowed(&[pattern], refused), "{pattern} {refused}");
             assert!(is_allowed(&["x/y", pattern], allowed), "{pattern} {allowed}");
         }
-        assert!(is_allowed(&[], "any/thing"));
+        assert!(is_allowed(&[], "any/thing:TAG"));
+        // A first part in upper case is a host for Docker.
+        for upper in ["EVIL/x", "Evil/library/x", "Reg.example.com/x"] {
+            for pattern in ["x", "EVIL*", "docker.io/*/*", "reg.example.com"] {
+                assert!(!is_allowed(&[pattern], upper), "{pattern} {upper}");
+            }
+        }
         assert!(AllowedImages::new(&["a[".to_owned()]).unwrap_err().contains("`a[`"));
     }
 

@@ -109,6 +109,11 @@ pub(super) fn is_not_found(error: &DockerError) -> bool {
     status(error) == Some(404)
 }
 
+/// Signs of a refusal that says nothing about the function. Containers join no network but afn's own.
+const NO_SPACE: &str = "no space left";
+const NAME_IN_USE: &str = "is already in use";
+pub(super) const NETWORK: &str = "network afn";
+
 /// Whose fault it is that a container was not made or started: a request that Docker refuses as wrong (4xx: no such
 /// command, a limit it cannot set) is the function's, everything else is this machine's.
 pub(super) fn fault(doing: &str, error: &DockerError) -> Fault {
@@ -116,7 +121,7 @@ pub(super) fn fault(doing: &str, error: &DockerError) -> Fault {
     let refused = matches!(status(error), Some(400..=499));
     if message.contains("OOM-killed") || message.contains("memory limit too low") {
         Fault::Function(format!("{doing}: out of memory before the function began: {message}"))
-    } else if refused && !message.contains("no space left") && !message.contains("is already in use") {
+    } else if refused && ![NO_SPACE, NAME_IN_USE, NETWORK].iter().any(|sign| message.contains(sign)) {
         Fault::Function(format!("{doing}: {message}"))
     } else {
         Fault::Worker(format!("{doing}: docker: {message}"))
@@ -139,6 +144,7 @@ mod tests {
             server_error(500, "devmapper is broken"),
             server_error(400, "write /x: no space left on device"),
             server_error(409, "the container name \"/x\" is already in use"),
+            server_error(404, "network afn not found"),
             DockerError::RequestTimeoutError,
         ] {
             assert!(matches!(fault("cannot start", &error), Fault::Worker(_)), "{error}");

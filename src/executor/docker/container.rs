@@ -14,6 +14,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 
 use super::client;
+use super::network::{self, Network};
 use super::reap::Ticket;
 use crate::seam::Clock;
 use crate::seam::executor::{Fault, Verdict};
@@ -23,6 +24,9 @@ pub(super) struct Container {
     docker: Docker,
     clock: Arc<dyn Clock>,
     pub(super) ticket: Ticket,
+    /// What it joins when it is started.
+    network: Option<Arc<Network>>,
+    takes_stdin: bool,
 }
 
 /// How a container ended.
@@ -63,19 +67,24 @@ impl Container {
         clock: &Arc<dyn Clock>,
         ticket: Ticket,
         body: ContainerCreateBody,
+        network: Option<Arc<Network>>,
     ) -> Result<Container, Fault> {
         let options = CreateContainerOptionsBuilder::default().name(&ticket.name).build();
-        match docker.create_container(Some(options), body).await {
-            Ok(_) => Ok(Container { docker: docker.clone(), clock: Arc::clone(clock), ticket }),
-            Err(error) => Err(client::fault("cannot make the container", &error)),
+        let takes_stdin = body.attach_stdin == Some(true);
+        let mut created = docker.create_container(Some(options.clone()), body.clone()).await;
+        if let Some(network) = network.as_ref().filter(|_| network::is_missing(&created)) {
+            network.restore().await?;
+            created = docker.create_container(Some(options), body).await;
         }
+        created.map_err(|error| client::fault("cannot make the container", &error))?;
+        Ok(Container { docker: docker.clone(), clock: Arc::clone(clock), ticket, network, takes_stdin })
     }
 
     /// To be called before the start, so that no output is missed.
-    pub(super) async fn attach(&self, stdin: bool) -> Result<AttachContainerResults, Fault> {
+    pub(super) async fn attach(&self) -> Result<AttachContainerResults, Fault> {
         let options = AttachContainerOptionsBuilder::default()
             .stream(true)
-            .stdin(stdin)
+            .stdin(self.takes_stdin)
             .stdout(true)
             .stderr(true)
             .build();
@@ -83,9 +92,21 @@ impl Container {
         attached.map_err(|error| client::fault("cannot attach to the container", &error))
     }
 
-    pub(super) async fn start(&self) -> Result<(), Fault> {
-        let started = self.docker.start_container(&self.ticket.name, None::<StartContainerOptions>).await;
-        started.map_err(|error| client::fault("cannot start the container", &error))
+    /// Returns what it is attached to.
+    pub(super) async fn start(
+        &self,
+        attached: AttachContainerResults,
+    ) -> Result<AttachContainerResults, Fault> {
+        let start = || self.docker.start_container(&self.ticket.name, None::<StartContainerOptions>);
+        let (mut attached, mut started) = (attached, start().await);
+        if let Some(network) = self.network.as_ref().filter(|_| network::is_missing(&started)) {
+            network.restore().await?;
+            // Docker has closed the streams of the start that failed.
+            attached = self.attach().await?;
+            started = start().await;
+        }
+        started.map_err(|error| client::fault("cannot start the container", &error))?;
+        Ok(attached)
     }
 
     /// Waits for a started container to end.

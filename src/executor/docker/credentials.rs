@@ -32,10 +32,12 @@ struct HelperAnswer {
     secret: String,
 }
 
-/// The registry that a reference names: the part before its first slash, if that looks like a host.
+/// The registry that a reference names: the part before its first slash, if that looks like a host. Docker's rules: no
+/// repository has upper case, so a part with it is a host.
 pub(super) fn registry(reference: &str) -> &str {
+    let is_of_host = |c: char| c == '.' || c == ':' || c.is_uppercase();
     match reference.split_once('/') {
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => match host {
+        Some((host, _)) if host.contains(is_of_host) || host == "localhost" => match host {
             "index.docker.io" => HUB,
             host => host,
         },
@@ -134,6 +136,7 @@ mod tests {
             ("library/busybox:1", HUB),
             ("index.docker.io/library/busybox", HUB),
             ("localhost/x", "localhost"),
+            ("EVIL/x", "EVIL"),
             ("localhost:5000/x:1", "localhost:5000"),
             ("123.dkr.ecr.eu-west-1.amazonaws.com/team/x@sha256:00", "123.dkr.ecr.eu-west-1.amazonaws.com"),
         ] {

@@ -46,6 +46,9 @@ pub struct DockerOptions {
     pub work_dir: PathBuf,
     /// Which images are run, for those who deploy.
     pub images: AllowedImages,
+    /// Of functions that ask for a network: its name, and the program that closes addresses to it.
+    pub network: String,
+    pub iptables: Option<PathBuf>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -57,6 +60,8 @@ impl DockerOptions {
             config_dir: home.join(".docker"),
             work_dir: run_dir.to_owned(),
             images: AllowedImages::default(),
+            network: network::NAME.to_owned(),
+            iptables: network::iptables(),
             clock,
         }
     }
@@ -67,7 +72,7 @@ impl DockerOptions {
 pub struct DockerLauncher {
     client: Client,
     reaper: Reaper,
-    network: Network,
+    network: Arc<Network>,
     options: DockerOptions,
 }
 
@@ -78,13 +83,15 @@ impl DockerLauncher {
         let owner = Owner::new(&options.work_dir.join("docker"), None)?;
         let dirs = shared::SharedDirs::new(&client.socket);
         let reaper = Reaper::new(client.docker.clone(), Arc::clone(&options.clock), owner, dirs);
-        let network = Network::new(&client.socket);
+        let (docker, clock) = (client.docker.clone(), options.clock.clone());
+        let (name, iptables) = (options.network.clone(), options.iptables.clone());
+        let network = Network::new(docker, &client.socket, clock, name, iptables).await.into();
         Ok(DockerLauncher { client, reaper, network, options })
     }
 
-    /// Whether functions that ask for a network can reach the cloud's metadata service.
-    pub fn leaves_metadata_open(&self) -> bool {
-        !self.network.closes
+    /// Why functions that ask for a network can reach the cloud's metadata service; `None`: they cannot.
+    pub fn leaves_metadata_open(&self) -> Option<&str> {
+        self.network.open()
     }
 
     /// Creates the container of a call and attaches to it.
@@ -108,10 +115,10 @@ impl DockerLauncher {
             let deadline = clock.now().plus_ms(invocation.version.limits.timeout_ms);
             contract::default::env(invocation, deadline)
         };
-        let network = match invocation.version.limits.network {
-            true => self.network.ensure(&self.client.docker).await?,
-            false => "none",
-        };
+        let network = invocation.version.limits.network.then(|| self.network.clone());
+        if let Some(network) = &network {
+            network.ensure().await?;
+        }
         let ticket = self.reaper.ticket(streams);
         let ticket = ticket
             .map_err(|error| Fault::Worker(format!("cannot make a folder for a container: {error}")))?;
@@ -120,11 +127,11 @@ impl DockerLauncher {
             image: &image,
             env,
             shared_dir: ticket.dir.as_deref(),
-            network,
+            network: network.as_ref().map_or("none", |network| &network.name),
             owner_dir: self.reaper.owner_dir(),
         });
-        let container = Container::create(&self.client.docker, clock, ticket, body).await?;
-        let attached = container.attach(!streams).await?;
+        let container = Container::create(&self.client.docker, clock, ticket, body, network).await?;
+        let attached = container.attach().await?;
         Ok((container, attached))
     }
 }

@@ -68,7 +68,7 @@ impl Sandbox for OneCallContainer {
         let Some(attached) = self.attached.take() else {
             return Err(Fault::Worker("a container of the default format was used twice".to_owned()));
         };
-        self.container.start().await?;
+        let attached = self.container.start(attached).await?;
         let started_at = self.clock.now();
         let begun_at = self.clock.monotonic();
         let limit = Duration::from_millis(invocation.version.limits.timeout_ms);

@@ -45,7 +45,7 @@ impl StreamContainer {
         clock: Arc<dyn Clock>,
         invocation: &Invocation,
     ) -> Result<StreamContainer, Fault> {
-        container.start().await?;
+        let attached = container.start(attached).await?;
         let execution_log = invocation.execution_log.clone();
         let output = Arc::new(Mutex::new(Output { execution_log, ..Output::default() }));
         let mut reader = JoinSet::new();

@@ -39,7 +39,7 @@ pub use self::user::UserRange;
 use self::user::{Identity, Users};
 use super::sandbox::{Launcher, NEEDS_DOCKER, Sandbox};
 use crate::contract::{self, http_stream};
-use crate::model::{Format, Source, Version, VersionId, machine};
+use crate::model::{Format, Source, Version, machine};
 use crate::seam::executor::{Fault, Invocation, Mismatch};
 use crate::seam::{Clock, Store};
 
@@ -59,8 +59,6 @@ pub struct ProcessOptions {
 /// Whose code a worker runs as child processes.
 #[derive(Clone)]
 pub struct Scope {
-    /// Only this version; `None`: every archive.
-    pub only: Option<VersionId>,
     /// Whether a version is a command that this worker's own user typed: it keeps all rights of that user.
     pub is_own_command: fn(&Version) -> bool,
 }
@@ -68,7 +66,7 @@ pub struct Scope {
 impl Scope {
     /// All versions, and none of them is trusted.
     pub fn all() -> Scope {
-        Scope { only: None, is_own_command: |_| false }
+        Scope { is_own_command: |_| false }
     }
 }
 
@@ -111,9 +109,6 @@ impl Launcher for ProcessLauncher {
     fn suits(&self, version: &Version) -> Result<(), Mismatch> {
         if let Source::Image { reference, .. } = &version.source {
             return Err(Mismatch(format!("image `{reference}` {NEEDS_DOCKER}")));
-        }
-        if self.scope.only.as_ref().is_some_and(|only| *only != version.id) {
-            return Err(Mismatch("this worker runs the function of its own batch only".to_owned()));
         }
         let (os, arch) = machine();
         let wants =

@@ -23,7 +23,7 @@ use crate::outcomes::log::Addition;
 use crate::outcomes::{Chunk, Log};
 use crate::planted::planted;
 use crate::seam::StoreExt as _;
-use crate::seam::executor::Mismatch;
+use crate::seam::executor::{Mismatch, Work};
 use crate::seam::store::{Object, StoreError};
 use crate::worker::batches::KnownBatch;
 use crate::worker::definitions::Resolved;
@@ -179,7 +179,10 @@ impl Preparation {
 
     /// Whether this worker can run the version, and read the payloads.
     fn suits(&self, version: &Version) -> Result<(), Mismatch> {
-        self.shared.executor.suits(version)?;
+        let (app, function) = (&self.message.app, &self.snapshot.batch.function);
+        let work = Work { app, function, version, batch: Some(self.message.batch) };
+        // First: what else this worker may do, it may do for the batches that it accepts.
+        self.shared.executor.accepts(&work)?;
         match &self.snapshot.batch.fetch {
             Some(fetch) => self.shared.data_buckets.check(&fetch.bucket),
             None => Ok(()),

@@ -14,7 +14,7 @@ use crate::layout::{CallMessage, Key, metadata};
 use crate::limits;
 use crate::model::{AttemptHistory, AttemptId, CallFacts, DeliveryId, MarkId, Outcome, State, Time, Version};
 use crate::planted::planted;
-use crate::seam::executor::{Execution, Fault, Invocation, Verdict};
+use crate::seam::executor::{Execution, Fault, Invocation, Verdict, Work};
 use crate::seam::store::{Object, ObjectInfo, StoreError};
 use crate::seam::{ExecutionLog, StoreExt as _};
 use crate::worker::attempt::{self, AttemptEnd, Next, Policy};
@@ -140,7 +140,8 @@ impl SingleCall {
                 return self.finish(outcome, AttemptOutput::default()).await;
             }
         };
-        if let Err(mismatch) = self.shared.executor.suits(&ready.version) {
+        let (app, function, version) = (&self.message.app, &ready.facts.function, &ready.version);
+        if let Err(mismatch) = self.shared.executor.accepts(&Work { app, function, version, batch: None }) {
             return self.put_back_mismatched(ready.facts, mismatch).await;
         }
         if self.level > Level::Normal {

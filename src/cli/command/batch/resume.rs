@@ -5,10 +5,10 @@ use std::sync::Arc;
 use clap::Args;
 use tokio::sync::watch;
 
-use crate::cli::batch::Job;
 use crate::cli::batch::follow::{self, LocalEvents};
 use crate::cli::batch::outputs::RunInputs;
 use crate::cli::batch::receipt::{Receipt, Receipts};
+use crate::cli::batch::{Job, own_batch};
 use crate::cli::command::submit::{open_source, reopenable};
 use crate::cli::exit::ExitCode;
 use crate::cli::find;
@@ -97,11 +97,11 @@ pub async fn run(session: &Session, args: BatchResumeArgs) -> Result<ExitCode> {
     let (Some(function), Some(version)) = (&view.function, &view.version) else {
         return Err(deleted(&view));
     };
+    let version = engine.catalog.version(&view.app, function, version).await?;
     let job = Job {
         session,
         engine: &engine,
-        app: view.app.clone(),
-        version: engine.catalog.version(&view.app, function, version).await?,
+        own: own_batch(&engine, &view.app, function, version, &run).await?,
         events,
         style: follow::resolve(args.work.progress.progress, &session.printer),
         run,

@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::cli::batch::Job;
 use crate::cli::batch::follow::{self, LocalEvents};
 use crate::cli::batch::receipt::{Receipts, RunReceipt};
+use crate::cli::batch::{Job, own_batch};
 use crate::cli::command::submit::batch_options;
 use crate::cli::exit::ExitCode;
 use crate::cli::find;
@@ -85,11 +85,11 @@ async fn work_on(
     let (Some(function), Some(version)) = (&view.function, &view.version) else {
         return Err(Error::conflict(format!("batch {batch} has finished and was deleted")));
     };
+    let version = engine.catalog.version(&view.app, function, version).await?;
     let job = Job {
         session,
         engine,
-        app: view.app.clone(),
-        version: engine.catalog.version(&view.app, function, version).await?,
+        own: own_batch(engine, &view.app, function, version, &run).await?,
         events,
         style: follow::resolve(work.progress.progress, &session.printer),
         run,

@@ -7,10 +7,10 @@ use std::time::Duration;
 use clap::Args;
 use tokio::sync::watch;
 
-use crate::cli::batch::Job;
 use crate::cli::batch::follow::{self, LocalEvents};
 use crate::cli::batch::outputs::RunInputs;
 use crate::cli::batch::receipt::RunReceipt;
+use crate::cli::batch::{Job, own_batch};
 use crate::cli::command::deploy::deploy_folder;
 use crate::cli::command::submit::{batch_options, dry_run, open_source, reopenable};
 use crate::cli::exit::ExitCode;
@@ -18,7 +18,7 @@ use crate::cli::options::{ArrayFlags, PolicyFlags, ShapeFlags, SourceFlags, Work
 use crate::cli::parse::{self, Output, Pair, absolute};
 use crate::cli::session::Session;
 use crate::cli::signal::{self, StopSignals};
-use crate::deploy::command::{self, CommandRequest};
+use crate::deploy::command::{self, CommandRequest, is_command};
 use crate::deploy::{AppFile, Deployed, FuncFile};
 use crate::embedded::Engine;
 use crate::error::{Error, Result};
@@ -107,7 +107,7 @@ pub async fn run(session: &Session, args: BatchRunArgs) -> Result<ExitCode> {
             "name a function's folder, or a command after `--`, like `afn batch run --input FILE -- wc -w`",
         ));
     }
-    let run = run_receipt(&args)?;
+    let mut run = run_receipt(&args)?;
     let records = match &args.array.array {
         Some(range) => source::array(range.clone()),
         None => open_source(session, &input_of(&args)?, &args.source).await?,
@@ -125,12 +125,13 @@ pub async fn run(session: &Session, args: BatchRunArgs) -> Result<ExitCode> {
     let stops = StopSignals::catch()?;
     let events = Arc::new(LocalEvents::new(&session.printer));
     let engine = session.open_with(events.clone()).await?;
-    let deployed = publish(session, &engine, &args).await?;
+    let Deployed { app, function, version } = publish(session, &engine, &args).await?;
+    let is_set = |pair: &&Pair| !pair.1.is_empty();
+    run.config = is_command(&version).then(|| args.config.iter().filter(is_set).cloned().collect());
     let job = Job {
         session,
         engine: &engine,
-        app: deployed.app.clone(),
-        version: deployed.version,
+        own: own_batch(&engine, &app, &function.name, version, &run).await?,
         events,
         style: follow::resolve(args.work.progress.progress, &session.printer),
         run,
@@ -139,8 +140,8 @@ pub async fn run(session: &Session, args: BatchRunArgs) -> Result<ExitCode> {
         batch: watch::Sender::new(None),
     };
     let request = BatchRequest {
-        app: deployed.app,
-        route: deployed.function.route,
+        app,
+        route: function.route,
         source: records,
         options: BatchOptions { index_env: args.array.index_env, ..batch_options(&args.source, args.policy) },
     };

@@ -12,7 +12,7 @@ use self::fleet::Fleet;
 use super::context::location;
 use crate::cli::exit::ExitCode;
 use crate::cli::format::millis;
-use crate::cli::session::{METADATA_OPEN, Session, processes_of_root};
+use crate::cli::session::{Session, metadata_open, processes_of_root};
 use crate::cli::text::Text;
 use crate::context::{self, Context, Kind, Whereabouts};
 use crate::embedded::{self, Engine};
@@ -123,17 +123,23 @@ pub async fn run(session: &Session) -> Result<ExitCode> {
 
 /// As whom and where a remote context acts. Why a queue has no URL, its own check tells.
 fn identity(context: &Context, whereabouts: Result<Option<Whereabouts>>) -> Vec<Check> {
+    // Calls need no STS: what they do need, the checks of store and queues tell.
+    let unknown =
+        |error: &Error| vec![Check { state: Verdict::Warning, ..Check::error("account", error, context) }];
     let Whereabouts { account, region, bucket, queues } = match whereabouts {
         Ok(None) => return Vec::new(),
         Ok(Some(whereabouts)) => whereabouts,
-        Err(error) => return vec![Check::error("account", &error, context)],
+        Err(error) => return unknown(&error),
     };
-    let account = match account {
-        Ok(account) => Check::ok("account", format!("{account}, region {region}, bucket {bucket}")),
-        Err(error) => Check::error("account", &error, context),
+    let bucket = bucket.unwrap_or_default();
+    let mut checks = match account {
+        Ok(account) => {
+            vec![Check::ok("account", format!("{account}, region {region}, bucket {bucket}"))]
+        }
+        Err(error) => unknown(&error),
     };
-    let urls = queues.into_iter().filter_map(|(_, url)| Some(Check::ok("queue URL", url.ok()?)));
-    std::iter::once(account).chain(urls).collect()
+    checks.extend(queues.into_iter().filter_map(|(_, url)| Some(Check::ok("queue URL", url.ok()?))));
+    checks
 }
 
 /// Writes, reads and deletes an object. The store's answer contains its time too.
@@ -216,12 +222,14 @@ async fn localstack() -> Check {
 
 async fn docker(session: &Session) -> Check {
     match embedded::docker(&session.env).await {
-        Ok(docker) if docker.leaves_metadata_open() => Check::warning(
-            "docker",
-            format!("answers; {METADATA_OPEN}"),
-            "start workers as root beside Docker, or limit the hops of the metadata service to 1",
-        ),
-        Ok(_) => Check::ok("docker", "answers; whether images can be pulled and pushed was not tried"),
+        Ok(docker) => match docker.leaves_metadata_open() {
+            Some(why) => Check::warning(
+                "docker",
+                format!("answers; {}", metadata_open(why)),
+                "start workers as root beside Docker, or limit the hops of the metadata service to 1",
+            ),
+            None => Check::ok("docker", "answers; whether images can be pulled and pushed was not tried"),
+        },
         Err(why) => Check::warning(
             "docker",
             why,
@@ -253,7 +261,7 @@ fn print_checks(session: &Session, checks: &[Check], fleet: &Fleet) -> Result<Ex
         };
         // Several checks may fail of the same cause: print it once.
         let before = &checks[..at];
-        let repeated = check.state == Verdict::Error && before.iter().any(|other| other.found == check.found);
+        let repeated = check.state != Verdict::Ok && before.iter().any(|other| other.found == check.found);
         let found = if repeated { "as above" } else { &check.found };
         text.line(format!("{verdict:<8} {:<14} {found}", check.name));
         for detail in &check.details {
