@@ -26,6 +26,9 @@ pub(super) const LABEL_OWNER: &str = "afn.owner";
 
 /// The wait before a removal that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How often, and how many times, a worker that ends looks whether removals have ended that were begun before.
+const LAST_LOOK: Duration = Duration::from_millis(50);
+const LAST_LOOKS_MAX: usize = 100;
 
 pub(super) struct Reaper {
     containers: Arc<Containers>,
@@ -83,7 +86,13 @@ impl Reaper {
     pub(super) async fn close(&self) {
         drop(std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner)));
         self.containers.live().clear();
-        self.containers.sweep().await;
+        // The task that was just stopped may have begun to remove one. It is there until Docker has done so.
+        for _ in 0..LAST_LOOKS_MAX {
+            match self.containers.sweep().await {
+                Some(left) if left > 0 => self.containers.clock.sleep(LAST_LOOK).await,
+                _ => break,
+            }
+        }
         let containers = Arc::clone(&self.containers);
         let _ = spawn_blocking(move || SharedDirs::remove_all(containers.owner.dir())).await;
     }
@@ -124,7 +133,7 @@ async fn reap(containers: Arc<Containers>, mut dropped: mpsc::UnboundedReceiver<
             },
             () = containers.clock.sleep(wait) => {
                 let swept = containers.sweep().await;
-                wait = pause(containers.reap_dead_workers().await && swept);
+                wait = pause(containers.reap_dead_workers().await && swept == Some(0));
             }
         }
     }
@@ -136,13 +145,13 @@ impl Containers {
     }
 
     /// Kills a container and removes it with its volumes. False: it does not exist.
+    ///
+    /// Errors: also while Docker still removes it because it was asked to before.
     async fn remove(&self, name: &str) -> Result<bool, String> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match self.docker.remove_container(name, Some(options)).await {
             Ok(()) => Ok(true),
             Err(error) if client::is_not_found(&error) => Ok(false),
-            // It is being removed already.
-            Err(error) if client::status(&error) == Some(409) => Ok(true),
             Err(error) => Err(client::describe(&error)),
         }
     }
@@ -153,17 +162,18 @@ impl Containers {
         self.docker.list_containers(Some(options)).await.ok()
     }
 
-    /// Removes those of this worker's containers that are not in use. Returns whether all of them are gone.
-    async fn sweep(&self) -> bool {
-        let own = self.list(format!("{LABEL_OWNER}={}", self.owner.dir().display())).await;
-        let mut clean = own.is_some();
-        for name in own.iter().flatten().filter_map(name_of) {
+    /// Removes those of this worker's containers that are not in use. Returns how many of them are left; `None` when Docker
+    /// does not say.
+    async fn sweep(&self) -> Option<usize> {
+        let own = self.list(format!("{LABEL_OWNER}={}", self.owner.dir().display())).await?;
+        let mut left = 0;
+        for name in own.iter().filter_map(name_of) {
             let unused = !self.live().contains(name);
-            if unused {
-                clean &= self.remove(name).await.is_ok();
+            if unused && self.remove(name).await.is_err() {
+                left += 1;
             }
         }
-        clean
+        Some(left)
     }
 
     /// Removes what workers left that died on this machine: their containers, then their folders. A worker is dead when

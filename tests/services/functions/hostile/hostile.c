@@ -52,13 +52,14 @@ static long fill(const char *path) {
 }
 
 /* Folders within one another beside the socket, 50 000 or as many as it may make. */
-static void nest(void) {
-    int here = open("/tmp/iofs", O_RDONLY | O_DIRECTORY);
-    for (int level = 0; level < 50000 && !mkdirat(here, "d", 0700); level++) {
+static int nest(void) {
+    int here = open("/tmp/iofs", O_RDONLY | O_DIRECTORY), level = 0;
+    for (; level < 50000 && !mkdirat(here, "d", 0700); level++) {
         int next = openat(here, "d", O_RDONLY | O_DIRECTORY);
         close(here), here = next;
     }
     close(here);
+    return level;
 }
 
 static void misbehave(void) {
@@ -97,7 +98,7 @@ static void misbehave(void) {
         snprintf(text, sizeof text, "%s", count < 256 ? "bounded" : "unbounded");
         answer("", text);
     } else if (!strcmp(body, "deep")) {
-        nest(), answer("", "nested");
+        snprintf(text, sizeof text, "%d", nest()), answer("", text);
     } else if (!strcmp(body, "bomb")) {
         for (;;) fork();
     } else if (!strcmp(body, "hog")) {
