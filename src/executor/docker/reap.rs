@@ -41,6 +41,8 @@ struct Containers {
     clock: Arc<dyn Clock>,
     owner: Owner,
     dirs: SharedDirs,
+    /// Held while folders of dead workers are removed.
+    removing: Mutex<()>,
     count: AtomicU32,
     /// The names of those in use. All others with this worker's label are to be removed.
     live: Mutex<BTreeSet<String>>,
@@ -60,8 +62,8 @@ pub(super) struct Ticket {
 impl Reaper {
     pub(super) fn new(docker: Docker, clock: Arc<dyn Clock>, owner: Owner, dirs: SharedDirs) -> Reaper {
         let (dropped, inbox) = mpsc::unbounded_channel();
-        let (count, live) = (AtomicU32::new(0), Mutex::default());
-        let containers = Arc::new(Containers { docker, clock, owner, dirs, count, live, dropped });
+        let (count, live, removing) = (AtomicU32::new(0), Mutex::default(), Mutex::default());
+        let containers = Arc::new(Containers { docker, clock, owner, dirs, removing, count, live, dropped });
         let mut tasks = JoinSet::new();
         tasks.spawn(reap(Arc::clone(&containers), inbox));
         Reaper { containers, tasks: Mutex::new(tasks) }
@@ -199,8 +201,18 @@ impl Containers {
                 return false;
             }
         }
+        self.remove_dead_folders();
+        true
+    }
+
+    /// In a thread of its own: functions may have left so much that containers to be removed must not wait for it.
+    fn remove_dead_folders(self: &Arc<Self>) {
         let containers = Arc::clone(self);
-        spawn_blocking(move || containers.owner.remove_dead(SharedDirs::remove_all)).await.is_ok()
+        spawn_blocking(move || {
+            if let Ok(_one_at_a_time) = containers.removing.try_lock() {
+                containers.owner.remove_dead(SharedDirs::remove_all);
+            }
+        });
     }
 }
 

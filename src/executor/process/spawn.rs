@@ -122,9 +122,10 @@ impl Drop for Spawner {
 
 fn serve(inbox: Receiver<Order>, owners: [Arc<Owner>; 2]) {
     let mut guardian = Guardian::start(owners.iter().map(|owner| owner.dir()));
-    owners.iter().for_each(|owner| owner.remove_dead(|dir| drop(folder::remove(dir))));
-    // Their locks are released when the spawner is dropped.
-    drop(owners);
+    // In a thread of its own: what functions have left may take minutes, and processes are to start now. Afterwards the locks
+    // are released when the spawner is dropped.
+    let sweep = move || owners.iter().for_each(|owner| owner.remove_dead(|dir| drop(folder::remove(dir))));
+    let _ = thread::Builder::new().name("afn-sweep".to_owned()).spawn(sweep);
     for order in inbox {
         match order {
             Order::Spawn { mut command, runtime, orders, reply } => {
