@@ -71,12 +71,24 @@ impl World {
             .map(|(lane, message)| (lane, message.encode()))
     }
 
-    /// What an honest run on a good day leaves none of.
     pub async fn by_hand(&self) {
-        let (store, app, delivery) = (&*self.deps.store, &self.app, self.delivery());
-        let (at, worker) = (self.deps.now(), "w".to_owned());
+        self.marks().await;
+        self.facts_of_batches().await;
+        self.facts_of_store().await;
+        self.half_done_log().await;
+        self.definitions().await;
+        self.outcomes().await;
+        self.other_versions().await;
+    }
+
+    fn open(&self) -> BatchRef {
+        BatchRef::new(&self.app, self.batches[2])
+    }
+
+    /// Of lost workers, one of each kind, and what makes them void.
+    async fn marks(&self) {
+        let (store, app, open, at) = (&*self.deps.store, &self.app, self.open(), self.deps.now());
         let call = CallRef { app: app.clone(), call: self.calls[1] };
-        let [over, half, open] = [0, 1, 2].map(|index| BatchRef::new(app, self.batches[index]));
         for (message, kind) in (100..).zip(MARK_KINDS) {
             let started = Started {
                 at,
@@ -85,47 +97,16 @@ impl World {
                 failures: 1,
                 start_failures: 1,
                 lease_ms: Some(60_000),
-                worker: worker.clone(),
+                worker: "w".to_owned(),
             };
             let delivery = DeliveryId { message: MessageId::new(at, message), delivery: 1 };
             store.put_fact(&(call.clone(), delivery), &started).await.expect("put");
-            let mark = Mark { calls: vec![(3, 4), (9, 9)], kind, worker: worker.clone(), at };
+            let mark = Mark { calls: vec![(3, 4), (9, 9)], kind, worker: "w".to_owned(), at };
             store.put_fact(&(open.clone(), 64, MarkId { delivery, n: 1 }), &mark).await.expect("put");
         }
-        let unsuited =
-            Unsuited { why: "it has no GPU".to_owned(), worker: worker.clone(), at, failed_starts: Some(2) };
-        store.put_fact(&(call.clone(), delivery.message), &unsuited).await.expect("put");
-        let cancelled = Cancelled { by: "somebody".to_owned(), reason: "enough".to_owned(), at };
-        store.put_fact(&half, &cancelled).await.expect("put");
-        let dispatched = Dispatched { sent: Runs::one(1, 9, ()), through: 64, nonce: self.deps.nonce() };
-        store.put_fact(&(open.clone(), 0), &dispatched).await.expect("put");
-        let limits = BatchLimits { concurrency_max: Some(2), rate_max: Some("9/s".parse().expect("a rate")) };
-        let control = Control { nonce: self.deps.nonce(), paused: false, limits, by: worker.clone(), at };
-        store.put_fact(&open, &control).await.expect("put");
-        let paused = Control { nonce: self.deps.nonce(), paused: true, limits, by: worker.clone(), at };
-        store.put_fact(&BatchRef::new(app, self.batches[4]), &paused).await.expect("put");
-        let share =
-            Share { holder: self.deps.nonce(), worker: worker.clone(), renewal: 3, calls: 1, per_hour: 99 };
-        let shares = Shares { nonce: self.deps.nonce(), shares: vec![share] };
-        store.put_fact(&open, &shares).await.expect("put");
-        store.put_fact(&7, &Reconciled { worker: worker.clone(), at }).await.expect("put");
-        let settings =
-            Settings { retention: Some(Retention::Never), updated_at: at, nonce: self.deps.nonce() };
-        store.put_fact(&(), &settings).await.expect("put");
-        // One of which only this is left.
-        let gone = BatchRef::new(app, BatchId::new(Time(at.0 - 9), 9 << 50));
-        store
-            .put_fact(&gone.batch, &Pointer { app: app.clone(), nonce: self.deps.nonce() })
-            .await
-            .expect("put");
-        let deleted = Deleted { by: worker.clone(), reason: "its time was over".to_owned(), at };
-        store.put_fact(&gone, &deleted).await.expect("put");
-        store
-            .put_fact(&WatermarksId::new(at, 7), &watermarks(app, at, call.call, over.batch))
-            .await
-            .expect("put");
-        let panic = TaskPanic::new(&worker, "supervisor", "a bug", at);
-        store.put_fact(&PanicId::new(at, 7), &panic).await.expect("put");
+        let why = "it has no GPU".to_owned();
+        let unsuited = Unsuited { why, worker: "w".to_owned(), at, failed_starts: Some(2) };
+        store.put_fact(&(call.clone(), self.delivery().message), &unsuited).await.expect("put");
         let voided = DeliveryId { message: MessageId::new(at, 78), delivery: 1 };
         for (key, body) in [
             (Key::Void(app.clone(), call.call, voided), Bytes::new()),
@@ -134,7 +115,52 @@ impl World {
         ] {
             store.put(&key, PutObject::create(body)).await.expect("put");
         }
-        // The log of a chunk that is half done, as the rows of the batch that is over.
+    }
+
+    async fn facts_of_batches(&self) {
+        let (store, app, open, at) = (&*self.deps.store, &self.app, self.open(), self.deps.now());
+        let (nonce, worker) = (|| self.deps.nonce(), "w".to_owned());
+        let cancelled = Cancelled { by: "somebody".to_owned(), reason: "enough".to_owned(), at };
+        store.put_fact(&BatchRef::new(app, self.batches[1]), &cancelled).await.expect("put");
+        let dispatched = Dispatched { sent: Runs::one(1, 9, ()), through: 64, nonce: nonce() };
+        store.put_fact(&(open.clone(), 0), &dispatched).await.expect("put");
+        let limits = BatchLimits { concurrency_max: Some(2), rate_max: Some("9/s".parse().expect("a rate")) };
+        for (batch, paused) in [(2, false), (4, true)] {
+            let control = Control { nonce: nonce(), paused, limits, by: worker.clone(), at };
+            store.put_fact(&BatchRef::new(app, self.batches[batch]), &control).await.expect("put");
+        }
+        let share = Share { holder: nonce(), worker: worker.clone(), renewal: 3, calls: 1, per_hour: 99 };
+        let shares = Shares { nonce: nonce(), shares: vec![share] };
+        store.put_fact(&open, &shares).await.expect("put");
+        // One of which only this is left.
+        let gone = BatchRef::new(app, BatchId::new(Time(at.0 - 9), 9 << 50));
+        let pointer = Pointer { app: app.clone(), nonce: nonce() };
+        store.put_fact(&gone.batch, &pointer).await.expect("put");
+        let deleted = Deleted { by: worker, reason: "its time was over".to_owned(), at };
+        store.put_fact(&gone, &deleted).await.expect("put");
+        // Of an array of 4 calls, which was sealed with a gap.
+        let array = BatchRef::new(app, self.batches[5]);
+        store.delete(&[Key::Sealed(array.app.clone(), array.batch)]).await.expect("deleted");
+        let sealed = Sealed { last: 6, missing: vec![(5, 6)], at, by: "somebody".to_owned() };
+        store.put_fact(&array, &sealed).await.expect("put");
+    }
+
+    async fn facts_of_store(&self) {
+        let (store, at, worker) = (&*self.deps.store, self.deps.now(), "w".to_owned());
+        store.put_fact(&7, &Reconciled { worker: worker.clone(), at }).await.expect("put");
+        let settings =
+            Settings { retention: Some(Retention::Never), updated_at: at, nonce: self.deps.nonce() };
+        store.put_fact(&(), &settings).await.expect("put");
+        let marks = watermarks(&self.app, at, self.calls[1], self.batches[0]);
+        store.put_fact(&WatermarksId::new(at, 7), &marks).await.expect("put");
+        let panic = TaskPanic::new(&worker, "supervisor", "a bug", at);
+        store.put_fact(&PanicId::new(at, 7), &panic).await.expect("put");
+    }
+
+    /// Of a chunk, with the rows of the batch that is over.
+    async fn half_done_log(&self) {
+        let (store, app, at) = (&*self.deps.store, &self.app, self.deps.now());
+        let [over, half] = [0, 1].map(|index| BatchRef::new(app, self.batches[index]));
         let batch = store.read_fact(&half).await.expect("a batch");
         let parts =
             store.list_all(List::all(afn::layout::key::outcomes(app, over.batch))).await.expect("listed");
@@ -153,12 +179,14 @@ impl World {
             started: true,
             running: 1,
             tells: true,
-            worker,
+            worker: "w".to_owned(),
         };
         log.append(store, &addition).await.expect("appended");
-        self.definitions().await;
-        self.outcomes().await;
-        // Of a bucket with versions.
+    }
+
+    /// A chunk of a bucket with versions.
+    async fn other_versions(&self) {
+        let (store, app) = (&*self.deps.store, &self.app);
         let fetched = Key::Chunk(app.clone(), self.batches[3], 3);
         let found = store.get(&fetched, ByteRange::Whole(u64::MAX)).await.expect("a chunk");
         let mut records = chunk::decode(&fetched, found.body).expect("records");
@@ -167,11 +195,6 @@ impl World {
         let object = PutObject::create(chunk::encode(&records).expect("encoded"));
         let metadata = found.info.metadata;
         store.put(&fetched, PutObject { metadata, ..object }).await.expect("put");
-        // Of an array of 4 calls, which was sealed with a gap.
-        let array = BatchRef::new(app, self.batches[5]);
-        store.delete(&[Key::Sealed(array.app.clone(), array.batch)]).await.expect("deleted");
-        let sealed = Sealed { last: 6, missing: vec![(5, 6)], at, by: "somebody".to_owned() };
-        store.put_fact(&array, &sealed).await.expect("put");
     }
 
     /// Calls of which only the outcome is left, one for each way to end.

@@ -100,6 +100,38 @@ impl World {
     }
 }
 
+impl World {
+    /// What is on the queues, and one message of each kind with all that it can carry.
+    async fn all_messages(&self) -> Vec<(usize, String)> {
+        let mut messages = Vec::new();
+        for (index, lane) in self.lanes().into_iter().enumerate() {
+            loop {
+                let received = lane.live.receive(10, Duration::ZERO, MINUTE * 60).await.expect("received");
+                if received.is_empty() {
+                    break;
+                }
+                messages.extend(received.into_iter().map(|message| (index, message.body)));
+            }
+        }
+        messages.extend(self.messages());
+        messages
+    }
+
+    /// The objects of the app, and those of the other one.
+    async fn all_objects(&self) -> (Vec<Object>, Vec<Object>) {
+        let (mut objects, mut others) = (Vec::new(), Vec::new());
+        for entry in self.deps.store.list_all(List::all("")).await.expect("a list").entries {
+            let key: Key = entry.key.parse().expect("a key");
+            let found = self.deps.store.get(&key, ByteRange::Whole(u64::MAX)).await.expect("there");
+            let (note, content_type) = (found.info.metadata, found.info.content_type);
+            let is_other = entry.key.starts_with(&format!("apps/{INNOCENT}/"));
+            let of = if is_other { &mut others } else { &mut objects };
+            of.push(Object { key, body: found.body, note, content_type });
+        }
+        (objects, others)
+    }
+}
+
 impl Honest {
     /// A batch that is over and retried, one that is half done and cancelled, one that is open, those of other sources, one
     /// that was cancelled before it began, the retry of the first; calls likewise.
@@ -152,26 +184,8 @@ impl Honest {
         world.calls = vec![over[0], world.call(&victim, None).await, over[1]];
         world.call(&innocent, None).await;
         world.by_hand().await;
-        let mut messages = Vec::new();
-        for (index, lane) in world.lanes().into_iter().enumerate() {
-            loop {
-                let received = lane.live.receive(10, Duration::ZERO, MINUTE * 60).await.expect("received");
-                if received.is_empty() {
-                    break;
-                }
-                messages.extend(received.into_iter().map(|message| (index, message.body)));
-            }
-        }
-        messages.extend(world.messages());
-        let (mut objects, mut others) = (Vec::new(), Vec::new());
-        for entry in world.deps.store.list_all(List::all("")).await.expect("a list").entries {
-            let key: Key = entry.key.parse().expect("a key");
-            let found = world.deps.store.get(&key, ByteRange::Whole(u64::MAX)).await.expect("there");
-            let (note, content_type) = (found.info.metadata, found.info.content_type);
-            let is_other = entry.key.starts_with(&format!("apps/{INNOCENT}/"));
-            let of = if is_other { &mut others } else { &mut objects };
-            of.push(Object { key, body: found.body, note, content_type });
-        }
+        let messages = world.all_messages().await;
+        let (objects, others) = world.all_objects().await;
         Honest { objects, others, messages, calls: world.calls, batches: world.batches }
     }
 

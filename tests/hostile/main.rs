@@ -38,8 +38,9 @@ fn no_object_and_no_message_harms_a_reader_or_a_worker() {
     watch::start();
     let honest = on_virtual_time(Honest::make());
     honest.has_every_kind();
-    let mut extremes = systematic::keys(&honest);
-    extremes.extend(extremes::all(&honest));
+    let mut extremes = extremes::all(&honest);
+    let sizes = extremes.len();
+    extremes.extend(systematic::keys(&honest));
     let values = systematic::values(&honest);
     eprintln!(
         "{} objects and messages, {} extremes, {} values",
@@ -53,6 +54,8 @@ fn no_object_and_no_message_harms_a_reader_or_a_worker() {
         let turn = seed / 2;
         match (seed % 2, place.checked_sub(extremes.len())) {
             (0, _) => play(&honest, seed, by_chance(&honest, seed), turn / honest.count() as u64),
+            // In turns: what multiplies the messages of a batch multiplies its largest objects in memory.
+            (_, None) if place < sizes => play(&honest, seed, extremes[place].clone(), turn),
             (_, None) => play(&honest, seed, extremes[place].clone(), readers::ALL),
             // In big steps, so that a thousand seeds meet all kinds.
             (_, Some(place)) => play(&honest, seed, values[place * 7_919 % values.len()].clone(), turn),

@@ -43,13 +43,16 @@ impl Case {
 const NUMBERS: [u64; 8] =
     [0, 1, 65_536, u32::MAX as u64, NUMBER_MAX, NUMBER_MAX + 1, i64::MAX as u64, u64::MAX];
 
-/// One of each kind of object or message, each member and each value.
+/// One of each kind of object or message, each member and each value. Of batches also the one that is open and has all
+/// options: a worker ends it.
 pub fn values(honest: &Honest) -> Vec<Case> {
     let mut seen = BTreeSet::new();
     let mut cases = Vec::new();
     for object in &honest.objects {
         let (own, kind) = (own_ids(&object.key), kind(&object.key));
-        let mut is_new = |path: &str, value: &Value| seen.insert((kind, path.to_owned(), value.to_string()));
+        let rich = object.key.to_string().contains(&honest.batches[6].to_string());
+        let mut is_new =
+            |path: &str, value: &Value| seen.insert((kind, format!("{rich}{path}"), value.to_string()));
         let changed = |note: bool, json: &Value| {
             let json = json.to_string();
             match note {
