@@ -57,7 +57,7 @@ pub async fn fire_follow_ups(
     let told = Told { batch: id, app, summary: Envelope::of(summary), outcomes: key::outcomes(app, id) };
     let told = serde_json::to_string(&told).expect("text keys");
     let then = match &batch.then {
-        Some(then) => call(shared, id, batch, then, &told, failed_tries > 0).await?,
+        Some(then) => call(shared, id, then, &told, failed_tries > 0).await?,
         None => None,
     };
     let tries = failed_tries.saturating_add(1);
@@ -81,7 +81,6 @@ pub async fn fire_follow_ups(
 async fn call(
     shared: &Shared,
     id: BatchId,
-    batch: &Batch,
     then: &Then,
     told: &str,
     was_sent: bool,
@@ -104,7 +103,6 @@ async fn call(
         headers: Default::default(),
         nonce: Nonce::new(0),
     };
-    assert_ne!(batch.nonce, facts.nonce);
     let payload = PutObject::create(told.to_owned().into_bytes())
         .content_type("application/json")
         .metadata(metadata::encode(&facts)?);

@@ -254,13 +254,15 @@ impl Supervisor {
         self.dispatch().await?;
         self.resend_lost().await?;
         let sealed = match self.facts.sealed.read(&*store, &of).await? {
-            Some(sealed) => Some(Arc::unwrap_or_clone(sealed)),
+            // Not a copy at each look: it may be megabytes.
+            Some(sealed) => Some(sealed),
             None => planted!(
                 self.seal_cancelled(cancelled.is_some()).await?,
                 SummaryBeforeSeal => crate::planted::seal_what_is_stored(&self.logs)
-            ),
+            )
+            .map(Arc::new),
         };
-        let backlog = Backlog::of(&self.logs, sealed.as_ref(), self.shared.deps.now());
+        let backlog = Backlog::of(&self.logs, sealed.as_deref(), self.shared.deps.now());
         if self.told.replace(backlog) != Some(backlog) {
             tell::tell_backlog(&self.shared, &of, &backlog);
         }
