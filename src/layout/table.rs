@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn a_field_of_another_kind_is_not_read_as_something_else() {
         let file = include_bytes!("../../fuzz/corpus/tables/kept-other-kinds").as_slice();
-        let error = Table::open("x", file.into()).err().expect("refused");
+        let error = Table::open("x", file.into()).expect_err("refused");
         assert!(error.message().contains("its footer is malformed"), "{error}");
     }
 

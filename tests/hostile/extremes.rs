@@ -26,7 +26,7 @@ pub fn all(honest: &Honest) -> Vec<Case> {
 }
 
 /// The first honest object that is so.
-fn find<'a>(honest: &'a Honest, is: impl Fn(&Key) -> bool) -> &'a Object {
+fn find(honest: &Honest, is: impl Fn(&Key) -> bool) -> &Object {
     honest.objects.iter().find(|object| is(&object.key)).expect("an honest object of each kind")
 }
 

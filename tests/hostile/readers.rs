@@ -244,7 +244,11 @@ async fn deploys(world: &World) {
         Ok(())
     };
     let _ = catalog.update_function(app, &function, change).await;
-    let _ = catalog.update_app(app, |app: &mut App| Ok(app.config.clear())).await;
+    let clear = |app: &mut App| {
+        app.config.clear();
+        Ok(())
+    };
+    let _ = catalog.update_app(app, clear).await;
     let _ = catalog.set_retention(Retention::For(Duration::from_secs(86_400))).await;
 }
 
