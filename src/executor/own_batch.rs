@@ -64,6 +64,10 @@ impl Executor for OwnBatchOnly {
         self.executor.suits(version)
     }
 
+    fn serves(&self, work: &Work<'_>) -> bool {
+        self.own.check(work).is_ok()
+    }
+
     fn accepts(&self, work: &Work<'_>) -> Result<(), Mismatch> {
         self.own.check(work)?;
         self.executor.accepts(work)

@@ -44,6 +44,7 @@ const SCHEMA: &str = "message part {
 }";
 
 const GROUP_ROWS: usize = 1_024;
+const GROUP_BYTES: u64 = 8 * limits::MIB;
 
 /// The outcome of one call of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +123,7 @@ impl Row {
 
 pub fn encode(batch: BatchId, rows: &[Row], footer: &Footer) -> Result<Bytes> {
     let mut table = TableWriter::new(&LAYOUT, rows.iter().map(Row::bytes).sum())?;
-    for rows in rows.chunks(GROUP_ROWS) {
+    for rows in groups(rows) {
         let text = |of: fn(&Row) -> &str| texts(rows.iter().map(move |row| Some(of(row)))).flatten();
         table.group(|group| {
             group.column(ids(batch, rows).into_iter())?;
@@ -156,6 +157,22 @@ pub fn encode(batch: BatchId, rows: &[Row], footer: &Footer) -> Result<Bytes> {
         })?;
     }
     table.finish(footer.encode())
+}
+
+/// A group is read as a whole.
+fn groups(mut rows: &[Row]) -> impl Iterator<Item = &[Row]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |row: &&Row| {
+            let is_first = bytes == 0;
+            bytes += row.bytes();
+            is_first || bytes <= GROUP_BYTES
+        };
+        let count = rows.iter().take(GROUP_ROWS).take_while(fits).count();
+        let (group, rest) = rows.split_at(count);
+        rows = rest;
+        (count > 0).then_some(group)
+    })
 }
 
 /// Pieces of one text: a million ids need not be a million allocations.
@@ -411,5 +428,21 @@ mod tests {
             let workers = part.all_rows().unwrap().into_iter().map(|row| row.worker);
             prop_assert_eq!(end.greatest("worker"), workers.max().as_deref().map(str::to_owned));
         }
+    }
+
+    /// As many calls may end together as run at once, each with its result and its log.
+    #[test]
+    fn large_rows_are_read_in_groups_that_a_reader_takes() {
+        let log = Some("x".repeat(limits::ROW_LOG_BYTES_MAX as usize));
+        let row = |number| Row {
+            log: log.clone(),
+            ..Row::without_run(number, State::Success, None, Time(1), Time(2), "w".into())
+        };
+        let rows: Vec<Row> = (1..=900).map(row).collect();
+        let sizes: Vec<usize> = groups(&rows).map(<[Row]>::len).collect();
+        assert_eq!(sizes.iter().sum::<usize>(), 900);
+        assert!(sizes.len() > 6 && sizes.iter().all(|size| (1..=128).contains(size)), "{sizes:?}");
+        assert_eq!(groups(&rows[..1]).count(), 1);
+        assert_eq!(groups(&[]).count(), 0);
     }
 }

@@ -18,6 +18,11 @@ pub trait Executor: Send + Sync {
     /// request.
     fn suits(&self, version: &Version) -> Result<(), Mismatch>;
 
+    /// Whether such calls are this worker's at all. Those that are not say nothing about what it can run.
+    fn serves(&self, _work: &Work<'_>) -> bool {
+        true
+    }
+
     /// As [`Executor::suits`], where it also matters whose calls they are.
     fn accepts(&self, work: &Work<'_>) -> Result<(), Mismatch> {
         self.suits(work.version)

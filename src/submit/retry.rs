@@ -66,7 +66,14 @@ pub async fn retry(
         )));
     }
     // The process that made the link may have died before it wrote the batch: the first `batch` under the id counts.
-    deps.store.put_fact(&BatchRef::new(&parent.of.app, made), &body).await?;
+    let of = BatchRef::new(&parent.of.app, made);
+    deps.store.put_fact(&of, &body).await?;
+    let stored: Batch = deps.store.read_fact(&of).await?;
+    if (stored.retry_of, &stored.source) != (Some(batch), &body.source) {
+        return Err(Error::conflict(format!(
+            "batch {batch} names batch {made} as its retry, which is another batch"
+        )));
+    }
     let resumed = resume(deps, ResumeRequest { batch: made, source: None }, progress).await?;
     Ok(Retried { batch: made, repeated, resumed })
 }

@@ -81,6 +81,22 @@ async fn a_broken_version_is_the_end_of_a_batch() {
     assert!(world.over(batch, h(1)).await.is_some());
 }
 
+/// What a reader skips need not be a value.
+#[tokio::test(start_paused = true)]
+async fn a_version_with_more_than_values_is_the_end_of_its_calls() {
+    for more in [r#""x":1e400"#, r#""x":"\ud800""#, &format!(r#""x":{}{}"#, "[".repeat(120), "]".repeat(120))]
+    {
+        let world = World::new();
+        world.publish(1, s(1), s(300)).await;
+        let call = world.call("x").await;
+        let key = version(&world).await;
+        let body = world.store.find(&key, u64::MAX).await.expect("found").expect("there").body;
+        let more = format!("{{{more},{}", std::str::from_utf8(&body[1..]).expect("JSON"));
+        spoil(&world, &key, more.into_bytes()).await;
+        ends_with(&world, call, "holds another version than its name says").await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_payload_that_is_too_large_is_the_end_of_its_call() {
     let world = World::new();

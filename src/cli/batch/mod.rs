@@ -16,8 +16,9 @@ use self::follow::LocalEvents;
 use self::receipt::{Receipts, RunReceipt, SourceReceipt};
 use super::options::ProgressStyle;
 use super::session::Session;
+use crate::deploy::command::is_command;
 use crate::embedded::{BatchConfig, Engine, OwnBatch};
-use crate::error::{Result, if_found};
+use crate::error::{Error, Result, if_found};
 use crate::limits;
 use crate::model::{AppName, BatchId, FunctionName, Version};
 use crate::submit::batch::Progress;
@@ -44,8 +45,15 @@ pub async fn own_batch(
     version: Version,
     run: &RunReceipt,
 ) -> Result<Arc<OwnBatch>> {
+    let is_remote = engine.context.kind.is_remote();
+    if is_remote && is_command(&version) && run.version.as_ref() != Some(&version.id) {
+        return Err(Error::conflict(format!(
+            "function `{function}` of app `{app}` is not the command that was run here, so it does not get all rights of its user"
+        ))
+        .with_hint("`afn batch run` with the command runs it; a worker with `--executor process` works on what is there"));
+    }
     let config = match &run.config {
-        _ if !engine.context.kind.is_remote() => BatchConfig::default(),
+        _ if !is_remote => BatchConfig::default(),
         // A command has all rights of its user: it gets no config that other users gave its app and function.
         Some(config) => BatchConfig { function: config.clone(), ..BatchConfig::default() },
         None => {

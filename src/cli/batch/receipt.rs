@@ -11,7 +11,7 @@ use crate::cli::parse::Destination;
 use crate::cli::session::Session;
 use crate::embedded::Engine;
 use crate::error::{Error, Result};
-use crate::model::{AppName, BatchId, BucketName, Config, Region};
+use crate::model::{AppName, BatchId, BucketName, Config, Region, VersionId};
 use crate::results::export::{CsvText, RowForm, errors_path, file};
 use crate::submit::source::bucket_of;
 
@@ -87,6 +87,9 @@ pub struct RunReceipt {
     /// Of a command: the config that its user gave it. That of the store may have been changed by others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<Config>,
+    /// Of a command: the version that was published for it. Nothing else has all rights of its user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
     /// All results were written.
     pub collected: bool,
 }

@@ -112,7 +112,8 @@ fn gain_no_privileges() {}
 /// memory, ignoring modes, mounting). A service manager may have given some to a worker that is not root.
 #[cfg(target_os = "linux")]
 fn drop_capabilities() -> io::Result<()> {
-    set_capabilities(0, 0)
+    // A service manager may refuse the call, or end who makes it: it is made where there is something to drop.
+    if has_capabilities()? { set_capabilities(0, 0) } else { Ok(()) }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -120,12 +121,24 @@ fn drop_capabilities() -> io::Result<()> {
     Ok(())
 }
 
+/// `_LINUX_CAPABILITY_VERSION_3`: two halves, each effective, permitted, inheritable.
+#[cfg(target_os = "linux")]
+const CAPABILITIES_V3: u32 = 0x2008_0522;
+
+#[cfg(target_os = "linux")]
+fn has_capabilities() -> io::Result<bool> {
+    let (mut header, mut sets) = ([CAPABILITIES_V3, 0], [[0_u32; 3]; 2]);
+    // SAFETY: both outlive the call, which writes no more than they have room for.
+    match unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) } {
+        0 => Ok(sets != [[0; 3]; 2]),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The lower 32 capabilities; the upper ones are dropped. Allocates nothing.
 #[cfg(target_os = "linux")]
 fn set_capabilities(held: u32, inheritable: u32) -> io::Result<()> {
-    /// `_LINUX_CAPABILITY_VERSION_3`: two halves, each effective, permitted, inheritable.
-    const VERSION: u32 = 0x2008_0522;
-    let (header, sets) = ([VERSION, 0], [[held, held, inheritable], [0; 3]]);
+    let (header, sets) = ([CAPABILITIES_V3, 0], [[held, held, inheritable], [0; 3]]);
     // SAFETY: changes the process itself; both outlive the call, which only reads them.
     match unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) } {
         0 => Ok(()),

@@ -124,6 +124,9 @@ impl Preparation {
             Err(reason) => return self.decide_unread(State::Error, reason).await.map(Prepared::Done),
         };
         if let Resolved::Ready(version, _) = &resolved {
+            if !self.shared.executor.serves(&self.work_of(version)) {
+                return self.leave_to_others("it is for other workers".to_owned()).await.map(Prepared::Done);
+            }
             if let Err(mismatch) = self.suits(version) {
                 return self.put_back_mismatched(mismatch).await.map(Prepared::Done);
             }
@@ -177,12 +180,15 @@ impl Preparation {
         self.range(context, log, records, claim).await
     }
 
+    fn work_of<'a>(&'a self, version: &'a Version) -> Work<'a> {
+        let (app, function) = (&self.message.app, &self.snapshot.batch.function);
+        Work { app, function, version, batch: Some(self.message.batch) }
+    }
+
     /// Whether this worker can run the version, and read the payloads.
     fn suits(&self, version: &Version) -> Result<(), Mismatch> {
-        let (app, function) = (&self.message.app, &self.snapshot.batch.function);
-        let work = Work { app, function, version, batch: Some(self.message.batch) };
         // First: what else this worker may do, it may do for the batches that it accepts.
-        self.shared.executor.accepts(&work)?;
+        self.shared.executor.accepts(&self.work_of(version))?;
         match &self.snapshot.batch.fetch {
             Some(fetch) => self.shared.data_buckets.check(&fetch.bucket),
             None => Ok(()),

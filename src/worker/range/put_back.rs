@@ -27,6 +27,11 @@ impl Preparation {
             return self.decide_unread(State::Error, format!("not started within 14 days: {why}")).await;
         }
         record_mismatch(&self.shared, &self.message, why.clone()).await;
+        self.leave_to_others(why).await
+    }
+
+    /// The message goes back for a moment, and this worker waits before it receives the next one.
+    pub(super) async fn leave_to_others(self, why: String) -> Result<Done, Abandoned> {
         let (id, batch, wait) = (self.message.id, Some(self.message.batch), limits::MISMATCH_PUT_BACK);
         if self.lease.delivery <= limits::PUT_BACK_COUNT_MAX {
             self.lease.give_back(wait).await?;

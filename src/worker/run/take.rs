@@ -16,6 +16,7 @@ use crate::worker::phase::Phase;
 use crate::worker::receive::Polled;
 use crate::worker::slots::Class;
 use crate::worker::{range, single, supervise};
+
 impl WorkerLoop {
     pub(super) async fn take(&mut self, queue: QueueName, polled: Polled) {
         self.take_in(queue, polled).await;

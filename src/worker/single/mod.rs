@@ -141,8 +141,12 @@ impl SingleCall {
             }
         };
         let (app, function, version) = (&self.message.app, &ready.facts.function, &ready.version);
-        if let Err(mismatch) = self.shared.executor.accepts(&Work { app, function, version, batch: None }) {
-            return self.put_back_mismatched(ready.facts, mismatch).await;
+        let work = Work { app, function, version, batch: None };
+        if let Err(mismatch) = self.shared.executor.accepts(&work) {
+            return match self.shared.executor.serves(&work) {
+                true => self.put_back_mismatched(ready.facts, mismatch).await,
+                false => self.leave_to_others(mismatch).await,
+            };
         }
         if self.level > Level::Normal {
             let (app, call) = (self.message.app.clone(), self.message.call);

@@ -97,6 +97,11 @@ impl SingleCall {
             let outcome = self.outcome(&facts, State::Error, Some(reason));
             return self.finish(outcome, AttemptOutput::default()).await;
         }
+        self.leave_to_others(mismatch).await
+    }
+
+    /// The message goes back for a moment, and this worker waits before it receives the next one.
+    pub(super) async fn leave_to_others(self, mismatch: Mismatch) -> Result<Done, Abandoned> {
         let wait = limits::MISMATCH_PUT_BACK;
         if self.lease.delivery <= limits::PUT_BACK_COUNT_MAX {
             let (id, why) = (self.message.id, mismatch.to_string());

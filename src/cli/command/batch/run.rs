@@ -128,6 +128,7 @@ pub async fn run(session: &Session, args: BatchRunArgs) -> Result<ExitCode> {
     let Deployed { app, function, version } = publish(session, &engine, &args).await?;
     let is_set = |pair: &&Pair| !pair.1.is_empty();
     run.config = is_command(&version).then(|| args.config.iter().filter(is_set).cloned().collect());
+    run.version = is_command(&version).then(|| version.id.clone());
     let job = Job {
         session,
         engine: &engine,
