@@ -71,6 +71,8 @@ pub const SEALED_BYTES_MAX: u64 = 16 * MIB;
 pub const CHUNK_OBJECT_BYTES_MAX: u64 = 4 * CHUNK_BYTES_MAX;
 /// A part's object: what a flush leaves, with the rows that ended while it was decided.
 pub const PART_OBJECT_BYTES_MAX: u64 = 8 * FLUSH_BYTES;
+/// A flush of more writes several parts.
+pub const PART_ROWS_BYTES_MAX: u64 = PART_OBJECT_BYTES_MAX / 2;
 /// What the tables of chunks and parts have at the most: rows in all and of one group, groups, columns.
 pub const TABLE_ROWS_MAX: usize = RANGE_CALLS_MAX as usize;
 pub const TABLE_GROUP_ROWS_MAX: usize = 8_192;

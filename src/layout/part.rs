@@ -159,6 +159,21 @@ pub fn encode(batch: BatchId, rows: &[Row], footer: &Footer) -> Result<Bytes> {
     table.finish(footer.encode())
 }
 
+/// The rows of as many parts as they need: on a worker of hundreds of slots more may end at once than a reader takes of one.
+pub fn pieces(rows: Vec<Row>) -> Vec<Vec<Row>> {
+    let (mut pieces, mut bytes) = (Vec::new(), u64::MAX);
+    for row in rows {
+        bytes = bytes.saturating_add(row.bytes());
+        if bytes > limits::PART_ROWS_BYTES_MAX {
+            bytes = row.bytes();
+            pieces.push(Vec::new());
+        }
+        let piece: &mut Vec<Row> = pieces.last_mut().expect("the first row begins one");
+        piece.push(row);
+    }
+    pieces
+}
+
 /// A group is read as a whole.
 fn groups(mut rows: &[Row]) -> impl Iterator<Item = &[Row]> {
     std::iter::from_fn(move || {
@@ -444,5 +459,10 @@ mod tests {
         assert!(sizes.len() > 6 && sizes.iter().all(|size| (1..=128).contains(size)), "{sizes:?}");
         assert_eq!(groups(&rows[..1]).count(), 1);
         assert_eq!(groups(&[]).count(), 0);
+
+        let pieces = pieces(rows.clone());
+        let sizes: Vec<usize> = pieces.iter().map(Vec::len).collect();
+        assert_eq!((sizes.len(), pieces.concat() == rows), (2, true), "{sizes:?}");
+        assert!(super::pieces(Vec::new()).is_empty());
     }
 }

@@ -42,7 +42,7 @@ use crate::event::Event;
 use crate::layout::batch::Cancelled;
 use crate::layout::chunk::Record;
 use crate::layout::object::MarkKind;
-use crate::layout::part::Row;
+use crate::layout::part::{self, Row};
 use crate::layout::{PendingCall, RangeMessage};
 use crate::limits;
 use crate::model::{AttemptHistory, BatchRef, MarkId, MessageId, State};
@@ -274,28 +274,39 @@ impl Range {
         for (operation, count) in self.shared.spent() {
             *self.addition.spent.entry(operation).or_default() += count;
         }
+        let fresh = Addition { worker: self.shared.config.name.clone(), ..Addition::default() };
+        let mut pieces = part::pieces(std::mem::take(&mut self.addition.rows));
+        self.addition.rows = pieces.pop().unwrap_or_default();
+        for rows in pieces {
+            self.append(&Addition { rows, running: self.addition.running, ..fresh.clone() }).await?;
+        }
+        let addition = std::mem::replace(&mut self.addition, fresh);
+        self.append(&addition).await?;
+        self.shared.written.record(self.message.batch, &self.log);
+        (self.rows_bytes, self.has_failures) = (0, false);
+        let log = &self.log;
+        self.calls.retain(|number| !log.decided().contains(number));
+        Ok(())
+    }
+
+    async fn append(&mut self, addition: &Addition) -> Result<(), Abandoned> {
         let shared = self.shared.clone();
         let appended = loop {
             if !self.lease.may_commit(&shared) {
-                return Err(Abandoned(Error::internal("the lease on a chunk is too old to commit under")));
+                return Err(Abandoned(Error::conflict("the lease on a chunk is too old to commit under")));
             }
-            match self.log.append(&*shared.deps.store, &self.addition).await {
+            match self.log.append(&*shared.deps.store, addition).await {
                 Ok(appended) => break appended,
                 Err(error) => record::retry_or_abandon(&shared, "record outcomes", error).await?,
             }
         };
-        self.shared.emit(Event::PartWritten {
+        shared.emit(Event::PartWritten {
             app: self.message.app.clone(),
             batch: self.message.batch,
             recorded: appended.recorded,
             adopted: appended.adopted,
             stood: appended.stood,
         });
-        self.shared.written.record(self.message.batch, &self.log);
-        self.addition = Addition { worker: self.shared.config.name.clone(), ..Addition::default() };
-        (self.rows_bytes, self.has_failures) = (0, false);
-        let log = &self.log;
-        self.calls.retain(|number| !log.decided().contains(number));
         Ok(())
     }
 
