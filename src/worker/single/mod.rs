@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::RwLockReadGuard;
 
-use self::put_back::hand_on;
+use self::put_back::{hand_on, losses};
 use crate::event::Event;
 use crate::layout::object::{self, MarkKind, Started};
 use crate::layout::{CallMessage, Key, metadata};
@@ -109,13 +109,6 @@ pub async fn work(shared: Arc<Shared>, line: slots::SlotTicket, lease: Lease, me
             Done::Left
         }
     }
-}
-
-/// The names of loss marks: those that the message carries, and those of its earlier deliveries.
-fn losses(message: &CallMessage, lost: &[EarlierMark]) -> Vec<MarkId> {
-    let carried = message.losses.iter().map(|delivery| MarkId { delivery: *delivery, n: 1 });
-    let found = lost.iter().filter(|mark| mark.kind.names_losses()).map(|mark| mark.id);
-    quarantine::more_losses(carried.collect(), found)
 }
 
 impl SingleCall {

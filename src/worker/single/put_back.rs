@@ -3,21 +3,21 @@
 
 use std::time::Duration;
 
-use super::{SingleCall, losses};
+use super::SingleCall;
 use crate::error::Error;
 use crate::event::Event;
 use crate::layout::object;
 use crate::layout::{CallMessage, Key, Message, metadata};
 use crate::limits;
-use crate::model::{AppName, CallFacts, CallRef, DeliveryId, MessageId, QueueName, State, Time};
+use crate::model::{AppName, CallFacts, CallRef, DeliveryId, MarkId, MessageId, QueueName, State, Time};
 use crate::seam::StoreExt as _;
 use crate::seam::executor::Mismatch;
 use crate::submit::send;
 use crate::worker::done::{Done, PutAside};
 use crate::worker::lease::Lease;
-use crate::worker::marks::{self, MarkLocation};
+use crate::worker::marks::{self, EarlierMark, MarkLocation};
 use crate::worker::phase::Phase;
-use crate::worker::quarantine::Level;
+use crate::worker::quarantine::{self, Level};
 use crate::worker::record::AttemptOutput;
 use crate::worker::unreadable::{Failed, ReadFailure};
 use crate::worker::{Abandoned, Shared};
@@ -38,6 +38,13 @@ pub(super) async fn hand_on(shared: &Shared, lease: Lease, mut message: CallMess
     }
     let _ = lease.give_back(Duration::ZERO).await;
     Done::Left
+}
+
+/// The names of loss marks: those that the message carries, and those of its earlier deliveries.
+pub(super) fn losses(message: &CallMessage, lost: &[EarlierMark]) -> Vec<MarkId> {
+    let carried = message.losses.iter().map(|delivery| MarkId { delivery: *delivery, n: 1 });
+    let found = lost.iter().filter(|mark| mark.kind.names_losses()).map(|mark| mark.id);
+    quarantine::more_losses(carried.collect(), found)
 }
 
 impl SingleCall {
