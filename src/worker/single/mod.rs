@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::layout::object::{self, MarkKind, Started};
 use crate::layout::{CallMessage, Key, metadata};
 use crate::limits;
-use crate::model::{AttemptHistory, AttemptId, CallFacts, DeliveryId, MarkId, Outcome, State, Time, Version};
+use crate::model::{AttemptHistory, AttemptId, CallFacts, DeliveryId, Outcome, State, Time, Version};
 use crate::planted::planted;
 use crate::seam::executor::{Execution, Fault, Invocation, Verdict, Work};
 use crate::seam::store::{Object, ObjectInfo, StoreError};
