@@ -316,7 +316,7 @@ pub const SUPERVISOR_CALL: Duration = minutes(9);
 pub const SUPERVISE_GAPS: Duration = minutes(1);
 /// `seal` is refused while the youngest chunk is younger, and a cancelled batch is sealed by its supervisor after it.
 pub const SEAL_QUIET: Duration = minutes(10);
-/// Tries of a webhook, within an hour.
+/// Tries of a webhook, within about ten minutes.
 pub const WEBHOOK_TRIES_MAX: u32 = 10;
 
 // ---- Sources of batches.

@@ -75,8 +75,8 @@ pub struct WorkerFlags {
     #[arg(long, short = 'j', visible_alias = "slots", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: Option<u16>,
 
-    /// What functions run in: docker (containers), process (child processes, with the rights of the worker's user), or
-    /// auto: both in a local context, docker elsewhere.
+    /// What functions run in: docker (containers alone), process (child processes alone, as the worker's user; where that is
+    /// root, each as another user), or auto: both in a local context, docker elsewhere.
     #[arg(
         long,
         env = env::EXECUTOR.name,
@@ -88,7 +88,7 @@ pub struct WorkerFlags {
     pub executor: ExecutorChoice,
 
     /// Where the worker is root: the user ids that functions without an image run as, each process as another one. `none`
-    /// runs them as root. 2013265920-2147483646 by default; AFN_FUNCTION_UIDS counts too.
+    /// runs them as root. Without this flag AFN_FUNCTION_UIDS counts, else 2013265920-2147483646.
     #[arg(long, hide_short_help = true, value_name = "FIRST-LAST")]
     pub function_uids: Option<FunctionUids>,
 
@@ -107,8 +107,8 @@ pub struct WorkerFlags {
     #[arg(long, value_name = "PATH", hide_short_help = true, value_parser = parse::existing)]
     pub allow_file: Vec<PathBuf>,
 
-    /// Read objects of this bucket for batches that name them (`--pass fetch`), with the worker's own keys. Repeatable. By
-    /// default those of the context's bucket alone; AFN_DATA_BUCKETS counts too.
+    /// Read objects of this bucket for batches that name them (`--pass fetch`), with the worker's own keys. Repeatable. The
+    /// context's bucket is always read. Without this flag AFN_DATA_BUCKETS counts.
     #[arg(
         long = "data-bucket",
         value_name = "NAME",
@@ -118,7 +118,7 @@ pub struct WorkerFlags {
     )]
     pub data_buckets: Vec<BucketName>,
 
-    /// How long running calls may go on after SIGTERM or Ctrl-C, before they go back to the queue.
+    /// How long running calls may go on after SIGTERM or Ctrl-C, before they go back to the queue. 25s by default.
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub grace: Option<Duration>,
 

@@ -42,9 +42,10 @@ Commands:
   worker      Run calls from the queues until stopped
   start       Run a worker and the HTTP API in one process
   doctor      Check store, queues, Docker, credentials and clock, and advise what to do
-  dlq         Show, put back or delete dead letters: messages that no worker could read
-  gc          Delete calls that are past their retention, and send calls again that lost their
-              message
+  dlq         Show, put back or delete dead letters: messages that no worker could read, or whose
+              objects could not be read
+  gc          Delete content that is past its retention, and send calls and supervisors again that
+              lost their message
   wanted      Print how many slots the work that is left wants, for a program that scales the
               workers: as many as end it within ten minutes, 0 if there is none
   version     Print the version

@@ -252,13 +252,13 @@ fn print_left_out(printer: &Printer, secrets: &[String], permitted: &[String], i
     }
     if !secrets.is_empty() {
         printer.warning(format!(
-            "these files are not sent, since they mostly hold secrets: {}; a line `!NAME` in .afnignore or .dockerignore sends one",
+            "these files are not sent, since they mostly hold secrets: {}; a line `!NAME` in .dockerignore (without an image: .afnignore, if there is one) sends one",
             secrets.join(", ")
         ));
     }
     if !ignored_by_git.is_empty() {
         printer.detail(format!(
-            "these files are not sent because of .gitignore, which an .afnignore or .dockerignore replaces: {}",
+            "these files are not sent because of .gitignore, which a .dockerignore (without an image: or an .afnignore) replaces: {}",
             ignored_by_git.join(", ")
         ));
     }

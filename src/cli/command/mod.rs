@@ -128,11 +128,11 @@ pub enum Command {
     /// Check store, queues, Docker, credentials and clock, and advise what to do.
     Doctor,
 
-    /// Show, put back or delete dead letters: messages that no worker could read.
+    /// Show, put back or delete dead letters: messages that no worker could read, or whose objects could not be read.
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
 
-    /// Delete calls that are past their retention, and send calls again that lost their message.
+    /// Delete content that is past its retention, and send calls and supervisors again that lost their message.
     Gc(gc::GcArgs),
 
     /// Print how many slots the work that is left wants, for a program that scales the workers: as many as end it within ten

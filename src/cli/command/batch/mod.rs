@@ -66,8 +66,10 @@ pub enum BatchCommand {
     /// End a batch whose source ended early with the calls that are stored.
     Seal(BatchArgs),
 
-    /// Make a batch of the calls that failed or were cancelled. Repeated, it goes on with the batch that was made. For a batch of
-    /// `batch run` it also works, waits, and writes the run's output again, with what the retry changed.
+    /// Make a batch of the calls that failed or were cancelled. Repeated, it goes on with the batch that was made. It runs the
+    /// function's current version, with the retries, limits and retention of the first batch unless you give others. Give
+    /// --max-failures, --then and --on-complete again if you want them. For a batch of `batch run` it also works, waits, and writes
+    /// the run's output again, with what the retry changed.
     Retry(BatchRetryArgs),
 
     /// Write a report: one HTML file with plots of calls, durations, failures and cost.
