@@ -135,7 +135,8 @@ async fn stored_source(deps: &Deps, snapshot: &BatchSnapshot) -> Result<Box<dyn 
             return Err(Error::conflict(format!(
                 "batch {batch} says that its records are the failures of batch {}, which it does not retry",
                 parent.of.batch
-            )));
+            ))
+            .with_hint(format!("`afn batch cancel {batch}` gives it up")));
         }
         return Ok(Box::new(Failures::of(deps, parent).await?));
     }

@@ -60,19 +60,20 @@ pub async fn retry(
             link(deps, &parent).await?
         }
     };
+    let foreign = |whose: &str| {
+        Error::conflict(format!("batch {batch} names batch {made} as its retry, which is {whose}")).with_hint(format!(
+            "somebody else wrote that; `afn batch results {batch} --failed-inputs FILE` writes what failed, to be submitted again"
+        ))
+    };
     if app_of(deps, made).await? != parent.of.app {
-        return Err(Error::conflict(format!(
-            "batch {batch} names batch {made} as its retry, which is another app's"
-        )));
+        return Err(foreign("another app's"));
     }
     // The process that made the link may have died before it wrote the batch: the first `batch` under the id counts.
     let of = BatchRef::new(&parent.of.app, made);
     deps.store.put_fact(&of, &body).await?;
     let stored: Batch = deps.store.read_fact(&of).await?;
     if (stored.retry_of, &stored.source) != (Some(batch), &body.source) {
-        return Err(Error::conflict(format!(
-            "batch {batch} names batch {made} as its retry, which is another batch"
-        )));
+        return Err(foreign("another batch"));
     }
     let resumed = resume(deps, ResumeRequest { batch: made, source: None }, progress).await?;
     Ok(Retried { batch: made, repeated, resumed })
